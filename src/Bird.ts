@@ -1,0 +1,52 @@
+/** BIRD: its configuration, applied through its control socket, and what it says of its sessions. */
+import { Context, type Effect, type Stream } from "effect"
+import type { Cidr, IpAddress } from "./Ip.ts"
+
+export interface PeerStatus {
+  readonly address: string
+  readonly asn: number
+  /** BIRD's protocol name, such as `peer1`. */
+  readonly protocol: string
+  /** BGP state as RFC 4271 names it: Idle, Connect, Active, OpenSent, OpenConfirm, Established; or Down. */
+  readonly state: string
+  /** As BIRD prints it. */
+  readonly since: string
+  /** BIRD's last error for this session; empty if none. */
+  readonly lastError: string
+  readonly ipv6: { readonly announced: number; readonly learned: number }
+  readonly ipv4: { readonly announced: number; readonly learned: number }
+}
+
+export interface BirdStatus {
+  /** False under `--no-bird`. */
+  readonly enabled: boolean
+  /** The control socket answers. */
+  readonly up: boolean
+  readonly version: string
+  readonly peers: ReadonlyArray<PeerStatus>
+  /** The wanted configuration is not in force; `configError` says why, in BIRD's words. */
+  readonly stale: boolean
+  readonly configError: string
+  /** Reloads done since start. */
+  readonly reloads: number
+}
+
+export interface ExportedRoute {
+  readonly destination: Cidr
+  readonly protocol: string
+}
+
+export class Bird extends Context.Service<Bird, {
+  /** Something that `bird.conf` depends on changed: render, and apply if different (coalesced). Returns at once. */
+  readonly requestReload: Effect.Effect<void>
+  /** The destinations outside the node's CIDRs that may be exported; the next rendering uses them. */
+  readonly setExports: (addresses: ReadonlyArray<IpAddress>) => Effect.Effect<void>
+  /** Asks BIRD now. Never fails: a dead BIRD is `up: false`. */
+  readonly status: Effect.Effect<BirdStatus>
+  /** The last status seen, without asking. */
+  readonly lastStatus: Effect.Effect<BirdStatus>
+  /** Emits when a session's state, BIRD's liveness or staleness changes. */
+  readonly statusChanges: Stream.Stream<BirdStatus>
+  /** Whether BIRD exports this destination to this peer protocol now (`show route … export`). */
+  readonly exportedTo: (address: IpAddress, peerProtocol: string) => Effect.Effect<boolean>
+}>()("flock/Bird") {}

@@ -1,0 +1,59 @@
+/**
+ * The little that flock needs of a Pod, taken from the API's object or from a standalone YAML file of the same shape.
+ */
+
+/** Prefix of every annotation that flock reads. */
+export const ANNOTATION_PREFIX = "flock.fritzlab.net/"
+
+export interface PodInfo {
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  /** Condition `Ready` is `True`. */
+  readonly ready: boolean
+  /** `metadata.deletionTimestamp` is set. */
+  readonly deleting: boolean
+  /** Only flock's own annotations, without {@link ANNOTATION_PREFIX}. */
+  readonly annotations: Readonly<Record<string, string>>
+  /** Lower-case hex of the first container's image digest (`sha256:` removed), where the image or status names it. */
+  readonly imageDigest?: string
+}
+
+const record = (u: unknown): Readonly<Record<string, unknown>> =>
+  typeof u === "object" && u !== null && !Array.isArray(u) ? u as Record<string, unknown> : {}
+
+const text = (u: unknown): string => typeof u === "string" ? u : ""
+
+const list = (u: unknown): ReadonlyArray<unknown> => Array.isArray(u) ? u : []
+
+const DIGEST = /sha256:([0-9a-f]{64})\b/
+
+/** Reads a Pod object. Missing parts become empty; a Pod without a name gives `undefined`. */
+export const fromObject = (pod: unknown): PodInfo | undefined => {
+  const { metadata, spec, status } = record(pod)
+  const { annotations, deletionTimestamp, name, namespace, uid } = record(metadata)
+  if (text(name) === "") return undefined
+  const conditions = list(record(status)["conditions"]).map(record)
+  const images = [
+    ...list(record(spec)["containers"]).slice(0, 1).map((c) => text(record(c)["image"])),
+    ...list(record(status)["containerStatuses"]).slice(0, 1).map((c) => text(record(c)["imageID"]))
+  ]
+  const imageDigest = images.map((image) => DIGEST.exec(image)?.[1]).find((digest) => digest !== undefined)
+  return {
+    namespace: text(namespace) || "default",
+    name: text(name),
+    uid: text(uid),
+    ready: conditions.some((c) => c["type"] === "Ready" && c["status"] === "True"),
+    deleting: deletionTimestamp !== undefined && deletionTimestamp !== null,
+    annotations: Object.fromEntries(
+      Object.entries(record(annotations))
+        .filter(([key]) => key.startsWith(ANNOTATION_PREFIX))
+        .map(([key, value]) => [key.slice(ANNOTATION_PREFIX.length), text(value)])
+    ),
+    ...(imageDigest === undefined ? {} : { imageDigest })
+  }
+}
+
+/** `namespace/name`. */
+export const podKey = (pod: { readonly namespace: string; readonly name: string }): string =>
+  `${pod.namespace}/${pod.name}`
