@@ -77,4 +77,11 @@ export class KubeApi extends Context.Service<KubeApi, {
   readonly event: (event: EventOn) => Effect.Effect<void>
   /** Cached state is complete: lists done (or read from disk). For `/readyz`. */
   readonly synced: Effect.Effect<boolean>
+  /**
+   * The pods were listed at least once since this process started. Until then a pod that `pods` lacks is unknown, not
+   * gone: nothing announced may be withdrawn for it (an agent restarted while the API server is away).
+   */
+  readonly podsListed: Effect.Effect<boolean>
+  /** The watches and writers. Must run in the foreground of `main`; it fails only by defect. */
+  readonly run: Effect.Effect<never>
 }>()("flock/KubeApi") {}
