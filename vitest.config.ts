@@ -1,30 +1,43 @@
 import { defineConfig } from "vitest/config"
 
+// BIRD, FRR's tools and sysctl live in sbin, which a login without root's profile has not in PATH.
+process.env["PATH"] = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`
+
 /**
- * `unit` is pure logic and test layers; `kernel`, `bgp` and `runtime` need root and make their own network namespaces;
- * `kube` needs the real API server. Their files run one after another: they measure and share one kernel.
+ * `unit` is pure logic and test layers; `cni` drives the built plugin; `kernel`, `agent`, `bgp` and `runtime` need root
+ * and make their own network namespaces; `kube` needs the real API server. The latter's files run one after another:
+ * they measure and share one kernel.
  */
-const project = (name: string, include: string, options: { readonly alone?: boolean; readonly timeout?: number } = {}) => ({
+const project = (
+  name: string,
+  options: { readonly alone?: boolean; readonly timeout?: number } = {}
+) => ({
   extends: true as const,
   test: {
     name,
-    include: [include],
+    include: [`test/${name}/**/*.test.ts`],
     testTimeout: options.timeout ?? 10_000,
     hookTimeout: options.timeout ?? 10_000,
-    ...(options.alone ? { fileParallelism: false, pool: "forks" as const } : {})
+    ...(options.alone ? { fileParallelism: false } : {})
   }
 })
 
+/** .ci/run counts what this file says; people read the default reporter. */
+const report = process.env["FLOCK_TEST_REPORT"]
+
 export default defineConfig({
   test: {
+    pool: "forks",
+    teardownTimeout: 20_000,
+    reporters: report ? ["default", ["json", { outputFile: report }]] : ["default"],
     projects: [
-      project("unit", "test/unit/**/*.test.ts"),
-      project("cni", "test/cni/**/*.test.ts", { timeout: 120_000 }),
-      project("kernel", "test/kernel/**/*.test.ts", { alone: true, timeout: 60_000 }),
-      project("agent", "test/agent/**/*.test.ts", { alone: true, timeout: 120_000 }),
-      project("bgp", "test/bgp/**/*.test.ts", { alone: true, timeout: 120_000 }),
-      project("runtime", "test/runtime/**/*.test.ts", { alone: true, timeout: 180_000 }),
-      project("kube", "test/kube/**/*.test.ts", { alone: true, timeout: 180_000 })
+      project("unit"),
+      project("cni", { timeout: 120_000 }),
+      project("kernel", { alone: true, timeout: 60_000 }),
+      project("agent", { alone: true, timeout: 120_000 }),
+      project("bgp", { alone: true, timeout: 120_000 }),
+      project("runtime", { alone: true, timeout: 180_000 }),
+      project("kube", { alone: true, timeout: 180_000 })
     ]
   }
 })

@@ -1,0 +1,142 @@
+/**
+ * `npm run build`: src/main.ts → dist/flock-agent.mjs with koffi's native files beside it, cni/ → dist/cni/flock.
+ * Does nothing when no input changed. `--entry FILE` and `--out DIR` build something else (tests do).
+ */
+import { execFile } from "node:child_process"
+import { createHash } from "node:crypto"
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync
+} from "node:fs"
+import { dirname, join, resolve } from "node:path"
+import { fileURLToPath } from "node:url"
+import { parseArgs, promisify } from "node:util"
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "..")
+const { values } = parseArgs({ options: { entry: { type: "string" }, out: { type: "string" } } })
+const entry = resolve(values.entry ?? join(root, "src/main.ts"))
+const out = resolve(values.out ?? join(root, "dist"))
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+const bundle = join(out, "flock-agent.mjs")
+const MINIMUM_NODE = [22, 19]
+
+const arch = process.arch
+const natives = [
+  { from: `node_modules/@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`, to: "koffi.node" },
+  { from: `node_modules/@koromix/koffi-linux-${arch}/musl_${arch}/koffi.node`, to: "koffi-musl.node" }
+].map(({ from, to }) => ({ from: join(root, from), to: join(out, to) }))
+
+/** A reader never sees half a file, and a running one keeps what it has open. */
+const put = (path, content, mode) => {
+  mkdirSync(dirname(path), { recursive: true })
+  const temporary = `${path}.${process.pid}`
+  if (typeof content === "string") copyFileSync(content, temporary)
+  else writeFileSync(temporary, content)
+  chmodSync(temporary, mode)
+  renameSync(temporary, path)
+}
+
+/** One line per input: changed content shows as another size or time, a changed option as another line. */
+const fingerprint = (inputs) =>
+  createHash("sha256").update(
+    [fileURLToPath(import.meta.url), ...inputs].map((path) => {
+      const stat = statSync(path, { throwIfNoEntry: false })
+      return `${path} ${stat?.size} ${stat?.mtimeMs}`
+    }).join("\n") + process.version + version
+  ).digest("hex")
+
+const stampPath = join(
+  root,
+  "node_modules/.cache/flock-build",
+  createHash("sha256").update(`${entry}\n${out}`).digest("hex").slice(0, 16)
+)
+
+const upToDate = () => {
+  if (!existsSync(stampPath) || ![bundle, ...natives.map(({ to }) => to)].every((path) => existsSync(path))) {
+    return false
+  }
+  const { inputs, hash } = JSON.parse(readFileSync(stampPath, "utf8"))
+  return fingerprint(inputs) === hash
+}
+
+/** koffi looks for its native file in node_modules; the bundle has it beside itself, for glibc and for musl. */
+const koffiBesideBundle = {
+  name: "koffi-beside-bundle",
+  setup: (build) =>
+    build.onLoad({ filter: /[/\\]koffi[/\\]src[/\\]koffi[/\\]src[/\\]static\.c?js$/ }, ({ path }) => {
+      const load = `const loadStatic = () => {
+        try { return require("./koffi.node") } catch (glibc) {
+          try { return require("./koffi-musl.node") } catch { throw glibc }
+        }
+      }`
+      return {
+        contents: path.endsWith(".cjs")
+          ? `const require = globalThis.__flockRequire\n${load}\nmodule.exports = { loadStatic }`
+          : `import { createRequire } from "node:module"\nconst require = createRequire(import.meta.url)\n${load}
+             export { loadStatic }`,
+        loader: "js"
+      }
+    })
+}
+
+/** CommonJS packages inside an ES module need a `require`; an old Node gets a sentence, not a stack. */
+const banner = `#!/usr/bin/env node
+import { createRequire as __flockCreateRequire } from "node:module"
+const require = globalThis.__flockRequire = __flockCreateRequire(import.meta.url)
+{ const [major, minor] = process.versions.node.split(".").map(Number)
+  if (major < ${MINIMUM_NODE[0]} || (major === ${MINIMUM_NODE[0]} && minor < ${MINIMUM_NODE[1]})) {
+    console.error("flock-agent: needs Node ${MINIMUM_NODE.join(".")} or newer, this is " + process.version)
+    process.exit(1)
+  } }`
+
+const buildAgent = async () => {
+  if (upToDate()) return
+  const { build } = await import("esbuild")
+  const result = await build({
+    entryPoints: [entry],
+    absWorkingDir: root,
+    outfile: bundle,
+    bundle: true,
+    write: false,
+    metafile: true,
+    platform: "node",
+    format: "esm",
+    target: "node24",
+    // Names stay: stacks in logs must be readable without the map.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: "none",
+    sourcemap: "external",
+    sourcesContent: false,
+    banner: { js: banner },
+    define: { "process.env.FLOCK_VERSION": JSON.stringify(version) },
+    logLevel: "warning",
+    plugins: [koffiBesideBundle]
+  })
+  for (const file of result.outputFiles) {
+    put(file.path, file.contents, file.path === bundle ? 0o755 : 0o644)
+  }
+  for (const { from, to } of natives) put(to, from, 0o644)
+  const inputs = [...Object.keys(result.metafile.inputs).map((path) => join(root, path)), ...natives.map((n) => n.from)]
+  put(stampPath, Buffer.from(JSON.stringify({ inputs, hash: fingerprint(inputs) })), 0o644)
+}
+
+const buildPlugin = async () => {
+  try {
+    await promisify(execFile)("make", ["--silent", "-C", join(root, "cni")])
+  } catch (error) {
+    throw new Error(`the CNI plugin did not build:\n${error.stderr || error.message}`, { cause: error })
+  }
+}
+
+const results = await Promise.allSettled([buildAgent(), ...(values.entry ? [] : [buildPlugin()])])
+for (const { reason } of results.filter(({ status }) => status === "rejected")) {
+  console.error(`build: ${reason.message}`)
+  process.exitCode = 1
+}
