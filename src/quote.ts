@@ -1,0 +1,20 @@
+/**
+ * Text of unknown origin (an annotation, a field of a NodeConfig) made fit for one line of an error message: JSON, with
+ * everything outside printable ASCII escaped and cut after 80 characters, so that neither control bytes nor
+ * right-to-left marks nor a megabyte reach a log, an Event or a terminal.
+ */
+const LONGEST = 80
+
+const json = (value: unknown): string => {
+  try {
+    return JSON.stringify(typeof value === "string" ? value.slice(0, LONGEST + 1) : value) ?? String(value)
+  } catch {
+    return "a value that is not JSON"
+  }
+}
+
+export const quote = (value: unknown): string => {
+  const plain = json(value).slice(0, 2 * LONGEST)
+    .replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)
+  return plain.length > LONGEST ? `${plain.slice(0, LONGEST - 3)}...` : plain
+}
