@@ -4,6 +4,7 @@
  */
 import { Effect, Schema, SchemaIssue, SchemaTransformation } from "effect"
 import IPCIDR from "ip-cidr"
+import { quote } from "./quote.ts"
 
 /** IP version. */
 export type Family = 4 | 6
@@ -66,6 +67,8 @@ export const hostCidr = (address: IpAddress): Cidr => ({
 const groupsOf = (value: bigint): Array<number> =>
   Array.from({ length: 8 }, (_, i) => Number((value >> BigInt(112 - 16 * i)) & 0xffffn))
 
+const hexGroups = (part: ReadonlyArray<number>) => part.map((g) => g.toString(16)).join(":")
+
 const format6 = (value: bigint): string => {
   const groups = groupsOf(value)
   let best = { start: -1, length: 1 }
@@ -74,10 +77,9 @@ const format6 = (value: bigint): string => {
     while (i + length < 8 && groups[i + length] === 0) length++
     if (length > best.length) best = { start: i, length }
   }
-  const hex = (part: ReadonlyArray<number>) => part.map((g) => g.toString(16)).join(":")
   return best.start < 0
-    ? hex(groups)
-    : `${hex(groups.slice(0, best.start))}::${hex(groups.slice(best.start + best.length))}`
+    ? hexGroups(groups)
+    : `${hexGroups(groups.slice(0, best.start))}::${hexGroups(groups.slice(best.start + best.length))}`
 }
 
 /** Canonical text: dotted quad, or RFC 5952 lower-case with the longest zero run (two groups or more) compressed. */
@@ -148,7 +150,7 @@ const isAddress = (u: unknown): u is IpAddress => typeof u === "object" && u !==
 const isCidr = (u: unknown): u is Cidr => typeof u === "object" && u !== null && "family" in u && "base" in u
 
 const invalid = (message: string, input: string) =>
-  Effect.fail(new SchemaIssue.InvalidValue({ message: `"${input}": ${message}` }, input))
+  Effect.fail(new SchemaIssue.InvalidValue({ message: `${quote(input)}: ${message}` }, input))
 
 /** An address, written as text. */
 export const AddressFromString = Schema.String.pipe(Schema.decodeTo(

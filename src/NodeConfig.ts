@@ -4,7 +4,19 @@
  * right. `manifests/crd.yaml` says the same to the API server; a test holds the two against each other.
  */
 import { Data, Effect, Result, Schema, SchemaIssue } from "effect"
-import { AddressFromString, type Cidr, CidrFromString, type Family, formatAddress } from "./Ip.ts"
+import { specialUse } from "./addresses/special.ts"
+import {
+  AddressFromString,
+  type Cidr,
+  cidr,
+  CidrFromString,
+  contains,
+  type Family,
+  formatAddress,
+  hostCidr,
+  type IpAddress
+} from "./Ip.ts"
+import { quote } from "./quote.ts"
 
 export const API_VERSION = "flock.fritzlab.net/v1alpha1"
 
@@ -14,6 +26,8 @@ const cidrOf = (family: Family, example: string, minimum: number, maximum: numbe
       ? `must be an IPv${family} prefix, such as ${example}`
       : cidr.prefix < minimum || cidr.prefix > maximum
       ? `the prefix length must be ${minimum} to ${maximum}`
+      : specialUse(cidr) !== undefined
+      ? `overlaps a range that is ${specialUse(cidr)}; use unicast space of your own, such as ${example}`
       : undefined
   )))
 
@@ -128,24 +142,40 @@ export interface Problem {
   readonly message: string
 }
 
+const MOST_SHOWN = 10
+
 export class NodeConfigInvalid extends Data.TaggedError("NodeConfigInvalid")<{
   readonly name: string
   readonly generation: number
   readonly problems: ReadonlyArray<Problem>
 }> {
   override get message(): string {
-    return `NodeConfig ${this.name} is not valid: ${this.problems.map((p) => `${p.field}: ${p.message}`).join("; ")}`
+    const shown = this.problems.slice(0, MOST_SHOWN).map((p) => `${p.field}: ${p.message}`).join("; ")
+    const more = this.problems.length - MOST_SHOWN
+    return `NodeConfig ${this.name} is not valid: ${shown}${more > 0 ? `; and ${more} more problems` : ""}`
   }
 }
 
 const pathOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>): string =>
   path.map((segment) => typeof segment === "object" ? segment.key : segment)
-    .map((key) => typeof key === "number" ? `[${key}]` : `.${String(key)}`).join("").replace(/^\./, "")
+    .map((key) =>
+      typeof key === "number" ? `[${key}]` : /^[-\w]{1,63}$/.test(String(key)) ? `.${String(key)}` : `[${quote(key)}]`
+    ).join("")
 
-const show = (input: unknown): string => {
-  const json = JSON.stringify(input) ?? String(input)
-  return json.length > 80 ? `${json.slice(0, 77)}...` : json
-}
+/** Schema's own words, said as what would be right. */
+const PLAIN: ReadonlyArray<readonly [RegExp, string]> = [
+  [/^(Expected no excess property|Unexpected key)/, "unknown field: remove it or correct its name"],
+  [/^Missing key$/, "is required"],
+  [/^Expected string$/, "must be a string"],
+  [/^Expected number$/, "must be a number, without quotes"],
+  [/^Expected an integer$/, "must be a whole number"],
+  [/^Expected boolean$/, "must be true or false, without quotes"],
+  [/^Expected array$/, "must be a list"],
+  [/^Expected object$/, "must be a mapping of fields"],
+  [/^Expected "namespace"/, "must be one of namespace, pod, image"]
+]
+
+const plain = (message: string): string => PLAIN.find(([pattern]) => pattern.test(message))?.[1] ?? message
 
 const at = (value: unknown, path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>): unknown =>
   path.reduce<unknown>((inner, segment) =>
@@ -156,6 +186,14 @@ const at = (value: unknown, path: ReadonlyArray<PropertyKey | { readonly key: Pr
 const format = SchemaIssue.makeFormatterStandardSchemaV1()
 
 const decodeSpec = Schema.decodeUnknownResult(NodeConfigSpec, { onExcessProperty: "error", errors: "all" })
+
+/** Loopback (a router on this node) and IPv4 link-local (cloud gateways) are peers of ordinary set-ups. */
+const PEER_RANGES = [cidr("127.0.0.0/8"), cidr("::1/128"), cidr("169.254.0.0/16")]
+
+const peerAddressProblem = (address: IpAddress): string | undefined => {
+  const special = PEER_RANGES.some((range) => contains(range, address)) ? undefined : specialUse(hostCidr(address))
+  return special && `is ${special}; write the router's own global address, such as 2001:db8:ffff::1`
+}
 
 /** What no field can say alone. */
 const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
@@ -170,8 +208,9 @@ const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
     if (peers.findIndex((p) => formatAddress(p.address) === text) < i) {
       problems.push({ field: `${field}.address`, message: `"${text}": two peers have this address` })
     }
-    if (peer.address.family === 6 && peer.address.value >> 118n === 0x3fan) {
-      problems.push({ field: `${field}.address`, message: `"${text}": link-local; write the router's global address` })
+    const addressProblem = peerAddressProblem(peer.address)
+    if (addressProblem !== undefined) {
+      problems.push({ field: `${field}.address`, message: `"${text}": ${addressProblem}` })
     }
     if (peer.multihop > 0 && peer.ttlSecurity) {
       problems.push({ field: `${field}.ttlSecurity`, message: "true: cannot go together with multihop (RFC 5082)" })
@@ -198,13 +237,13 @@ export const decode = (name: string, input: unknown): Result.Result<NodeConfig, 
   const fail = (problems: ReadonlyArray<Problem>) => Result.fail(new NodeConfigInvalid({ name, generation, problems }))
   const heads: Array<Problem> = []
   if (object["apiVersion"] !== API_VERSION) {
-    heads.push({ field: "apiVersion", message: `${show(object["apiVersion"])}: must be ${API_VERSION}` })
+    heads.push({ field: "apiVersion", message: `${quote(object["apiVersion"])}: must be ${API_VERSION}` })
   }
   if (object["kind"] !== "NodeConfig") {
-    heads.push({ field: "kind", message: `${show(object["kind"])}: must be NodeConfig` })
+    heads.push({ field: "kind", message: `${quote(object["kind"])}: must be NodeConfig` })
   }
   if (metadata["name"] !== name) {
-    heads.push({ field: "metadata.name", message: `${show(metadata["name"])}: must be this node's name, ${name}` })
+    heads.push({ field: "metadata.name", message: `${quote(metadata["name"])}: must be this node's name, ${name}` })
   }
   return Result.match(decodeSpec(object["spec"] ?? {}), {
     onFailure: (error) =>
@@ -212,10 +251,9 @@ export const decode = (name: string, input: unknown): Result.Result<NodeConfig, 
         ...heads,
         ...format(error.issue).issues.map(({ message, path = [] }) => {
           const value = at(object["spec"], path)
-          const unknown = message === "Expected no excess property" || message.startsWith("Unexpected key")
-          const text = unknown ? "unknown field: remove it or correct its name" : message
-          const valued = value === undefined || text.startsWith(show(value)) ? text : `${show(value)}: ${text}`
-          return { field: path.length === 0 ? "spec" : `spec.${pathOf(path)}`, message: valued }
+          const text = plain(message)
+          const valued = value === undefined || text.startsWith(quote(value)) ? text : `${quote(value)}: ${text}`
+          return { field: `spec${pathOf(path)}`, message: valued }
         })
       ]),
     onSuccess: (spec) => {
@@ -226,3 +264,9 @@ export const decode = (name: string, input: unknown): Result.Result<NodeConfig, 
     }
   })
 }
+
+const encodeSpec = Schema.encodeSync(NodeConfigSpec)
+
+/** Whether two NodeConfigs ask for the same, whatever their metadata. */
+export const sameSpec = (a: NodeConfig, b: NodeConfig): boolean =>
+  JSON.stringify(encodeSpec(a.spec)) === JSON.stringify(encodeSpec(b.spec))

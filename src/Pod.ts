@@ -24,6 +24,9 @@ const record = (u: unknown): Readonly<Record<string, unknown>> =>
 
 const text = (u: unknown): string => typeof u === "string" ? u : ""
 
+/** The API server takes strings only; a file may say `ipv4: false` without quotes. */
+const annotationText = (u: unknown): string => typeof u === "boolean" || typeof u === "number" ? String(u) : text(u)
+
 const list = (u: unknown): ReadonlyArray<unknown> => Array.isArray(u) ? u : []
 
 const DIGEST = /sha256:([0-9a-f]{64})\b/
@@ -48,7 +51,7 @@ export const fromObject = (pod: unknown): PodInfo | undefined => {
     annotations: Object.fromEntries(
       Object.entries(record(annotations))
         .filter(([key]) => key.startsWith(ANNOTATION_PREFIX))
-        .map(([key, value]) => [key.slice(ANNOTATION_PREFIX.length), text(value)])
+        .map(([key, value]) => [key.slice(ANNOTATION_PREFIX.length), annotationText(value)])
     ),
     ...(imageDigest === undefined ? {} : { imageDigest })
   }

@@ -2,7 +2,8 @@
 import { type Cidr, cidr, overlaps } from "../Ip.ts"
 
 const SPECIAL: ReadonlyArray<readonly [Cidr, string]> = [
-  [cidr("::/127"), "unspecified or loopback (RFC 4291)"],
+  [cidr("::/128"), "unspecified (RFC 4291)"],
+  [cidr("::1/128"), "loopback (RFC 4291)"],
   [cidr("::ffff:0:0/96"), "IPv4-mapped (RFC 4291)"],
   [cidr("fe80::/10"), "link-local (RFC 4291)"],
   [cidr("ff00::/8"), "multicast (RFC 4291)"],
