@@ -1,0 +1,39 @@
+/**
+ * `npm run bench [-- --only NAME] [--rounds N] [--json FILE]`: measures, prints a table per bench with targets, and
+ * exits non-zero only if something could not be measured. One file per bench: to add one, list it here.
+ */
+import { writeFileSync } from "node:fs"
+import { availableParallelism } from "node:os"
+import { parseArgs } from "node:util"
+import { cni } from "./cni.ts"
+import { enter } from "./lab.ts"
+import { type Bench, passes, table } from "./report.ts"
+
+const benches: ReadonlyArray<Bench> = [cni]
+
+const { values } = parseArgs({
+  options: { only: { type: "string" }, rounds: { type: "string", default: "5" }, json: { type: "string" } }
+})
+const chosen = benches.filter(({ name }) => values.only === undefined || name === values.only)
+const rounds = Number(values.rounds)
+
+if (chosen.length === 0 || !(Number.isInteger(rounds) && rounds > 0)) {
+  console.error(`bench: --only must be one of ${benches.map(({ name }) => name).join(", ")}; --rounds 1 or more`)
+  process.exitCode = 2
+} else if (await enter()) {
+  const results: Array<object> = []
+  for (const bench of chosen) {
+    try {
+      const rows = await bench.run({ rounds, log: (line) => console.error(`bench ${bench.name}: ${line}`) })
+      console.log(`\n${table(bench.title, rows)}`)
+      results.push({ name: bench.name, rows: rows.map((row) => ({ ...row, pass: passes(row) })) })
+    } catch (error) {
+      console.error(`bench ${bench.name}: ${error instanceof Error ? error.message : String(error)}`)
+      process.exitCode = 1
+    }
+  }
+  if (values.json !== undefined) {
+    const machine = { cpus: availableParallelism(), node: process.version, at: new Date().toISOString() }
+    writeFileSync(values.json, `${JSON.stringify({ machine, rounds, benches: results }, undefined, 2)}\n`)
+  }
+}

@@ -1,0 +1,68 @@
+/** Figures of the bench: statistics, one row per figure with its target, and the table that people read. */
+
+export interface Row {
+  readonly name: string
+  readonly value: number
+  readonly unit: "ms" | "MB" | "×" | "%" | "/s"
+  /** The value must not be above `target`; a row without one is for reading only. */
+  readonly target?: number
+  /** What the value is out of, such as `60 calls`. */
+  readonly note?: string
+}
+
+/** One file of the bench. `run` fails only if it could not measure. */
+export interface Bench {
+  readonly name: string
+  readonly title: string
+  readonly run: (options: Options) => Promise<ReadonlyArray<Row>>
+}
+
+export interface Options {
+  /** Paired rounds per comparison. */
+  readonly rounds: number
+  readonly log: (line: string) => void
+}
+
+/** Nearest-rank percentile (`q` from 0 to 1) of at least one value. */
+export const percentile = (values: ReadonlyArray<number>, q: number): number => {
+  const sorted = values.toSorted((a, b) => a - b)
+  const value = sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)]
+  if (value === undefined) throw new RangeError("a percentile of no values")
+  return value
+}
+
+export const median = (values: ReadonlyArray<number>): number => percentile(values, 0.5)
+
+/** Median of the rounds' own ratios: what slows one round of the machine slows both sides of it. */
+export const pairedRatio = (
+  peer: ReadonlyArray<ReadonlyArray<number>>,
+  ours: ReadonlyArray<ReadonlyArray<number>>
+): number => median(ours.map((round, i) => median(peer[i] ?? []) / median(round)))
+
+export const passes = (row: Row): boolean | undefined => row.target === undefined ? undefined : row.value <= row.target
+
+const number = (value: number): string =>
+  value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
+
+/** Lines of text, columns aligned. */
+export const table = (title: string, rows: ReadonlyArray<Row>): string => {
+  const cells = rows.map((row) => {
+    const pass = passes(row)
+    return [
+      row.name,
+      `${number(row.value)} ${row.unit}`,
+      row.target === undefined ? "" : `≤ ${row.target} ${row.unit}`,
+      pass === undefined ? "" : pass ? "pass" : "FAIL",
+      row.note ?? ""
+    ]
+  })
+  const head = ["", "measured", "target", "", ""]
+  const widths = head.map((text, i) => Math.max(text.length, ...cells.map((line) => (line[i] ?? "").length)))
+  const line = (texts: ReadonlyArray<string>) =>
+    `  ${
+      texts.map((text, i) => i === 1 || i === 2 ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0)).join(
+        "  "
+      )
+    }`.trimEnd()
+  return [title, line(head), ...cells.map(line)].join("\n")
+}
