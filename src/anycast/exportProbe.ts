@@ -1,0 +1,66 @@
+/** Times how long a flip takes to leave through BIRD, by sampling: one address at a time, so BIRD is never loaded. */
+import { Clock, Effect, Metric, Queue } from "effect"
+import { Bird } from "../Bird.ts"
+import { type IpAddress, parseAddress } from "../Ip.ts"
+import { exportSeconds } from "./metrics.ts"
+
+export interface Flip {
+  /** Destination, `destinationKey`. */
+  readonly key: string
+  /** What BIRD should come to say. */
+  readonly exported: boolean
+  /** When the agent saw the transition, nanoseconds. */
+  readonly since: bigint
+}
+
+export interface ExportProbe {
+  /** Follows this flip unless another is being followed. */
+  readonly offer: (flip: Flip) => void
+  readonly run: Effect.Effect<never>
+}
+
+/** Milliseconds before each further question; after the last the sample is given up. */
+const WAITS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+
+/** `stillWanted` ends a sample whose destination has flipped back meanwhile. */
+export const make = (stillWanted: (flip: Flip) => boolean) =>
+  Effect.gen(function*() {
+    const bird = yield* Bird
+    const flips = yield* Queue.dropping<Flip>(1)
+    let busy = false
+
+    const follow = Effect.fnUntraced(function*(flip: Flip, address: IpAddress) {
+      const peers = (yield* bird.lastStatus).peers
+      const peer = peers.find((p) => p.state === "Established")
+      if (peer === undefined) return
+      for (const wait of WAITS) {
+        if (!stillWanted(flip)) return
+        if ((yield* bird.exportedTo(address, peer.protocol)) === flip.exported) {
+          const now = yield* Clock.currentTimeNanos
+          return yield* Metric.update(exportSeconds, Number(now - flip.since) / 1e9)
+        }
+        yield* Effect.sleep(wait)
+      }
+    })
+
+    const run = Queue.take(flips).pipe(
+      Effect.flatMap((flip) => {
+        const address = parseAddress(flip.key.slice(0, flip.key.indexOf("/")))
+        return address === undefined ? Effect.void : follow(flip, address)
+      }),
+      Effect.catchCause((cause) => Effect.logWarning("anycast: could not ask BIRD for its exports", cause)),
+      Effect.ensuring(Effect.sync(() => {
+        busy = false
+      })),
+      Effect.forever
+    )
+
+    return {
+      offer: (flip) => {
+        if (busy) return
+        busy = true
+        Queue.offerUnsafe(flips, flip)
+      },
+      run
+    } satisfies ExportProbe
+  })

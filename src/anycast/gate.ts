@@ -1,0 +1,97 @@
+/** Who holds which announced address, and whether the holder may have it announced now. Pure. */
+import { type Allocation, attachmentKey } from "../Allocation.ts"
+import { equalAddress, type Family, formatCidr, hostCidr, type IpAddress } from "../Ip.ts"
+import { type PodInfo, podKey } from "../Pod.ts"
+
+/**
+ * One step's answer for one holder. `Ready`: announce. `Unknown`: the pod cache is not complete yet and does not hold
+ * the pod, so what the kernel has stays as it is. `OtherPod`: a pod of this name exists, but with another UID.
+ */
+export type Gate = "Ready" | "NotReady" | "Deleting" | "NoPod" | "OtherPod" | "NoFamily" | "Unknown"
+
+export interface PodCache {
+  /** Keyed by `podKey`. */
+  readonly pods: ReadonlyMap<string, PodInfo>
+  /** The lists behind `pods` are complete. */
+  readonly synced: boolean
+}
+
+/** One allocation that holds one announced address. */
+export interface Holder {
+  readonly allocation: Allocation
+  readonly address: IpAddress
+  /** `chosen`: the pod's primary address on its interface. `anycast`: on the pod's `lo`, reached via a primary one. */
+  readonly kind: "anycast" | "chosen"
+}
+
+/** Key of an announced destination: canonical text of its /32 or /128. */
+export const destinationKey = (address: IpAddress): string => formatCidr(hostCidr(address))
+
+/** The pod's own address of one family. */
+export const primaryOf = (allocation: Allocation, family: Family): IpAddress | undefined =>
+  family === 6 ? allocation.ipv6 : allocation.ipv4
+
+/** Every announced address of an allocation, once. */
+export const holdersOf = (allocation: Allocation): ReadonlyArray<Holder> => [
+  ...allocation.chosen.map((address) => ({ allocation, address, kind: "chosen" as const })),
+  ...allocation.anycast
+    .filter((address, i, all) =>
+      ![...allocation.chosen, ...all.slice(0, i)].some((other) => equalAddress(other, address))
+    )
+    .map((address) => ({ allocation, address, kind: "anycast" as const }))
+]
+
+/**
+ * Pods are matched by namespace, name and UID: a new pod of an old name never announces for the old one's allocation.
+ * Where either side has no UID (other runtimes, standalone files), the name decides.
+ */
+export const gateOf = ({ address, allocation }: Holder, { pods, synced }: PodCache): Gate => {
+  if (primaryOf(allocation, address.family) === undefined) return "NoFamily"
+  const pod = pods.get(podKey(allocation.pod))
+  if (pod === undefined) return synced ? "NoPod" : "Unknown"
+  if (allocation.pod.uid !== "" && pod.uid !== "" && allocation.pod.uid !== pod.uid) {
+    return synced ? "OtherPod" : "Unknown"
+  }
+  return pod.deleting ? "Deleting" : pod.ready ? "Ready" : "NotReady"
+}
+
+/** All holders, looked up by destination and by pod. */
+export interface Index {
+  /** Keyed by `destinationKey`; holders ordered by attachment, so that equal states give equal routes. */
+  readonly byDestination: ReadonlyMap<string, ReadonlyArray<Holder>>
+  /** `podKey` → destinations. */
+  readonly byPod: ReadonlyMap<string, ReadonlyArray<string>>
+  /** `hostIfName` → destinations. */
+  readonly byLink: ReadonlyMap<string, ReadonlyArray<string>>
+  /** BIRD's export set: every announced address of every allocation, Ready or not. */
+  readonly exports: ReadonlyArray<IpAddress>
+}
+
+export const emptyIndex: Index = { byDestination: new Map(), byPod: new Map(), byLink: new Map(), exports: [] }
+
+const append = <A>(map: Map<string, Array<A>>, key: string, value: A): void => {
+  const list = map.get(key)
+  if (list === undefined) map.set(key, [value])
+  else list.push(value)
+}
+
+export const makeIndex = (allocations: ReadonlyArray<Allocation>): Index => {
+  const byDestination = new Map<string, Array<Holder>>()
+  const byPod = new Map<string, Array<string>>()
+  const byLink = new Map<string, Array<string>>()
+  const announcing = allocations.filter((a) => a.anycast.length + a.chosen.length > 0)
+    .map((allocation) => ({ key: attachmentKey(allocation), allocation }))
+    .toSorted((a, b) => a.key < b.key ? -1 : 1)
+  for (const { allocation } of announcing) {
+    for (const holder of holdersOf(allocation)) {
+      const key = destinationKey(holder.address)
+      append(byDestination, key, holder)
+      append(byPod, podKey(allocation.pod), key)
+      append(byLink, allocation.hostIfName, key)
+    }
+  }
+  const exports = [...byDestination].toSorted(([a], [b]) => a < b ? -1 : 1).flatMap(([, [first]]) =>
+    first === undefined ? [] : [first.address]
+  )
+  return { byDestination, byPod, byLink, exports }
+}

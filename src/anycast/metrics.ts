@@ -1,0 +1,36 @@
+/** What anycast counts and times. */
+import { Metric } from "effect"
+
+const seconds = [0.001, 0.002, 0.004, 0.008, 0.016, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
+
+/** Destinations with a protocol-201 route. */
+export const announced = Metric.gauge("flock_anycast_announced", {
+  description: "Anycast and operator-chosen addresses announced by this node now"
+})
+
+const transitions = Metric.counter("flock_anycast_transitions_total", {
+  description: "Addresses announced or withdrawn since the agent started",
+  incremental: true
+})
+
+export const transitionsTo = {
+  announced: Metric.withAttributes(transitions, { to: "announced" }),
+  withdrawn: Metric.withAttributes(transitions, { to: "withdrawn" })
+}
+
+export const failures = Metric.counter("flock_anycast_failures_total", {
+  description: "Routes that the kernel refused to add or delete; each is tried again",
+  incremental: true
+})
+
+/** Seconds. */
+export const kernelSeconds = Metric.histogram("flock_anycast_kernel_seconds", {
+  description: "From the moment the agent saw a pod's transition to the change in the kernel's routes",
+  boundaries: seconds
+})
+
+/** Seconds; a sample: one address at a time is followed. */
+export const exportSeconds = Metric.histogram("flock_anycast_export_seconds", {
+  description: "From the moment the agent saw a pod's transition to BIRD's export of it (sampled)",
+  boundaries: seconds
+})

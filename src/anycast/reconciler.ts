@@ -1,0 +1,198 @@
+/**
+ * One worker that holds the kernel's protocol-201 routes to what the gate says. It keeps a mirror of what it installed,
+ * so that a flip of one pod costs a look at that pod's addresses; full passes check the mirror against the kernel.
+ */
+import { Clock, Effect, Metric, Queue } from "effect"
+import { Allocations } from "../Allocations.ts"
+import { Bird } from "../Bird.ts"
+import { equalAddress, formatCidr, type IpAddress } from "../Ip.ts"
+import { KubeApi } from "../KubeApi.ts"
+import { type HostRoute, type KernelChange, Netlink, type NetlinkError, PROTOCOL_ANNOUNCED } from "../Netlink.ts"
+import type { PodInfo } from "../Pod.ts"
+import { podKey } from "../Pod.ts"
+import type { Flip } from "./exportProbe.ts"
+import { emptyIndex, type Index, makeIndex, type PodCache } from "./gate.ts"
+import * as metrics from "./metrics.ts"
+import { Pending } from "./Pending.ts"
+import { allKeys, byDestination, plan, type World } from "./plan.ts"
+
+interface State {
+  readonly index: Index
+  readonly cache: PodCache
+  readonly installed: ReadonlyMap<string, ReadonlyArray<HostRoute>>
+}
+
+export interface Reconciler {
+  /** Handles what is marked, forever; one batch at a time. */
+  readonly work: Effect.Effect<never>
+  /** Marks a full pass a moment after one that failed, forever. */
+  readonly retries: Effect.Effect<never>
+  readonly markFull: Effect.Effect<void>
+  readonly markAllocations: Effect.Effect<void>
+  readonly markPods: (pods: ReadonlyArray<PodInfo>) => Effect.Effect<void>
+  readonly markKernel: (changes: ReadonlyArray<KernelChange>) => Effect.Effect<void>
+  readonly state: Effect.Effect<State>
+  /** Whether the route to this destination is in the kernel, as far as the mirror knows. */
+  readonly isInstalled: (key: string) => boolean
+}
+
+const sameAddresses = (a: ReadonlyArray<IpAddress>, b: ReadonlyArray<IpAddress>): boolean =>
+  a.length === b.length && a.every((address, i) => equalAddress(address, b[i] as IpAddress))
+
+/** At most ten destinations in words. */
+const named = (keys: ReadonlyArray<string>): string =>
+  keys.slice(0, 10).join(", ") + (keys.length > 10 ? ` and ${keys.length - 10} more` : "")
+
+export const make = (onFlip: (flip: Flip) => void) =>
+  Effect.gen(function*() {
+    const allocations = yield* Allocations
+    const netlink = yield* Netlink
+    const kube = yield* KubeApi
+    const bird = yield* Bird
+    const wake = yield* Queue.sliding<void>(1)
+    const failed = yield* Queue.sliding<void>(1)
+    const pending = new Pending()
+    let index = emptyIndex
+    let exports: ReadonlyArray<IpAddress> | undefined
+    let installed = new Map<string, ReadonlyArray<HostRoute>>()
+    let links = new Map<string, number>()
+    let loaded = false
+
+    const cache = Effect.all({ pods: kube.pods, synced: kube.synced })
+    const signal = Effect.asVoid(Queue.offer(wake, undefined))
+    const needsRetry = Effect.asVoid(Queue.offer(failed, undefined))
+
+    const readLinks = Effect.gen(function*() {
+      links = new Map((yield* netlink.links).map((link) => [link.ifName, link.ifIndex]))
+    })
+
+    const readAllocations = Effect.gen(function*() {
+      index = makeIndex(yield* allocations.list)
+      if (exports !== undefined && sameAddresses(exports, index.exports)) return
+      exports = index.exports
+      yield* bird.setExports(exports)
+      yield* bird.requestReload
+    })
+
+    /** Runs one kernel batch; the mirror changes only for what the kernel took. */
+    const run = Effect.fnUntraced(function*(
+      verb: "announce" | "withdraw",
+      routes: ReadonlyArray<HostRoute>,
+      call: Netlink["Service"]["putRoutes"]
+    ) {
+      if (routes.length === 0) return []
+      const errors = yield* Effect.catch(
+        call(routes),
+        (error: NetlinkError) => Effect.succeed(routes.map((route) => ({ route, error })))
+      )
+      const broken = new Set(errors.map(({ route }) => formatCidr(route.destination)))
+      if (errors.length > 0) {
+        yield* Metric.update(metrics.failures, errors.length)
+        yield* Effect.logWarning(
+          `anycast: could not ${verb} ${named([...broken])}: ${errors[0]?.error.message}; will try again`
+        )
+        yield* needsRetry
+      }
+      const flipped: Array<string> = []
+      for (const route of routes) {
+        const key = formatCidr(route.destination)
+        if (broken.has(key)) continue
+        const was = installed.has(key)
+        if (verb === "announce") installed.set(key, [route])
+        else installed.delete(key)
+        if (was !== installed.has(key)) flipped.push(key)
+      }
+      return flipped
+    })
+
+    const pass = Effect.fnUntraced(function*(keys: ReadonlySet<string>, seen: ReadonlyMap<string, bigint>) {
+      const missing = [...keys].some((key) =>
+        index.byDestination.get(key)?.some((holder) => !links.has(holder.allocation.hostIfName))
+      )
+      if (missing) yield* readLinks
+      const world: World = { ...(yield* cache), ifIndexOf: (name) => links.get(name), installed }
+      const { announce, withdraw } = plan(keys, index, world)
+      const withdrawn = yield* run("withdraw", withdraw, netlink.deleteRoutes)
+      const announced = yield* run("announce", announce, netlink.putRoutes)
+      if (withdrawn.length + announced.length === 0) return
+      const now = yield* Clock.currentTimeNanos
+      for (const key of [...withdrawn, ...announced]) {
+        const since = seen.get(key)
+        if (since === undefined) continue
+        yield* Metric.update(metrics.kernelSeconds, Number(now - since) / 1e9)
+        onFlip({ key, exported: installed.has(key), since })
+      }
+      yield* Metric.update(metrics.announced, installed.size)
+      if (withdrawn.length > 0) {
+        yield* Metric.update(metrics.transitionsTo.withdrawn, withdrawn.length)
+        yield* Effect.logInfo(`anycast: withdrew ${named(withdrawn)}`)
+      }
+      if (announced.length > 0) {
+        yield* Metric.update(metrics.transitionsTo.announced, announced.length)
+        yield* Effect.logInfo(`anycast: announced ${named(announced)}`)
+      }
+    })
+
+    const batch = Effect.gen(function*() {
+      const { allocations: reindex, full, links: gone, lost, pods } = pending.take()
+      const before = index
+      if (reindex || !loaded) yield* readAllocations
+      const keys = new Set(reindex ? [...before.byDestination.keys(), ...index.byDestination.keys()] : [])
+      const seen = new Map<string, bigint>()
+      for (const [pod, since] of pods) {
+        for (const key of index.byPod.get(pod) ?? []) {
+          keys.add(key)
+          if (!seen.has(key)) seen.set(key, since)
+        }
+      }
+      for (const key of lost) if (installed.delete(key)) keys.add(key)
+      for (const name of gone) links.delete(name)
+      if (loaded && keys.size > 0) yield* pass(keys, seen)
+      if (!full && loaded && ![...gone].some((name) => index.byLink.has(name))) return
+      if (index.byDestination.size > 0) yield* readLinks
+      installed = byDestination(yield* netlink.routes(PROTOCOL_ANNOUNCED))
+      loaded = true
+      yield* pass(allKeys(index, installed), seen)
+      yield* Metric.update(metrics.announced, installed.size)
+    })
+
+    const work = Queue.take(wake).pipe(
+      // What else arrives in this turn of the event loop joins the batch.
+      Effect.andThen(Effect.yieldNow),
+      Effect.andThen(batch),
+      Effect.catchCause((cause) =>
+        Effect.andThen(Effect.logWarning("anycast: a pass failed; will try again", cause), needsRetry)
+      ),
+      Effect.forever
+    )
+
+    const marking = (mark: () => void) => Effect.andThen(Effect.sync(mark), signal)
+
+    return {
+      work,
+      retries: Queue.take(failed).pipe(
+        Effect.andThen(Effect.sleep("100 millis")),
+        Effect.andThen(marking(() => pending.full())),
+        Effect.forever
+      ),
+      markFull: marking(() => pending.full()),
+      markAllocations: marking(() => pending.allocations()),
+      markPods: Effect.fnUntraced(function*(pods) {
+        const now = yield* Clock.currentTimeNanos
+        for (const pod of pods) pending.pod(podKey(pod), now)
+        yield* signal
+      }),
+      markKernel: (changes) =>
+        marking(() => {
+          for (const change of changes) {
+            if (change._tag === "Overrun") pending.full()
+            else if (change._tag === "LinkRemoved") pending.link(change.ifName)
+            else if (change._tag === "RouteRemoved" && change.route.protocol === PROTOCOL_ANNOUNCED) {
+              pending.lost(formatCidr(change.route.destination))
+            }
+          }
+        }),
+      state: Effect.map(cache, (cache) => ({ index, cache, installed })),
+      isInstalled: (key) => installed.has(key)
+    } satisfies Reconciler
+  })
