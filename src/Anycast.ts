@@ -7,10 +7,10 @@ import { Context, Effect, Layer, Schedule, Stream } from "effect"
 import { attachmentKey } from "./Allocation.ts"
 import { Allocations } from "./Allocations.ts"
 import * as exportProbe from "./anycast/exportProbe.ts"
-import { type Gate, gateOf } from "./anycast/gate.ts"
+import { destinationKey, type Gate, gateOf } from "./anycast/gate.ts"
 import * as reconciler from "./anycast/reconciler.ts"
 import type { Bird } from "./Bird.ts"
-import type { IpAddress } from "./Ip.ts"
+import { formatAddress, hostCidr, type IpAddress } from "./Ip.ts"
 import { KubeApi } from "./KubeApi.ts"
 import { Netlink } from "./Netlink.ts"
 
@@ -45,7 +45,7 @@ export class Anycast extends Context.Service<Anycast, {
       const allocations = yield* Allocations
       const kube = yield* KubeApi
       const netlink = yield* Netlink
-      const probe = yield* exportProbe.make((flip) => worker.isInstalled(flip.key) === flip.exported)
+      const probe = yield* exportProbe.make((flip) => worker.isInstalled(flip.destination) === flip.exported)
       const worker: reconciler.Reconciler = yield* reconciler.make(probe.offer)
 
       /** A source that ends or fails is opened again; what was missed meanwhile is found by a full pass. */
@@ -76,7 +76,9 @@ export class Anycast extends Context.Service<Anycast, {
       const status = Effect.map(
         worker.state,
         ({ cache, index, installed }) =>
-          [...index.byDestination].map(([key, holders]): AnycastAddress => {
+          index.exports.map((address): AnycastAddress => {
+            const key = destinationKey(hostCidr(address))
+            const holders = index.byDestination.get(key) ?? []
             const shown = holders.map((holder): AnycastHolder => ({
               owner: attachmentKey(holder.allocation),
               namespace: holder.allocation.pod.namespace,
@@ -88,7 +90,7 @@ export class Anycast extends Context.Service<Anycast, {
             const wanted = shown.some(({ gate }) => gate === "Ready")
             const undecided = !wanted && shown.some(({ gate }) => gate === "Unknown")
             const state = undecided || wanted !== installed.has(key) ? "pending" : wanted ? "announced" : "withdrawn"
-            return { address: key.slice(0, key.indexOf("/")), state, holders: shown }
+            return { address: formatAddress(address), state, holders: shown }
           })
       )
 

@@ -1,12 +1,11 @@
 /** Times how long a flip takes to leave through BIRD, by sampling: one address at a time, so BIRD is never loaded. */
 import { Clock, Effect, Metric, Queue } from "effect"
 import { Bird } from "../Bird.ts"
-import { type IpAddress, parseAddress } from "../Ip.ts"
+import type { Cidr } from "../Ip.ts"
 import { exportSeconds } from "./metrics.ts"
 
 export interface Flip {
-  /** Destination, `destinationKey`. */
-  readonly key: string
+  readonly destination: Cidr
   /** What BIRD should come to say. */
   readonly exported: boolean
   /** When the agent saw the transition, nanoseconds. */
@@ -29,7 +28,8 @@ export const make = (stillWanted: (flip: Flip) => boolean) =>
     const flips = yield* Queue.dropping<Flip>(1)
     let busy = false
 
-    const follow = Effect.fnUntraced(function*(flip: Flip, address: IpAddress) {
+    const follow = Effect.fnUntraced(function*(flip: Flip) {
+      const address = { family: flip.destination.family, value: flip.destination.base }
       const peers = (yield* bird.lastStatus).peers
       const peer = peers.find((p) => p.state === "Established")
       if (peer === undefined) return
@@ -44,10 +44,7 @@ export const make = (stillWanted: (flip: Flip) => boolean) =>
     })
 
     const run = Queue.take(flips).pipe(
-      Effect.flatMap((flip) => {
-        const address = parseAddress(flip.key.slice(0, flip.key.indexOf("/")))
-        return address === undefined ? Effect.void : follow(flip, address)
-      }),
+      Effect.flatMap(follow),
       Effect.catchCause((cause) => Effect.logWarning("anycast: could not ask BIRD for its exports", cause)),
       Effect.ensuring(Effect.sync(() => {
         busy = false

@@ -1,7 +1,7 @@
 /** From who may announce what to the routes that the kernel lacks or has too many of. Pure. */
-import { formatCidr, hostCidr, type IpAddress } from "../Ip.ts"
+import { hostCidr, type IpAddress } from "../Ip.ts"
 import { type HostRoute, type NextHop, PROTOCOL_ANNOUNCED } from "../Netlink.ts"
-import { gateOf, type Holder, type Index, type PodCache, primaryOf } from "./gate.ts"
+import { destinationKey, gateOf, type Holder, type Index, type PodCache, primaryOf } from "./gate.ts"
 
 /** The kernel's protocol-201 routes by destination. More than one for a destination: they differ in metric. */
 export type Installed = ReadonlyMap<string, ReadonlyArray<HostRoute>>
@@ -22,7 +22,7 @@ export interface Plan {
 export const byDestination = (routes: ReadonlyArray<HostRoute>): Map<string, ReadonlyArray<HostRoute>> => {
   const map = new Map<string, Array<HostRoute>>()
   for (const route of routes) {
-    const key = formatCidr(route.destination)
+    const key = destinationKey(route.destination)
     const list = map.get(key)
     if (list === undefined) map.set(key, [route])
     else list.push(route)

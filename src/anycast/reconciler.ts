@@ -5,13 +5,12 @@
 import { Clock, Effect, Metric, Queue } from "effect"
 import { Allocations } from "../Allocations.ts"
 import { Bird } from "../Bird.ts"
-import { equalAddress, formatCidr, type IpAddress } from "../Ip.ts"
+import { type Cidr, equalAddress, formatCidr, type IpAddress } from "../Ip.ts"
 import { KubeApi } from "../KubeApi.ts"
 import { type HostRoute, type KernelChange, Netlink, type NetlinkError, PROTOCOL_ANNOUNCED } from "../Netlink.ts"
-import type { PodInfo } from "../Pod.ts"
-import { podKey } from "../Pod.ts"
+import { type PodInfo, podKey } from "../Pod.ts"
 import type { Flip } from "./exportProbe.ts"
-import { emptyIndex, type Index, makeIndex, type PodCache } from "./gate.ts"
+import { destinationKey, emptyIndex, type Index, makeIndex, type PodCache } from "./gate.ts"
 import * as metrics from "./metrics.ts"
 import { Pending } from "./Pending.ts"
 import { allKeys, byDestination, plan, type World } from "./plan.ts"
@@ -33,15 +32,16 @@ export interface Reconciler {
   readonly markKernel: (changes: ReadonlyArray<KernelChange>) => Effect.Effect<void>
   readonly state: Effect.Effect<State>
   /** Whether the route to this destination is in the kernel, as far as the mirror knows. */
-  readonly isInstalled: (key: string) => boolean
+  readonly isInstalled: (destination: Cidr) => boolean
 }
 
 const sameAddresses = (a: ReadonlyArray<IpAddress>, b: ReadonlyArray<IpAddress>): boolean =>
   a.length === b.length && a.every((address, i) => equalAddress(address, b[i] as IpAddress))
 
 /** At most ten destinations in words. */
-const named = (keys: ReadonlyArray<string>): string =>
-  keys.slice(0, 10).join(", ") + (keys.length > 10 ? ` and ${keys.length - 10} more` : "")
+const named = (routes: ReadonlyArray<HostRoute>): string =>
+  routes.slice(0, 10).map((route) => formatCidr(route.destination)).join(", ") +
+  (routes.length > 10 ? ` and ${routes.length - 10} more` : "")
 
 export const make = (onFlip: (flip: Flip) => void) =>
   Effect.gen(function*() {
@@ -85,22 +85,24 @@ export const make = (onFlip: (flip: Flip) => void) =>
         call(routes),
         (error: NetlinkError) => Effect.succeed(routes.map((route) => ({ route, error })))
       )
-      const broken = new Set(errors.map(({ route }) => formatCidr(route.destination)))
+      const broken = new Set(errors.map(({ route }) => destinationKey(route.destination)))
       if (errors.length > 0) {
         yield* Metric.update(metrics.failures, errors.length)
         yield* Effect.logWarning(
-          `anycast: could not ${verb} ${named([...broken])}: ${errors[0]?.error.message}; will try again`
+          `anycast: could not ${verb} ${named(errors.map(({ route }) => route))}: ${
+            errors[0]?.error.message
+          }; will try again`
         )
         yield* needsRetry
       }
-      const flipped: Array<string> = []
+      const flipped: Array<HostRoute> = []
       for (const route of routes) {
-        const key = formatCidr(route.destination)
+        const key = destinationKey(route.destination)
         if (broken.has(key)) continue
         const was = installed.has(key)
         if (verb === "announce") installed.set(key, [route])
         else installed.delete(key)
-        if (was !== installed.has(key)) flipped.push(key)
+        if (was !== installed.has(key)) flipped.push(route)
       }
       return flipped
     })
@@ -116,11 +118,12 @@ export const make = (onFlip: (flip: Flip) => void) =>
       const announced = yield* run("announce", announce, netlink.putRoutes)
       if (withdrawn.length + announced.length === 0) return
       const now = yield* Clock.currentTimeNanos
-      for (const key of [...withdrawn, ...announced]) {
+      for (const { destination } of [...withdrawn, ...announced]) {
+        const key = destinationKey(destination)
         const since = seen.get(key)
         if (since === undefined) continue
         yield* Metric.update(metrics.kernelSeconds, Number(now - since) / 1e9)
-        onFlip({ key, exported: installed.has(key), since })
+        onFlip({ destination, exported: installed.has(key), since })
       }
       yield* Metric.update(metrics.announced, installed.size)
       if (withdrawn.length > 0) {
@@ -188,11 +191,11 @@ export const make = (onFlip: (flip: Flip) => void) =>
             if (change._tag === "Overrun") pending.full()
             else if (change._tag === "LinkRemoved") pending.link(change.ifName)
             else if (change._tag === "RouteRemoved" && change.route.protocol === PROTOCOL_ANNOUNCED) {
-              pending.lost(formatCidr(change.route.destination))
+              pending.lost(destinationKey(change.route.destination))
             }
           }
         }),
       state: Effect.map(cache, (cache) => ({ index, cache, installed })),
-      isInstalled: (key) => installed.has(key)
+      isInstalled: (destination) => installed.has(destinationKey(destination))
     } satisfies Reconciler
   })

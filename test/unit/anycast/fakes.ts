@@ -185,47 +185,46 @@ export class World {
   }
 
   get layer(): Layer.Layer<Anycast> {
-    const self = this
     return Anycast.layer.pipe(Layer.provide(Layer.mergeAll(
       Layer.mock(Allocations, {
         interrupted: [],
         unreadable: 0,
-        list: Effect.sync(() => [...self.allocations.values()]),
-        get: (key) => Effect.sync(() => Option.fromUndefinedOr(self.allocations.get(key))),
-        changes: Stream.fromPubSub(self.#allocationChanges)
+        list: Effect.sync(() => [...this.allocations.values()]),
+        get: (key) => Effect.sync(() => Option.fromUndefinedOr(this.allocations.get(key))),
+        changes: Stream.fromPubSub(this.#allocationChanges)
       }),
       Layer.mock(KubeApi, {
-        nodeConfig: self.#nodeConfig,
-        pods: Effect.sync(() => self.pods),
-        podChanges: Stream.fromPubSub(self.#podChanges),
-        synced: Effect.sync(() => self.synced)
+        nodeConfig: this.#nodeConfig,
+        pods: Effect.sync(() => this.pods),
+        podChanges: Stream.fromPubSub(this.#podChanges),
+        synced: Effect.sync(() => this.synced)
       }),
       Layer.mock(Netlink, {
         links: Effect.sync(() =>
-          [...self.links].map(([ifName, ifIndex]) => ({ ifName, ifIndex, alias: "", mtu: 1500, mac: "", up: true }))
+          [...this.links].map(([ifName, ifIndex]) => ({ ifName, ifIndex, alias: "", mtu: 1500, mac: "", up: true }))
         ),
         routes: () =>
           Effect.sync(() => {
-            self.dumps++
-            return [...self.kernel.values()]
+            this.dumps++
+            return [...this.kernel.values()]
           }),
-        putRoutes: (routes) => self.call("put", routes),
-        deleteRoutes: (routes) => self.call("delete", routes),
-        changes: Stream.fromPubSub(self.#kernelChanges)
+        putRoutes: (routes) => this.call("put", routes),
+        deleteRoutes: (routes) => this.call("delete", routes),
+        changes: Stream.fromPubSub(this.#kernelChanges)
       }),
       Layer.mock(Bird, {
         requestReload: Effect.sync(() => {
-          self.reloads++
+          this.reloads++
         }),
         setExports: (addresses) =>
           Effect.sync(() => {
-            self.exports.push(addresses.map(formatAddress))
+            this.exports.push(addresses.map(formatAddress))
           }),
-        lastStatus: Effect.sync(() => self.birdStatus),
+        lastStatus: Effect.sync(() => this.birdStatus),
         exportedTo: (a) =>
           Effect.sync(() => {
-            self.exportQuestions++
-            return self.exported.has(formatAddress(a))
+            this.exportQuestions++
+            return this.exported.has(formatAddress(a))
           })
       })
     )))
