@@ -1,0 +1,70 @@
+/** The prefix sets and the import filter of `bird.conf`: what may be announced and what may be learned. Pure. */
+import { bitsOf, type Cidr, type Family, formatCidr, hostCidr, type IpAddress, networkOf } from "../Ip.ts"
+import { type HostInterface, IF_PREFIX } from "../Netlink.ts"
+import type { NodeConfigSpec } from "../NodeConfig.ts"
+import { isLinkLocal } from "./local.ts"
+
+/** Never learned from anyone (RFC 6890: loopback, link-local, multicast and above). */
+const MARTIANS: Record<Family, ReadonlyArray<string>> = {
+  6: ["::1/128", "fe80::/10+", "ff00::/8+"],
+  4: ["0.0.0.0/8{8,32}", "127.0.0.0/8+", "169.254.0.0/16+", "224.0.0.0/3+"]
+}
+
+/** The networks of the node's real interfaces, and host addresses as /32 or /128, sorted and without repetitions. */
+export const connectedSubnets = (interfaces: ReadonlyArray<HostInterface>): ReadonlyArray<Cidr> => {
+  const all = interfaces
+    .filter(({ ifName }) => !ifName.startsWith(IF_PREFIX))
+    .flatMap(({ addresses }) => addresses)
+    .filter(({ address }) => !isLinkLocal(address))
+    .map(({ address, prefix }) => networkOf(address, prefix))
+  const unique = new Map(all.map((cidr) => [formatCidr(cidr), cidr]))
+  return [...unique.values()].toSorted((a, b) => a.base < b.base ? -1 : a.base > b.base ? 1 : a.prefix - b.prefix)
+}
+
+/**
+ * Everything that covers, equals or lies in `cidr`, but not the default route. A host address is only itself: a prefix
+ * that covers it cannot draw its traffic away.
+ */
+const around = (cidr: Cidr): string =>
+  cidr.prefix === bitsOf(cidr.family) ? formatCidr(cidr) : `${formatCidr(cidr)}{1,${bitsOf(cidr.family)}}`
+
+const set = (name: string, members: ReadonlyArray<string>): ReadonlyArray<string> => [
+  `define ${name} = [`,
+  ...members.map((member, i) => `  ${member}${i < members.length - 1 ? "," : ""}`),
+  "];"
+]
+
+export const prefixSets = (
+  spec: NodeConfigSpec,
+  exports: ReadonlyArray<IpAddress>,
+  connected: ReadonlyArray<Cidr>
+): ReadonlyArray<string> => {
+  const lines = ([6, 4] as const).flatMap((family) => {
+    const mine = (cidr: { readonly family: Family }) => cidr.family === family
+    const announced = exports.filter(mine).map((address) => formatCidr(hostCidr(address)))
+    const imports = (spec.bgp?.importCIDRs ?? []).filter(mine)
+    const nodes = family === 6 ? spec.cidr6 : spec.cidr4
+    const never = [...(nodes === undefined ? [] : [nodes]), ...connected.filter(mine)]
+    return [
+      ...(announced.length === 0 ? [] : set(`flock_announced${family}`, announced)),
+      ...(imports.length === 0 ? [] : [
+        ...set(`flock_never${family}`, [...MARTIANS[family], ...never.map(around)]),
+        ...set(`flock_learn${family}`, imports.map((cidr) => `${formatCidr(cidr)}+`))
+      ])
+    ]
+  })
+  return lines.length === 0 ? [] : [...lines, ""]
+}
+
+/** The default route passes only where `importCIDRs` has the prefix of length 0 itself. */
+export const importFilter = (imports: ReadonlyArray<Cidr>, family: Family): ReadonlyArray<string> =>
+  imports.some((cidr) => cidr.family === family)
+    ? [
+      "",
+      `filter flock_import${family} {`,
+      `  if net ~ flock_never${family} then reject;`,
+      `  if net ~ flock_learn${family} then accept;`,
+      "  reject;",
+      "}"
+    ]
+    : []

@@ -1,0 +1,246 @@
+/**
+ * `bird.conf` as a pure function of typed values. Everything written here is understood by BIRD 2.0.12, 2.17 and 3.x
+ * (checked against their grammars: `nest/config.Y`, `proto/bgp/config.Y`, `sysdep/unix/krt.Y`, `filter/config.Y`).
+ */
+import { Result } from "effect"
+import { createHash } from "node:crypto"
+import { type Family, formatAddress, formatCidr, type IpAddress } from "../Ip.ts"
+import type { NodeConfigSpec, Peer } from "../NodeConfig.ts"
+import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
+import { beside, nodeAddresses, routerId } from "./local.ts"
+import { type RenderInput, RenderProblem, resolveSessions, type Session } from "./sessions.ts"
+
+export interface RenderedPeer {
+  readonly address: string
+  readonly asn: number
+  /** BIRD's protocol name: from the address, so that removing one peer leaves the others' sessions alone. */
+  readonly protocol: string
+}
+
+export interface Rendered {
+  readonly text: string
+  /** Value of the constant `flock_revision` in `text`: tells over the control socket what BIRD runs. */
+  readonly revision: string
+  readonly peers: ReadonlyArray<RenderedPeer>
+  /** Parts left out until the node has what they need; the rest is in `text`. */
+  readonly waiting: ReadonlyArray<RenderProblem>
+}
+
+/** Routes that BIRD may install at most per session and family; more are ignored, the session stays. */
+export const IMPORT_LIMIT = 1000
+
+/** Above every metric that a network manager gives the node's own routes, so BIRD's never replace them. */
+const KERNEL_METRIC = 65535
+
+export const protocolName = (peer: IpAddress): string => `peer_${formatAddress(peer).replace(/[.:]/g, "_")}`
+
+const indent = (lines: ReadonlyArray<string>): ReadonlyArray<string> => lines.map((line) => `  ${line}`)
+
+const block = (head: string, lines: ReadonlyArray<string>, tail = ""): ReadonlyArray<string> => [
+  `${head} {`,
+  ...indent(lines),
+  `}${tail}`
+]
+
+const FAMILIES: ReadonlyArray<Family> = [6, 4]
+
+/** Whether the node announces or learns anything of this family. */
+const uses = (spec: NodeConfigSpec, family: Family): boolean =>
+  (family === 6 ? spec.cidr6 : spec.cidr4) !== undefined ||
+  spec.anycast.allowedCIDRs.some((cidr) => cidr.family === family) ||
+  (spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
+
+const kernel = (family: Family, resolving: boolean): ReadonlyArray<string> =>
+  block(`protocol kernel kernel${family}`, [
+    "learn;",
+    "persist;",
+    "scan time 20;",
+    "graceful restart on;",
+    `metric ${KERNEL_METRIC};`,
+    ...block(`ipv${family}`, [
+      // Above BGP's 100: an address that is announced from here stays announced although another node announces it too.
+      "preference 200;",
+      ...(resolving
+        ? block("import filter", [
+          "if krt_source = 201 then accept;",
+          "if krt_source = 200 then reject;",
+          "preference = 10;",
+          "accept;"
+        ], ";")
+        : block("import filter", ["if krt_source = 201 then accept;", "reject;"], ";")),
+      ...block("export filter", ["if source = RTS_STATIC || source = RTS_BGP then accept;", "reject;"], ";")
+    ], ";")
+  ])
+
+const own = (spec: NodeConfigSpec, family: Family): ReadonlyArray<string> => {
+  const cidr = family === 6 ? spec.cidr6 : spec.cidr4
+  return cidr === undefined ? [] : [
+    "",
+    ...block(`protocol static static${family}`, [`ipv${family};`, `route ${formatCidr(cidr)} unreachable;`])
+  ]
+}
+
+const exportFilter = (
+  spec: NodeConfigSpec,
+  peer: Peer,
+  family: Family,
+  exports: ReadonlyArray<IpAddress>
+): ReadonlyArray<string> => {
+  const allowed = [
+    ...((family === 6 ? spec.cidr6 : spec.cidr4) === undefined ? [] : [`proto = "static${family}"`]),
+    ...(exports.some((address) => address.family === family)
+      ? [`(proto = "kernel${family}" && krt_source = 201 && net ~ flock_announced${family})`]
+      : [])
+  ]
+  if (allowed.length === 0) return ["export none;"]
+  const communities = peer.communities.map((community) => {
+    const parts = community.split(":").map(Number)
+    return `bgp_${parts.length === 3 ? "large_" : ""}community.add((${parts.join(", ")}));`
+  })
+  return block("export filter", [
+    ...block(`if ${allowed.join(" || ")} then`, [...communities, "accept;"]),
+    "reject;"
+  ], ";")
+}
+
+const channel = (
+  spec: NodeConfigSpec,
+  peer: Peer,
+  family: Family,
+  nextHop: ReadonlyArray<string>,
+  exports: ReadonlyArray<IpAddress>
+): ReadonlyArray<string> =>
+  block(`ipv${family}`, [
+    "next hop self;",
+    ...nextHop,
+    ...((spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
+      ? [`import limit ${IMPORT_LIMIT} action block;`, `import filter flock_import${family};`]
+      : ["import none;"]),
+    ...exportFilter(spec, peer, family, exports)
+  ], ";")
+
+const session = (
+  spec: NodeConfigSpec,
+  localAsn: number,
+  { end, multihop, password, peer }: Session,
+  channels: ReadonlyArray<ReadonlyArray<string>>
+): ReadonlyArray<string> =>
+  block(`protocol bgp ${protocolName(peer.address)}`, [
+    `local ${formatAddress(end.address)} as ${localAsn};`,
+    `neighbor ${formatAddress(peer.address)} port ${peer.port} as ${peer.asn};`,
+    multihop > 0 ? `multihop ${multihop};` : "direct;",
+    ...(peer.ttlSecurity ? ["ttl security on;"] : []),
+    ...(password === undefined ? [] : [`password ${password};`]),
+    `hold time ${peer.holdTimeSeconds};`,
+    "startup hold time 30;",
+    "connect delay time 1;",
+    "connect retry time 5;",
+    "error wait time 1, 30;",
+    "error forget time 60;",
+    `graceful restart ${peer.gracefulRestart ? "on" : "off"};`,
+    ...(peer.bfd ? ["bfd on;"] : []),
+    // Nodes often share one AS number; loops cannot arise, as nothing learned is announced again.
+    ...(peer.asn !== localAsn && (spec.bgp?.importCIDRs ?? []).length > 0 ? ["allow local as 1;"] : []),
+    ...channels.flat()
+  ])
+
+const sorted = (addresses: ReadonlyArray<IpAddress>): ReadonlyArray<IpAddress> => {
+  const unique = new Map(addresses.map((address) => [`${address.family}/${address.value}`, address]))
+  return [...unique.values()].toSorted((a, b) => a.value < b.value ? -1 : a.value > b.value ? 1 : 0)
+}
+
+/** A name in a comment; names come from a flag and could hold a line break. */
+const plain = (text: string): string => text.replace(/[^-._a-zA-Z0-9]/g, "?")
+
+const finish = (
+  nodeName: string,
+  lines: ReadonlyArray<string>,
+  peers: ReadonlyArray<RenderedPeer>,
+  waiting: ReadonlyArray<RenderProblem>
+): Rendered => {
+  const body = lines.join("\n") + "\n"
+  const revision = createHash("sha256").update(body).digest("hex").slice(0, 16)
+  const head = `# Written by flock-agent for node ${plain(nodeName)}; changes made here are overwritten.\n` +
+    `define flock_revision = "${revision}";\n`
+  return { text: head + body, revision, peers, waiting }
+}
+
+const head = (id: string): ReadonlyArray<string> => [
+  "log stderr all;",
+  "timeformat protocol iso long;",
+  `router id ${id};`,
+  "graceful restart wait 10;",
+  ""
+]
+
+const device = block("protocol device", ["scan time 20;"])
+
+/** The whole file. Fails where the NodeConfig contradicts the node; what is only missing so far is in `waiting`. */
+export const renderConfig = (input: RenderInput): Result.Result<Rendered, RenderProblem> => {
+  const { config, nodeName } = input
+  if (config === undefined) {
+    const lines = [
+      ...head(routerId(undefined, [], [], nodeName)),
+      ...device,
+      ...FAMILIES.flatMap((family) => ["", ...kernel(family, false)])
+    ]
+    return Result.succeed(finish(nodeName, lines, [], []))
+  }
+  const { spec } = config
+  const addresses = nodeAddresses(input.interfaces)
+  const found = resolveSessions(input, spec, addresses)
+  if (Result.isFailure(found)) return Result.fail(found.failure)
+  const { sessions } = found.success
+  const waiting = [...found.success.waiting]
+  const exports = sorted(input.exports)
+  const imports = spec.bgp?.importCIDRs ?? []
+  const peers = spec.bgp?.peers ?? []
+  const never = connectedSubnets(input.interfaces)
+
+  /** One address family per session, and the other too where no peer speaks it. */
+  const channelsOf = ({ end, peer }: Session): ReadonlyArray<ReadonlyArray<string>> => {
+    const same = peer.address.family
+    const other: Family = same === 6 ? 4 : 6
+    const mine = channel(spec, peer, same, [], exports)
+    if (!uses(spec, other) || peers.some(({ address }) => address.family === other)) return [mine]
+    const hop = beside(end, other, addresses)
+    if (hop !== undefined) {
+      return [mine, channel(spec, peer, other, [`next hop address ${formatAddress(hop.address)};`], exports)]
+    }
+    // RFC 8950: IPv4 prefixes with an IPv6 next hop. The reverse does not exist.
+    if (other === 4) return [mine, channel(spec, peer, 4, ["extended next hop on;"], exports)]
+    waiting.push(
+      new RenderProblem({
+        field: `spec.bgp.peers[${peers.indexOf(peer)}].address`,
+        detail:
+          `"${formatAddress(peer.address)}": ${end.ifName} has no IPv6 address to be the next hop of the node's ` +
+          "IPv6 prefixes; they are not announced"
+      })
+    )
+    return [mine]
+  }
+
+  // Next hops of multihop sessions are looked up in BIRD's own tables, which then need the node's routes.
+  const resolving = imports.length > 0 && sessions.some(({ multihop }) => multihop > 0)
+  const lines = [
+    ...head(routerId(spec.bgp?.routerID, sessions.map(({ end }) => end), addresses, nodeName)),
+    ...prefixSets(spec, exports, never),
+    ...device,
+    ...(resolving ? ["", ...block("protocol direct", ["ipv6;", "ipv4;"])] : []),
+    ...FAMILIES.flatMap((family) => ["", ...kernel(family, resolving)]),
+    ...FAMILIES.flatMap((family) => own(spec, family)),
+    ...FAMILIES.flatMap((family) => importFilter(imports, family)),
+    ...(sessions.some(({ peer }) => peer.bfd) ? ["", "protocol bfd {", "}"] : []),
+    ...sessions.flatMap((it) => ["", ...session(spec, spec.bgp?.asn ?? 0, it, channelsOf(it))])
+  ]
+  return Result.succeed(finish(
+    nodeName,
+    lines,
+    sessions.map(({ peer }) => ({
+      address: formatAddress(peer.address),
+      asn: peer.asn,
+      protocol: protocolName(peer.address)
+    })),
+    waiting
+  ))
+}
