@@ -1,6 +1,6 @@
 /** What one ADD gave to one interface of one container: the record that outlives the agent. */
 import { Schema } from "effect"
-import { AddressFromString } from "./Ip.ts"
+import { AddressFromString, type IpAddress } from "./Ip.ts"
 
 /** `containerId/ifName`, unique per attachment (CNI spec 1.1.0, section 2: container ID plus `CNI_IFNAME`). */
 export const attachmentKey = (a: { readonly containerId: string; readonly ifName: string }): string =>
@@ -10,14 +10,14 @@ export const Allocation = Schema.Struct({
   version: Schema.Literal(1),
   /** `/proc/sys/kernel/random/boot_id`: a record of another boot describes no pod that still runs. */
   bootId: Schema.String,
+  /** `name` of the CNI network configuration: GC of one network never touches another's attachments. */
+  network: Schema.String,
   containerId: Schema.String,
   ifName: Schema.String,
   netns: Schema.String,
   /** Empty strings where the runtime is not Kubernetes. */
   pod: Schema.Struct({ namespace: Schema.String, name: Schema.String, uid: Schema.String }),
   hostIfName: Schema.String,
-  hostMac: Schema.String,
-  podMac: Schema.String,
   /** Bytes. */
   mtu: Schema.Int,
   /** The pod's primary addresses on its interface, at most one per family. */
@@ -33,3 +33,21 @@ export const Allocation = Schema.Struct({
   createdAt: Schema.String
 })
 export type Allocation = typeof Allocation.Type
+
+/** The pod's own addresses, on its interface. */
+export const primaryOf = (a: Allocation): ReadonlyArray<IpAddress> => [
+  ...(a.ipv6 ? [a.ipv6] : []),
+  ...(a.ipv4 ? [a.ipv4] : [])
+]
+
+/** The link alias that names the owner: `namespace/pod containerID ifname` (`- containerID ifname` outside Kubernetes). */
+export const aliasOf = (a: Pick<Allocation, "pod" | "containerId" | "ifName">): string =>
+  `${a.pod.name === "" ? "-" : `${a.pod.namespace}/${a.pod.name}`} ${a.containerId} ${a.ifName}`
+
+/** The inverse of {@link aliasOf}; undefined for text that is not ours. */
+export const parseAlias = (alias: string): Pick<Allocation, "pod" | "containerId" | "ifName"> | undefined => {
+  const [owner = "", containerId = "", ifName = "", ...more] = alias.split(" ")
+  const [namespace = "", name = "", ...rest] = owner === "-" ? [] : owner.split("/")
+  if (containerId === "" || ifName === "" || more.length + rest.length > 0) return undefined
+  return { pod: { namespace, name, uid: "" }, containerId, ifName }
+}

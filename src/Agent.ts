@@ -1,0 +1,109 @@
+/** The agent: its layers, and the order in which they come to life. */
+import { Effect, FileSystem, Layer, Option } from "effect"
+import * as Allocations from "./Allocations.ts"
+import { Anycast } from "./Anycast.ts"
+import { Bird } from "./Bird.ts"
+import * as BirdLayer from "./bird/layer.ts"
+import * as Cni from "./Cni.ts"
+import * as DelQueue from "./DelQueue.ts"
+import { serve as serveHttp } from "./Http.ts"
+import * as Introspection from "./Introspection.ts"
+import { Ipam } from "./Ipam.ts"
+import * as Cluster from "./kube/cluster.ts"
+import * as Standalone from "./kube/standalone.ts"
+import { KubeApi } from "./KubeApi.ts"
+import * as LoopDelay from "./LoopDelay.ts"
+import { Netlink } from "./Netlink.ts"
+import * as NetlinkLayer from "./netlink/layer.ts"
+import * as NodeReporter from "./NodeReporter.ts"
+import * as RpcServer from "./RpcServer.ts"
+import { nodeNameOf, type Settings } from "./Settings.ts"
+import { adoptState } from "./Startup.ts"
+import { Uplink } from "./Uplink.ts"
+import { VERSION } from "./version.ts"
+
+/** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
+const BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+const kubeLayer = (settings: Settings) =>
+  Option.match(settings.standalone, {
+    onSome: (directory) => Standalone.layer({ directory, nodeName: Option.getOrElse(settings.nodeName, () => "") }),
+    onNone: () =>
+      Cluster.layer({
+        nodeName: nodeNameOf(settings),
+        ...(Option.isSome(settings.kubeconfig) ? { kubeconfig: settings.kubeconfig.value } : {}),
+        stateDir: settings.stateDir,
+        namespace: settings.namespace
+      })
+  })
+
+const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDelay) => {
+  const nodeName = nodeNameOf(settings)
+  const kernelAndKube = Layer.merge(NetlinkLayer.layer(), kubeLayer(settings))
+  const state = Layer.merge(
+    Ipam.layer,
+    Allocations.layer({ directory: `${settings.stateDir}/allocations`, bootId })
+  )
+  const bird = BirdLayer.layer({
+    enabled: !settings.noBird,
+    nodeName,
+    confPath: settings.birdConf,
+    socketPath: settings.birdSocket
+  })
+  return RpcServer.layer({ path: settings.socket, onCall: loopDelay.busy }).pipe(
+    Layer.provideMerge(Introspection.layer({ nodeName })),
+    Layer.provideMerge(Layer.merge(Cni.layer({ bootId }), Anycast.layer)),
+    Layer.provideMerge(Layer.merge(Uplink.layer, bird)),
+    Layer.provideMerge(state),
+    Layer.provideMerge(kernelAndKube)
+  )
+}
+
+/**
+ * Takes over, works off the queue of DELs, and only then listens: no ADD may be served while an address that a queued
+ * DEL frees is still held.
+ */
+const comeUp = Effect.fn("comeUp")(function*(settings: Settings, bootId: string) {
+  const netlink = yield* Netlink
+  const rpc = yield* RpcServer.RpcServer
+  for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
+  yield* adoptState({ bootId })
+  yield* DelQueue.drainThenListen(settings.socket, rpc.listen)
+})
+
+const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDelay) {
+  const anycast = yield* Anycast
+  const bird = yield* Bird
+  const kube = yield* KubeApi
+  const reporter = yield* NodeReporter.make
+  const loops = Effect.all([kube.run, bird.run, anycast.run, reporter.run], {
+    concurrency: "unbounded",
+    discard: true
+  })
+  const up = Effect.gen(function*() {
+    yield* comeUp(settings, bootId)
+    yield* serveHttp({
+      address: settings.http,
+      notReady: reporter.notReady,
+      beforeScrape: Effect.andThen(reporter.publish, loopDelay.publish)
+    })
+    const milliseconds = Math.round(performance.now())
+    yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
+      Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })
+    )
+    return yield* loops
+  })
+  return yield* up
+})
+
+/** Never returns but by failure or interruption. */
+export const run = (settings: Settings) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const bootId = (yield* fs.readFileString(BOOT_ID)).trim()
+    yield* fs.makeDirectory(settings.stateDir, { recursive: true, mode: 0o755 })
+    const loopDelay = LoopDelay.make()
+    return yield* serve(settings, bootId, loopDelay).pipe(
+      Effect.provide(layerOf(settings, bootId, loopDelay))
+    )
+  }).pipe(Effect.scoped)

@@ -1,0 +1,128 @@
+/** The CNI verbs. One request in, one reply line out; nothing that goes wrong is anything but a CNI error. */
+import { Cause, Context, Effect, Layer, Metric, Option, SubscriptionRef } from "effect"
+import { attachmentKey } from "./Allocation.ts"
+import { Bird } from "./Bird.ts"
+import { makeAdd } from "./cni/add.ts"
+import { makeCheck } from "./cni/check.ts"
+import { toFailure } from "./cni/failure.ts"
+import { makeRelease } from "./cni/release.ts"
+import {
+  CniFailure,
+  Code,
+  NEWEST,
+  parseConfig,
+  requireAttachment,
+  requireVersion,
+  SUPPORTED_VERSIONS,
+  versionForError
+} from "./cni/spec.ts"
+import { statusFailure } from "./cni/status.ts"
+import { Ipam } from "./Ipam.ts"
+import * as KeyedLock from "./KeyedLock.ts"
+import { KubeApi } from "./KubeApi.ts"
+import { encodeError, encodeResult, type Request } from "./Wire.ts"
+
+export class Cni extends Context.Service<Cni, {
+  /** Serves one call of the plugin: the reply line. Calls for one attachment run one after another. */
+  readonly handle: (request: Request) => Effect.Effect<string>
+}>()("flock/Cni") {}
+
+const seconds = Metric.histogram("flock_cni_duration_seconds", {
+  description: "Time from a CNI request to its reply",
+  boundaries: [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 4, 16, 64]
+})
+const calls = Metric.counter("flock_cni_calls_total", {
+  description: "CNI calls by verb and CNI error code (0: success)",
+  incremental: true
+})
+
+const VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"]
+
+export const layer = (options: { readonly bootId: string }) =>
+  Layer.effect(
+    Cni,
+    Effect.gen(function*() {
+      const bird = yield* Bird
+      const ipam = yield* Ipam
+      const kube = yield* KubeApi
+      const lock = yield* KeyedLock.make
+      const add = yield* makeAdd(options)
+      const check = yield* makeCheck
+      const { del, gc } = yield* makeRelease(lock)
+
+      const status = Effect.gen(function*() {
+        const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
+        const usage = Option.isSome(nodeConfig.current) ? yield* ipam.usage(nodeConfig.current.value.spec) : {}
+        const failure = statusFailure({ nodeConfig, usage, bird: yield* bird.lastStatus })
+        if (failure !== undefined) return yield* failure
+      })
+
+      const dispatch = Effect.fnUntraced(function*(request: Request) {
+        const { config: text, op } = request
+        switch (op) {
+          case "ADD":
+          case "CHECK": {
+            const attachment = yield* Effect.fromResult(requireAttachment(request))
+            const config = yield* Effect.fromResult(parseConfig(text))
+            const version = yield* Effect.fromResult(requireVersion(config.cniVersion))
+            return yield* (op === "ADD" ? add(request, config, version) : check(request, config)).pipe(
+              lock.withLock(attachmentKey(attachment))
+            )
+          }
+          case "DEL": {
+            // What is to be deleted is in the environment: a broken configuration is no reason to leak an address.
+            const attachment = yield* Effect.fromResult(requireAttachment(request))
+            return yield* del(attachment).pipe(lock.withLock(attachmentKey(attachment)))
+          }
+          case "GC":
+            return yield* gc(yield* Effect.fromResult(parseConfig(text)))
+          case "STATUS":
+            return yield* status
+          case "VERSION":
+            return { cniVersion: NEWEST, supportedVersions: SUPPORTED_VERSIONS }
+          default:
+            return yield* new CniFailure({
+              code: Code.INVALID_ENVIRONMENT,
+              message: `CNI_COMMAND ${JSON.stringify(op.slice(0, 80))} must be one of ${VERBS.join(", ")}`
+            })
+        }
+      })
+
+      const handle = Effect.fnUntraced(function*(request: Request) {
+        const start = performance.now()
+        const { containerId, ifName, op } = request
+        const result = yield* dispatch(request).pipe(
+          Effect.mapError(toFailure),
+          Effect.catchCause((cause) => {
+            const error = Cause.findErrorOption(cause)
+            if (Option.isSome(error)) return Effect.fail(error.value)
+            return Effect.andThen(
+              Effect.logError(`${op} failed unexpectedly`, cause),
+              Effect.fail(new CniFailure({ code: Code.IO_FAILURE, message: `${op} failed: ${Cause.pretty(cause)}` }))
+            )
+          }),
+          Effect.result
+        )
+        const elapsed = performance.now() - start
+        const verb = VERBS.includes(op) ? op : "other"
+        const code = result._tag === "Failure" ? result.failure.code : 0
+        yield* Metric.update(Metric.withAttributes(seconds, { verb }), elapsed / 1000)
+        yield* Metric.update(Metric.withAttributes(calls, { verb, code: String(code) }), 1)
+        const about = { verb, containerId, ifName, milliseconds: Math.round(elapsed * 100) / 100 }
+        if (result._tag === "Success") {
+          if (op === "ADD" || op === "DEL") yield* Effect.logInfo(`${op} done`).pipe(Effect.annotateLogs(about))
+          return encodeResult(result.success)
+        }
+        const { details, message } = result.failure
+        yield* Effect.logWarning(`${op} refused: ${message}`).pipe(Effect.annotateLogs({ ...about, code }))
+        return encodeError({
+          cniVersion: versionForError(request.config),
+          code,
+          msg: message,
+          ...(details === undefined ? {} : { details })
+        })
+      })
+
+      return Cni.of({ handle })
+    })
+  )

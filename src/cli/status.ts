@@ -1,0 +1,77 @@
+/** `flock-agent status`: what this node's agent has given out and announces. */
+import { Console, Effect } from "effect"
+import { Command } from "effect/cli"
+import type { PeerStatus } from "../Bird.ts"
+import { STATUS, type StatusReport } from "../Introspection.ts"
+import { jsonFlag, socketFlag } from "../Settings.ts"
+import { ask } from "./ask.ts"
+import { table } from "./table.ts"
+
+const orDash = (text: string | undefined): string => text === undefined || text === "" ? "-" : text
+
+const poolLines = ({ usage }: StatusReport): ReadonlyArray<string> =>
+  [usage.ipv6, usage.ipv4].flatMap((pool) =>
+    pool === undefined ? [] : [`prefix  ${pool.cidr}: ${pool.used} used, ${pool.free} free`]
+  )
+
+const peerRow = (peer: PeerStatus): ReadonlyArray<string> => [
+  peer.address,
+  String(peer.asn),
+  peer.state,
+  orDash(peer.since),
+  `${peer.ipv6.announced}/${peer.ipv4.announced}`,
+  `${peer.ipv6.learned}/${peer.ipv4.learned}`,
+  orDash(peer.lastError)
+]
+
+const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {
+  if (!bird.enabled) return ["BIRD    off (--no-bird)"]
+  const state = bird.up ? `${bird.version || "up"}, ${bird.reloads} reloads` : "does not answer"
+  return [
+    `BIRD    ${state}`,
+    ...(bird.stale ? [`        the wanted configuration is NOT in force: ${bird.configError}`] : []),
+    ...(bird.peers.length === 0 ? [] : [
+      "",
+      table([
+        ["PEER", "ASN", "STATE", "SINCE", "ANNOUNCED 6/4", "LEARNED 6/4", "LAST ERROR"],
+        ...bird.peers.map(peerRow)
+      ])
+    ])
+  ]
+}
+
+/** For people. */
+export const renderStatus = (report: StatusReport): string =>
+  [
+    `node    ${report.node} (flock ${report.version}, up since ${report.startedAt})`,
+    report.nodeConfig.present
+      ? `config  NodeConfig ${report.node}, generation ${report.nodeConfig.generation}`
+      : "config  none: write a NodeConfig with this node's name",
+    ...(report.nodeConfig.rejected === undefined ? [] : [`        NOT in force: ${report.nodeConfig.rejected}`]),
+    ...poolLines(report),
+    ...birdLines(report),
+    "",
+    report.allocations.length === 0 ? "no pods" : table([
+      ["POD", "INTERFACE", "IPV6", "IPV4", "ANYCAST", "HOST LINK", "CONTAINER"],
+      ...report.allocations.map((a) => [
+        a.pod === "" ? "-" : `${a.namespace}/${a.pod}`,
+        a.ifName,
+        orDash(a.ipv6),
+        orDash(a.ipv4),
+        orDash(a.anycast.join(",")),
+        a.hostIfName,
+        a.containerId.slice(0, 13)
+      ])
+    ])
+  ].join("\n")
+
+export const status = Command.make(
+  "status",
+  { socket: socketFlag, json: jsonFlag },
+  ({ json, socket }) =>
+    ask(socket, { op: STATUS }).pipe(
+      // The agent and this command are one program: what it answers is a StatusReport.
+      Effect.map((result) => result as StatusReport),
+      Effect.flatMap((report) => Console.log(json ? JSON.stringify(report, null, 2) : renderStatus(report)))
+    )
+).pipe(Command.withDescription("show allocations, prefixes and BGP sessions of this node's agent"))

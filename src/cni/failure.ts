@@ -1,0 +1,21 @@
+/** Every error of the services, as the CNI error that the runtime shows to its user. */
+import type { AddressError } from "../addresses/errors.ts"
+import type { StoreError } from "../Allocations.ts"
+import type { KubeUnavailable } from "../KubeApi.ts"
+import type { InterfaceExists, NetlinkError, NetnsError } from "../Netlink.ts"
+import { CniFailure, Code } from "./spec.ts"
+
+export type ServiceError = AddressError | StoreError | KubeUnavailable | InterfaceExists | NetlinkError | NetnsError
+
+const codes: Record<ServiceError["_tag"], number> = {
+  AddressError: Code.ADDRESSES,
+  StoreError: Code.IO_FAILURE,
+  KubeUnavailable: Code.TRY_AGAIN_LATER,
+  InterfaceExists: Code.INVALID_ENVIRONMENT,
+  NetlinkError: Code.KERNEL,
+  // All that was made is removed again, so the runtime has nothing to clean up.
+  NetnsError: Code.UNKNOWN_CONTAINER
+}
+
+export const toFailure = (error: ServiceError | CniFailure): CniFailure =>
+  error._tag === "CniFailure" ? error : new CniFailure({ code: codes[error._tag], message: error.message })

@@ -1,0 +1,72 @@
+/** The result of ADD, in the shape of the version that was asked for (CNI spec, section 5, "Success"). */
+import type { Allocation } from "../Allocation.ts"
+import { bitsOf, formatAddress, type IpAddress } from "../Ip.ts"
+import { GATEWAY6, type PodLink } from "../Netlink.ts"
+import type { CniVersion } from "./spec.ts"
+
+const list = (u: unknown): ReadonlyArray<unknown> => Array.isArray(u) ? u : []
+
+const atLeast = (version: CniVersion, than: CniVersion): boolean =>
+  version.localeCompare(than, "en", { numeric: true }) >= 0
+
+/**
+ * What this plugin did, after what earlier plugins of the chain did (`prevResult`). Anycast addresses are not in it: they
+ * are on `lo`, which is not an interface of this plugin, and the runtime must not take one for the pod's address.
+ */
+export const addResult = (
+  version: CniVersion,
+  allocation: Allocation,
+  link: PodLink,
+  prevResult?: Readonly<Record<string, unknown>>
+): Readonly<Record<string, unknown>> => {
+  const before = list(prevResult?.["interfaces"])
+  const mtu = atLeast(version, "1.1.0") ? { mtu: allocation.mtu } : {}
+  const interfaces = [
+    ...before,
+    { name: allocation.hostIfName, mac: link.hostMac, ...mtu },
+    { name: allocation.ifName, mac: link.podMac, ...mtu, sandbox: allocation.netns }
+  ]
+  const ip = (address: IpAddress, gateway: string) => ({
+    // Up to 0.4.0 each address names its family.
+    ...(atLeast(version, "1.0.0") ? {} : { version: String(address.family) }),
+    interface: before.length + 1,
+    address: `${formatAddress(address)}/${bitsOf(address.family)}`,
+    gateway
+  })
+  const gateway4 = allocation.gateway4 === undefined ? "" : formatAddress(allocation.gateway4)
+  return {
+    cniVersion: version,
+    interfaces,
+    ips: [
+      ...list(prevResult?.["ips"]),
+      ...(allocation.ipv6 ? [ip(allocation.ipv6, GATEWAY6)] : []),
+      ...(allocation.ipv4 ? [ip(allocation.ipv4, gateway4)] : [])
+    ],
+    routes: [
+      ...list(prevResult?.["routes"]),
+      ...(allocation.ipv6 ? [{ dst: "::/0", gw: GATEWAY6 }] : []),
+      ...(allocation.ipv4 ? [{ dst: "0.0.0.0/0", gw: gateway4 }] : [])
+    ],
+    dns: prevResult?.["dns"] ?? {}
+  }
+}
+
+/** CHECK, section 4: what in `prevResult` contradicts the allocation, in words. */
+export const prevResultProblems = (
+  allocation: Allocation,
+  prevResult: Readonly<Record<string, unknown>>
+): ReadonlyArray<string> => {
+  const field = (u: unknown, key: string): unknown =>
+    typeof u === "object" && u !== null ? (u as Record<string, unknown>)[key] : undefined
+  const ours = list(prevResult["interfaces"]).findIndex((i) =>
+    field(i, "name") === allocation.ifName && Boolean(field(i, "sandbox"))
+  )
+  if (ours < 0) return [`prevResult lists no interface ${allocation.ifName} in a sandbox`]
+  const listed = new Set(
+    list(prevResult["ips"]).filter((ip) => field(ip, "interface") === ours).map((ip) => String(field(ip, "address")))
+  )
+  return [allocation.ipv6, allocation.ipv4].flatMap((address) => {
+    const text = address && `${formatAddress(address)}/${bitsOf(address.family)}`
+    return text === undefined || listed.has(text) ? [] : [`prevResult does not list ${text} on ${allocation.ifName}`]
+  })
+}

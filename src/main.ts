@@ -1,0 +1,45 @@
+/** `flock-agent`: commands and exit codes. 0 on SIGTERM, 1 on a fatal error said in one line, 2 on bad usage. */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Cause, Console, Effect, Exit, Logger } from "effect"
+import { CliError, Command } from "effect/cli"
+import * as Agent from "./Agent.ts"
+import { status } from "./cli/status.ts"
+import { runFlags } from "./Settings.ts"
+import { VERSION } from "./version.ts"
+
+const jsonLogs = Logger.layer([Logger.withConsoleError(Logger.formatJson)])
+
+const run = Command.make("run", runFlags, (settings) => Agent.run(settings).pipe(Effect.provide(jsonLogs))).pipe(
+  Command.withDescription("serve this node's pods")
+)
+
+const version = Command.make("version", {}, () => Console.log(VERSION)).pipe(
+  Command.withDescription("print flock's version")
+)
+
+const root = Command.make("flock-agent").pipe(
+  Command.withDescription("flock: routed pods on your own network"),
+  Command.withSubcommands([run, status, version])
+)
+
+const messageOf = (error: unknown): string =>
+  typeof error === "object" && error !== null && "message" in error ? String(error.message) : String(error)
+
+// Files that the agent makes are for root, unless it says otherwise.
+process.umask(0o077)
+
+const main = Command.run(root, { version: VERSION }).pipe(
+  Effect.provide(NodeServices.layer),
+  Effect.scoped
+)
+
+NodeRuntime.runMain(main, {
+  disableErrorReporting: true,
+  teardown: (exit, onExit) => {
+    if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return onExit(0)
+    const error = Cause.squash(exit.cause)
+    if (CliError.isCliError(error)) return onExit(2)
+    process.stderr.write(`flock-agent: ${messageOf(error).replaceAll("\n", " ")}\n`)
+    return onExit(1)
+  }
+})
