@@ -12,7 +12,7 @@ export type Gate = "Ready" | "NotReady" | "Deleting" | "NoPod" | "OtherPod" | "N
 export interface PodCache {
   /** Keyed by `podKey`. */
   readonly pods: ReadonlyMap<string, PodInfo>
-  /** The lists behind `pods` are complete. */
+  /** `KubeApi.podsListed`: a pod that `pods` lacks does not exist. */
   readonly synced: boolean
 }
 

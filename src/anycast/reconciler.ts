@@ -58,7 +58,7 @@ export const make = (onFlip: (flip: Flip) => void) =>
     let links = new Map<string, number>()
     let loaded = false
 
-    const cache = Effect.all({ pods: kube.pods, synced: kube.synced })
+    const cache = Effect.all({ pods: kube.pods, synced: kube.podsListed })
     const signal = Effect.asVoid(Queue.offer(wake, undefined))
     const needsRetry = Effect.asVoid(Queue.offer(failed, undefined))
 

@@ -197,7 +197,7 @@ export class World {
         nodeConfig: this.#nodeConfig,
         pods: Effect.sync(() => this.pods),
         podChanges: Stream.fromPubSub(this.#podChanges),
-        synced: Effect.sync(() => this.synced)
+        podsListed: Effect.sync(() => this.synced)
       }),
       Layer.mock(Netlink, {
         links: Effect.sync(() =>
