@@ -22,7 +22,6 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "..")
 const { values } = parseArgs({ options: { entry: { type: "string" }, out: { type: "string" } } })
 const entry = resolve(values.entry ?? join(root, "src/main.ts"))
 const out = resolve(values.out ?? join(root, "dist"))
-const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const bundle = join(out, "flock-agent.mjs")
 const MINIMUM_NODE = [22, 19]
 
@@ -48,7 +47,7 @@ const fingerprint = (inputs) =>
     [fileURLToPath(import.meta.url), ...inputs].map((path) => {
       const stat = statSync(path, { throwIfNoEntry: false })
       return `${path} ${stat?.size} ${stat?.mtimeMs}`
-    }).join("\n") + process.version + version
+    }).join("\n") + process.version
   ).digest("hex")
 
 const stampPath = join(
@@ -115,7 +114,6 @@ const buildAgent = async () => {
     sourcemap: "external",
     sourcesContent: false,
     banner: { js: banner },
-    define: { "process.env.FLOCK_VERSION": JSON.stringify(version) },
     logLevel: "warning",
     plugins: [koffiBesideBundle]
   })

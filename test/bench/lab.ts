@@ -127,8 +127,11 @@ export const startAgent = async (
   const child = spawn(process.execPath, [
     AGENT,
     "run",
-    ...["--standalone", join(lab.directory, "standalone")],
-    ...["--node-name", "bench", "--socket", socket, "--state-dir", join(lab.directory, "state"), "--http", http],
+    `--standalone=${join(lab.directory, "standalone")}`,
+    "--node-name=bench",
+    `--socket=${socket}`,
+    `--state-dir=${join(lab.directory, "state")}`,
+    `--http=${http}`,
     ...flags
   ], { stdio: ["ignore", "ignore", "pipe"] })
   child.stderr?.on("data", (chunk: Buffer) => {
