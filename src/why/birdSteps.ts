@@ -1,0 +1,56 @@
+/** The steps that BIRD and the routers decide. */
+import { type Cidr, equalAddress, formatCidr, type IpAddress } from "../Ip.ts"
+import { check, failed, passed, skipped, type Step, type StepName } from "./step.ts"
+import type { Kind, Snapshot } from "./walk.ts"
+
+const rest = (detail: string, ...steps: ReadonlyArray<StepName>) => steps.map((step) => skipped(step, detail))
+
+export const birdSteps = (
+  address: IpAddress,
+  kind: Kind,
+  shouldServe: boolean,
+  aggregate: Cidr | undefined,
+  { bird, exportedTo, exports }: Snapshot
+): ReadonlyArray<Step> => {
+  if (!bird.enabled) {
+    return rest("the agent runs with --no-bird: what announces kernel routes is not flock's", "bird", "announced")
+  }
+  const stale = bird.stale ? `; but the newest bird.conf is not in force: ${bird.configError || "not applied yet"}` : ""
+  const listed = exports.some((exported) => equalAddress(exported, address))
+  const exportSet = kind === "pod"
+    ? aggregate === undefined
+      ? failed("export-set", "it lies outside the node's CIDRs: they were changed after the pod was added")
+      : check(!bird.stale, "export-set", `part of ${formatCidr(aggregate)}${stale}`)
+    : check(listed && !bird.stale, "export-set", `${listed ? "" : "not "}in bird.conf's export set${stale}`)
+  if (!bird.up) {
+    return [
+      exportSet,
+      failed("bird", "BIRD does not answer on its control socket"),
+      ...rest("BIRD does not answer", "session", "announced")
+    ]
+  }
+  const established = bird.peers.filter(({ state }) => state === "Established")
+  const states = bird.peers.map((peer) =>
+    `${peer.address} (AS${peer.asn}) is ${peer.state}${peer.lastError === "" ? "" : `: ${peer.lastError}`}`
+  )
+  const session = bird.peers.length === 0
+    ? failed("session", "spec.bgp.peers is empty")
+    : check(established.length > 0, "session", states.join("; "))
+  const channel = address.family === 6 ? "ipv6" : "ipv4"
+  const told = established.filter((peer) =>
+    kind === "pod" ? peer[channel].announced > 0 : exportedTo.includes(peer.protocol)
+  )
+  const what = kind === "pod" && aggregate !== undefined ? `${formatCidr(aggregate)}, ` : ""
+  return [
+    exportSet,
+    passed("bird", `BIRD ${bird.version} answers`),
+    session,
+    established.length === 0
+      ? skipped("announced", "no session is Established")
+      : told.length > 0
+      ? check(shouldServe, "announced", `${what}to ${told.map((peer) => `${peer.address} (AS${peer.asn})`).join(", ")}`)
+      : shouldServe
+      ? failed("announced", "BIRD exports it to no peer")
+      : skipped("announced", "withdrawn, as it should be")
+  ]
+}

@@ -1,0 +1,47 @@
+/** Reads everything that the walk judges. */
+import { Effect, Option, SubscriptionRef } from "effect"
+import { Allocations } from "../Allocations.ts"
+import { Anycast } from "../Anycast.ts"
+import { Bird } from "../Bird.ts"
+import type { IpAddress } from "../Ip.ts"
+import { KubeApi } from "../KubeApi.ts"
+import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../Netlink.ts"
+import { type Snapshot, walk, type WhyReport } from "./walk.ts"
+
+/** The question, with its services taken once: `node` is this node's name. Never fails. */
+export const make = (node: string) =>
+  Effect.gen(function*() {
+    const allocations = yield* Allocations
+    const anycast = yield* Anycast
+    const bird = yield* Bird
+    const kube = yield* KubeApi
+    const netlink = yield* Netlink
+
+    const kernel = Effect.all({
+      podRoutes: netlink.routes(PROTOCOL_POD),
+      announcedRoutes: netlink.routes(PROTOCOL_ANNOUNCED),
+      links: netlink.links
+    }).pipe(Effect.catch((error) => Effect.succeed({ error: error.message })))
+
+    return Effect.fn("why")(function*(address: IpAddress) {
+      const birdStatus = yield* bird.status
+      const established = birdStatus.peers.filter(({ state }) => state === "Established")
+      const exportedTo = yield* Effect.filter(
+        established.map(({ protocol }) => protocol),
+        (protocol) => bird.exportedTo(address, protocol)
+      )
+      const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
+      const snapshot: Snapshot = {
+        node,
+        spec: Option.getOrUndefined(current)?.spec,
+        allocations: yield* allocations.list,
+        pods: yield* kube.pods,
+        podsListed: yield* kube.podsListed,
+        kernel: yield* kernel,
+        bird: birdStatus,
+        exports: yield* anycast.exports,
+        exportedTo
+      }
+      return walk(address, snapshot) satisfies WhyReport
+    })
+  })

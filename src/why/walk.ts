@@ -1,0 +1,101 @@
+/**
+ * Why an address is announced by this node, or what stops it: every step between a pod's annotation and the router, in
+ * order, each with its own evidence. Pure: it judges one {@link Snapshot}.
+ */
+import type { Allocation } from "../Allocation.ts"
+import { holdersOf, primaryOf } from "../anycast/gate.ts"
+import type { BirdStatus } from "../Bird.ts"
+import { contains, equalAddress, formatAddress, type IpAddress } from "../Ip.ts"
+import type { HostLink, HostRoute } from "../Netlink.ts"
+import type { NodeConfigSpec } from "../NodeConfig.ts"
+import type { PodInfo } from "../Pod.ts"
+import { birdSteps } from "./birdSteps.ts"
+import { kernelSteps } from "./kernelSteps.ts"
+import { demandSteps, holderSteps } from "./podSteps.ts"
+import { failed, passed, type Step } from "./step.ts"
+
+/** All that the walk judges, read at one moment. */
+export interface Snapshot {
+  readonly node: string
+  /** Absent: the agent has no NodeConfig. */
+  readonly spec: NodeConfigSpec | undefined
+  readonly allocations: ReadonlyArray<Allocation>
+  readonly pods: ReadonlyMap<string, PodInfo>
+  /** `KubeApi.podsListed`. */
+  readonly podsListed: boolean
+  readonly kernel:
+    | {
+      /** Protocol 200. */
+      readonly podRoutes: ReadonlyArray<HostRoute>
+      /** Protocol 201. */
+      readonly announcedRoutes: ReadonlyArray<HostRoute>
+      readonly links: ReadonlyArray<HostLink>
+    }
+    /** It could not be read. */
+    | { readonly error: string }
+  readonly bird: BirdStatus
+  readonly exports: ReadonlyArray<IpAddress>
+  /** Protocol names of the peers that BIRD exports the /32 or /128 to. */
+  readonly exportedTo: ReadonlyArray<string>
+}
+
+/** What the address is to this node. */
+export type Kind = "anycast" | "chosen" | "pod" | "none"
+
+export interface WhyReport {
+  readonly address: string
+  readonly node: string
+  readonly kind: Kind
+  /** Packets to it are drawn to this node now: no step failed. */
+  readonly announced: boolean
+  /** One sentence. */
+  readonly answer: string
+  readonly steps: ReadonlyArray<Step>
+}
+
+const KIND_WORDS = {
+  anycast: "an anycast address",
+  chosen: "a pod's address that its operator chose",
+  pod: "a pod's own address, announced within the node's prefix",
+  none: "no pod's address"
+} as const
+
+const cidrOf = (spec: NodeConfigSpec | undefined, address: IpAddress) =>
+  [spec?.cidr6, spec?.cidr4].find((cidr) => cidr !== undefined && contains(cidr, address))
+
+export const walk = (address: IpAddress, snapshot: Snapshot): WhyReport => {
+  const text = formatAddress(address)
+  const holders = snapshot.allocations.flatMap(holdersOf).filter((holder) => equalAddress(holder.address, address))
+  const primary = snapshot.allocations.find((a) => {
+    const own = primaryOf(a, address.family)
+    return own !== undefined && equalAddress(own, address)
+  })
+  const kind: Kind = holders[0]?.kind ?? (primary === undefined ? "none" : "pod")
+  const aggregate = cidrOf(snapshot.spec, address)
+  const about = passed("address", `IPv${address.family}, ${KIND_WORDS[kind]}`)
+
+  const steps: Array<Step> = snapshot.spec === undefined
+    ? [about, failed("config", "the agent has no NodeConfig for this node")]
+    : [about]
+  if (kind === "none") {
+    steps.push(...demandSteps(address, snapshot, aggregate))
+  } else {
+    const pod = holderSteps(address, holders, primary, snapshot)
+    const serving = pod.serving.length > 0 || kind === "pod"
+    steps.push(...pod.steps)
+    steps.push(...kernelSteps(address, kind, pod.serving, primary, serving, snapshot))
+    steps.push(...birdSteps(address, kind, serving, aggregate, snapshot))
+  }
+  const stop = steps.find((step) => step.ok === false)
+  const last = steps.findLast((step) => step.ok === true)
+  return {
+    address: text,
+    node: snapshot.node,
+    kind,
+    announced: stop === undefined,
+    answer: stop === undefined
+      ? `${text} is announced: ${last?.detail ?? ""}`
+      : `${text} is not announced: ${stop.detail}`,
+    steps
+  }
+}
