@@ -1,11 +1,12 @@
 /** BIRD: its configuration, applied through its control socket, and what it says of its sessions. */
 import { Context, type Effect, type Stream } from "effect"
+import type { BirdRefused, BirdUnavailable } from "./bird/control.ts"
 import type { Cidr, IpAddress } from "./Ip.ts"
 
 export interface PeerStatus {
   readonly address: string
   readonly asn: number
-  /** BIRD's protocol name, such as `peer1`. */
+  /** BIRD's protocol name, such as `peer_192_0_2_1`. */
   readonly protocol: string
   /** BGP state as RFC 4271 names it: Idle, Connect, Active, OpenSent, OpenConfirm, Established; or Down. */
   readonly state: string
@@ -49,4 +50,14 @@ export class Bird extends Context.Service<Bird, {
   readonly statusChanges: Stream.Stream<BirdStatus>
   /** Whether BIRD exports this destination to this peer protocol now (`show route … export`). */
   readonly exportedTo: (address: IpAddress, peerProtocol: string) => Effect.Effect<boolean>
+  /**
+   * Clean shutdown of the node: ends every session with a Cease (RFC 4486, administrative shutdown), so that routers
+   * withdraw at once and graceful restart does not keep dead routes. Sessions stay down until {@link restoreAll} or a
+   * restart of BIRD. Returns BIRD's answers, one line a session.
+   */
+  readonly withdrawAll: Effect.Effect<ReadonlyArray<string>, BirdUnavailable | BirdRefused>
+  /** Takes {@link withdrawAll} back. */
+  readonly restoreAll: Effect.Effect<ReadonlyArray<string>, BirdUnavailable | BirdRefused>
+  /** All loops: reloads, the 15 s healing tick, the 2 s status watch, triggers. Run it once, in the foreground. */
+  readonly run: Effect.Effect<never>
 }>()("flock/Bird") {}

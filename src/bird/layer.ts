@@ -1,0 +1,210 @@
+/** `Bird` over BIRD's file and control socket. */
+import { Effect, FileSystem, Layer, Path, Schedule, Stream, SubscriptionRef } from "effect"
+import { Bird, type BirdStatus, type PeerStatus } from "../Bird.ts"
+import { formatAddress, formatCidr, hostCidr, type IpAddress } from "../Ip.ts"
+import { KubeApi } from "../KubeApi.ts"
+import { Netlink } from "../Netlink.ts"
+import type { NodeConfig } from "../NodeConfig.ts"
+import { makeApply, type Outcome } from "./apply.ts"
+import { makeCoalescer } from "./coalescer.ts"
+import { makeControl } from "./control.ts"
+import { publish } from "./metrics.ts"
+import { parseProtocols } from "./protocols.ts"
+import { protocolName } from "./render.ts"
+import { makeWanted } from "./wanted.ts"
+
+export interface Options {
+  /** False: `--no-bird`; nothing is written and nothing is asked. */
+  readonly enabled: boolean
+  readonly nodeName: string
+  readonly confPath: string
+  readonly socketPath: string
+}
+
+/** At most one reload in this time. */
+const WINDOW = "500 millis"
+/** Files, BIRD and NodeConfig are compared this often although nothing seems to have changed. */
+const HEAL = "15 seconds"
+/** BIRD tells nobody of a session's change, so the open connection is asked: 0.3 ms of one core each time. */
+const WATCH = "2 seconds"
+const TIMEOUT = "5 seconds"
+
+const NO_PREFIXES = { announced: 0, learned: 0 }
+
+/** BIRD's sessions, and configured peers that BIRD does not know (yet) as Down. */
+const withConfigured = (
+  seen: ReadonlyArray<PeerStatus>,
+  config: NodeConfig | undefined
+): ReadonlyArray<PeerStatus> => [
+  ...seen,
+  ...(config?.spec.bgp?.peers ?? [])
+    .filter(({ address }) => seen.every(({ protocol }) => protocol !== protocolName(address)))
+    .map(({ address, asn }) => ({
+      address: formatAddress(address),
+      asn,
+      protocol: protocolName(address),
+      state: "Down",
+      since: "",
+      lastError: "",
+      ipv6: NO_PREFIXES,
+      ipv4: NO_PREFIXES
+    }))
+]
+
+const initial = (enabled: boolean): BirdStatus => ({
+  enabled,
+  up: false,
+  version: "",
+  peers: [],
+  stale: false,
+  configError: "",
+  reloads: 0
+})
+
+/** What subscribers of `statusChanges` are woken for. */
+const gist = ({ configError, peers, stale, up }: BirdStatus): string =>
+  JSON.stringify([up, stale, configError, peers.map(({ address, state }) => [address, state])])
+
+const off = Bird.of({
+  requestReload: Effect.void,
+  setExports: () => Effect.void,
+  status: Effect.succeed(initial(false)),
+  lastStatus: Effect.succeed(initial(false)),
+  statusChanges: Stream.never,
+  exportedTo: () => Effect.succeed(false),
+  withdrawAll: Effect.succeed([]),
+  restoreAll: Effect.succeed([]),
+  run: Effect.never
+})
+
+const make = Effect.fn("Bird.make")(function*(options: Options) {
+  const fs = yield* FileSystem.FileSystem
+  const kube = yield* KubeApi
+  const netlink = yield* Netlink
+  const path = yield* Path.Path
+  const confPath = path.resolve(options.confPath)
+  const control = yield* makeControl({ socketPath: options.socketPath, timeout: TIMEOUT })
+  const apply = makeApply({ fs, path, control, confPath })
+  const last = yield* SubscriptionRef.make(initial(true))
+  let exports: ReadonlyArray<IpAddress> | undefined
+  let config: NodeConfig | undefined
+  let problems: ReadonlyArray<string> = []
+  let refusal = ""
+  let reloads = 0
+  const wanted = makeWanted({ nodeName: options.nodeName, confPath, fs, kube, netlink, exports: () => exports })
+
+  const ask = control.command("show protocols all").pipe(
+    Effect.map((reply) => ({ up: true, peers: parseProtocols(reply), error: "" })),
+    Effect.catch((error) => Effect.succeed({ up: false, peers: [], error: error.message }))
+  )
+  const status = Effect.gen(function*() {
+    const { error, peers, up } = yield* ask
+    const errors = [...problems, ...(refusal === "" ? [] : [refusal]), ...(error === "" ? [] : [error])]
+    const now: BirdStatus = {
+      enabled: true,
+      up,
+      version: yield* control.version,
+      peers: withConfigured(peers, config),
+      stale: errors.length > 0,
+      configError: errors.join("; "),
+      reloads
+    }
+    const before = yield* SubscriptionRef.get(last)
+    yield* publish(now, before)
+    yield* SubscriptionRef.set(last, now)
+    return now
+  })
+
+  /** Logs a problem once, not at each round that finds it again. */
+  const report = Effect.fnUntraced(function*(found: ReadonlyArray<string>, refused: string) {
+    for (const problem of found) if (!problems.includes(problem)) yield* Effect.logWarning(problem)
+    if (refused !== "" && refused !== refusal) {
+      yield* Effect.logError(`BIRD refuses its configuration, the former one stays in force: ${refused}`)
+    }
+    problems = found
+    refusal = refused
+  })
+
+  const attempt = Effect.gen(function*() {
+    const start = performance.now()
+    const want = yield* wanted
+    config = want.config
+    const outcome: Outcome = want.rendered === undefined ? { _tag: "Unchanged" } : yield* apply(want.rendered)
+    yield* report(want.problems, outcome._tag === "Rejected" ? outcome.detail : "")
+    if (outcome._tag === "Applied") {
+      reloads++
+      yield* Effect.logInfo("BIRD took a new configuration").pipe(
+        Effect.annotateLogs({
+          revision: want.rendered?.revision ?? "",
+          milliseconds: Math.round(performance.now() - start)
+        })
+      )
+    }
+    yield* status
+    return outcome._tag === "Applied"
+  })
+  const coalescer = yield* makeCoalescer({ reload: attempt, window: WINDOW })
+
+  /** A BIRD that came, or came back, may run anything. */
+  let generation = 0
+  const watch = Effect.gen(function*() {
+    yield* status
+    const seen = yield* control.generation
+    if (seen === generation) return
+    generation = seen
+    yield* coalescer.request
+  })
+
+  const onChange = Stream.merge(
+    Stream.map(SubscriptionRef.changes(kube.nodeConfig), () => undefined),
+    Stream.map(kube.secretChanges, () => undefined)
+  ).pipe(Stream.runForEach(() => coalescer.request))
+
+  const onAddress = netlink.changes.pipe(
+    Stream.filter(({ _tag }) => _tag === "AddressChanged" || _tag === "Overrun"),
+    Stream.runForEach(() => coalescer.request),
+    Effect.catch((error) => Effect.logWarning(`watching the node's addresses: ${error.message}`)),
+    Effect.repeat(Schedule.spaced("1 second"))
+  )
+
+  const toPeers = (verb: "disable" | "enable") =>
+    control.command(`${verb} "peer_*"`).pipe(
+      Effect.map((reply) => reply.lines.map(({ text }) => text.trim()).filter((text) => text !== "")),
+      Effect.tap(() => status)
+    )
+
+  return Bird.of({
+    requestReload: coalescer.request,
+    setExports: (addresses) =>
+      Effect.suspend(() => {
+        const first = exports === undefined
+        exports = addresses
+        return first ? coalescer.request : Effect.void
+      }),
+    status,
+    lastStatus: SubscriptionRef.get(last),
+    statusChanges: SubscriptionRef.changes(last).pipe(Stream.changesWith((a, b) => gist(a) === gist(b))),
+    exportedTo: Effect.fn("Bird.exportedTo")(function*(address, protocol) {
+      if (!/^[A-Za-z_]\w*$/.test(protocol)) return false
+      const destination = formatCidr(hostCidr(address))
+      const reply = yield* Effect.result(control.command(`show route ${destination} exported ${protocol}`))
+      return reply._tag === "Success" &&
+        reply.success.lines.some(({ text }) => text.trim().startsWith(`${destination} `))
+    }),
+    withdrawAll: toPeers("disable"),
+    restoreAll: toPeers("enable"),
+    run: Effect.all([
+      coalescer.run,
+      Effect.repeat(coalescer.request, Schedule.spaced(HEAL)),
+      Effect.repeat(watch, Schedule.spaced(WATCH)),
+      onChange,
+      onAddress
+    ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
+  })
+})
+
+/** Call once: layers are remembered by reference. */
+export const layer = (
+  options: Options
+): Layer.Layer<Bird, never, KubeApi | Netlink | FileSystem.FileSystem | Path.Path> =>
+  Layer.effect(Bird, options.enabled ? make(options) : Effect.succeed(off))
