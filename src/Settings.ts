@@ -5,7 +5,7 @@ import { hostname } from "node:os"
 
 export const DEFAULT_SOCKET = "/run/flock/agent.sock"
 
-const text = (name: string, description: string, fallback: string) =>
+export const text = (name: string, description: string, fallback: string) =>
   Flag.String(name).pipe(
     Flag.withDescription(`${description} (default: ${fallback})`),
     Flag.withFallbackConfig(Config.String(`FLOCK_${name.toUpperCase().replaceAll("-", "_")}`)),

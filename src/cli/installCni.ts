@@ -7,9 +7,9 @@ import { Console, Data, Duration, Effect, FileSystem, Option, Schedule } from "e
 import { Command, Flag } from "effect/cli"
 import { join } from "node:path"
 import { IF_PREFIX } from "../Netlink.ts"
-import { askAgent } from "./askAgent.ts"
+import { socketFlag, text } from "../Settings.ts"
+import { ask } from "./ask.ts"
 import { conflist, CONFLIST_NAME, networksBefore, otherNetworks, PLUGIN_NAME } from "./conflist.ts"
-import * as Flags from "./flags.ts"
 import { type Change, FileChangeFailed, install, moveAside, restoreAll, uninstall } from "./keptFiles.ts"
 
 const HOST_LINK = new RegExp(`^${IF_PREFIX}[0-9a-f]{8}$`)
@@ -98,7 +98,8 @@ export const uninstallAll = Effect.fn("uninstallAll")(
 
 /** Asks the agent for STATUS (CNI spec 1.1.0) until it can serve. */
 const agentReady = (socket: string, seconds: number) =>
-  askAgent(socket, { op: "STATUS", config: conflist({ portmap: false }) }).pipe(
+  ask(socket, { op: "STATUS", config: conflist({ portmap: false }) }).pipe(
+    Effect.timeout("10 seconds"),
     Effect.retry(Schedule.spaced("500 millis").pipe(Schedule.upTo({ duration: Duration.seconds(seconds) }))),
     Effect.mapError((error) => new NotReady({ seconds, detail: error.message })),
     Effect.asVoid
@@ -111,46 +112,31 @@ const print = (changes: ReadonlyArray<Change>) =>
     { discard: true }
   )
 
-/** Beside the bundle, as the build leaves it. */
-const builtPlugin = join(import.meta.dirname, "cni", PLUGIN_NAME)
-
 export const installCni = Command.make(
   "install-cni",
   {
-    binDir: Flags.fromEnv(
-      Flag.String("cni-bin-dir").pipe(Flag.withDescription("The runtime's folder of CNI plugins")),
-      "FLOCK_CNI_BIN_DIR",
-      "/opt/cni/bin"
-    ),
-    confDir: Flags.fromEnv(
-      Flag.String("cni-conf-dir").pipe(Flag.withDescription("The runtime's folder of network configurations")),
-      "FLOCK_CNI_CONF_DIR",
-      "/etc/cni/net.d"
-    ),
-    plugin: Flags.fromEnv(
-      Flag.String("plugin").pipe(Flag.withDescription("The plugin to copy")),
-      "FLOCK_PLUGIN",
-      builtPlugin
-    ),
-    socket: Flags.socket,
+    binDir: text("cni-bin-dir", "the runtime's folder of CNI plugins", "/opt/cni/bin"),
+    confDir: text("cni-conf-dir", "the runtime's folder of network configurations", "/etc/cni/net.d"),
+    plugin: text("plugin", "the plugin to copy", join(import.meta.dirname, "cni", PLUGIN_NAME)),
+    socket: socketFlag,
     only: Flag.Literals("only", ["plugin", "conflist"]).pipe(
-      Flag.withDescription("Do one half: an init container copies the plugin, the agent writes the conflist"),
+      Flag.withDescription("do one half: an init container copies the plugin, the agent writes the conflist"),
       Flag.optional
     ),
     wait: Flag.Int("wait").pipe(
-      Flag.withDescription("Seconds to wait for the agent before the conflist is written"),
+      Flag.withDescription("seconds to wait for the agent before the conflist is written"),
       Flag.withDefault(60)
     ),
     takeover: Flag.Boolean("takeover").pipe(
-      Flag.withDescription("Move the folder's other network configurations aside, as NAME.flock-kept"),
+      Flag.withDescription("move the folder's other network configurations aside, as NAME.flock-kept"),
       Flag.withDefault(false)
     ),
     uninstall: Flag.Boolean("uninstall").pipe(
-      Flag.withDescription("Remove what was installed and restore what it replaced"),
+      Flag.withDescription("remove what was installed and restore what it replaced"),
       Flag.withDefault(false)
     ),
     force: Flag.Boolean("force").pipe(
-      Flag.withDescription("With --uninstall: remove the plugin though pods still use it"),
+      Flag.withDescription("with --uninstall: remove the plugin though pods still use it"),
       Flag.withDefault(false)
     )
   },
@@ -168,4 +154,4 @@ export const installCni = Command.make(
       yield* print(yield* installConflist(flags, flags))
     }
   })
-).pipe(Command.withDescription("Install the CNI plugin and its network configuration on this node"))
+).pipe(Command.withDescription("install the CNI plugin and its network configuration on this node"))
