@@ -57,8 +57,8 @@ export const installPlugin = Effect.fn("installPlugin")(function*(paths: CniPath
 export const installConflist = Effect.fn("installConflist")(
   function*(paths: CniPaths, options: { readonly takeover: boolean }) {
     const portmap = (yield* namesIn(paths.binDir)).includes("portmap")
-    const text = new TextEncoder().encode(conflist({ portmap }))
-    const changes = yield* install(join(paths.confDir, CONFLIST_NAME), text, 0o644)
+    const content = new TextEncoder().encode(conflist({ portmap }))
+    const changes = yield* install(join(paths.confDir, CONFLIST_NAME), content, 0o644)
     const names = yield* namesIn(paths.confDir)
     const others = options.takeover
       ? yield* Effect.forEach(otherNetworks(names), (name) => moveAside(join(paths.confDir, name)))
