@@ -1,5 +1,6 @@
 /** The agent: its layers, and the order in which they come to life. */
 import { Effect, FileSystem, Layer, Option } from "effect"
+import { dirname } from "node:path"
 import * as Allocations from "./Allocations.ts"
 import { Anycast } from "./Anycast.ts"
 import { Bird } from "./Bird.ts"
@@ -29,7 +30,7 @@ const kubeLayer = (settings: Settings) =>
   Option.match(settings.standalone, {
     onSome: (directory) => Standalone.layer({ directory, nodeName: Option.getOrElse(settings.nodeName, () => "") }),
     onNone: () =>
-      Cluster.layer({
+      Cluster.layerCluster({
         nodeName: nodeNameOf(settings),
         ...(Option.isSome(settings.kubeconfig) ? { kubeconfig: settings.kubeconfig.value } : {}),
         stateDir: settings.stateDir,
@@ -64,11 +65,19 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
  * DEL frees is still held.
  */
 const comeUp = Effect.fn("comeUp")(function*(settings: Settings, bootId: string) {
+  const cni = yield* Cni.Cni
   const netlink = yield* Netlink
   const rpc = yield* RpcServer.RpcServer
   for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
   yield* adoptState({ bootId })
-  yield* DelQueue.drainThenListen(settings.socket, rpc.listen)
+  const queue = `${dirname(settings.socket)}/del-queue`
+  const drained = yield* DelQueue.withQueueLock(
+    queue,
+    Effect.tap(DelQueue.drain(queue, cni.queuedDel), () => rpc.listen)
+  )
+  if (drained.done + drained.kept + drained.unreadable > 0) {
+    yield* Effect.logInfo("DELs that came while there was no agent").pipe(Effect.annotateLogs({ ...drained }))
+  }
 })
 
 const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDelay) {

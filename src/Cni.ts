@@ -25,6 +25,8 @@ import { encodeError, encodeResult, type Request } from "./Wire.ts"
 export class Cni extends Context.Service<Cni, {
   /** Serves one call of the plugin: the reply line. Calls for one attachment run one after another. */
   readonly handle: (request: Request) => Effect.Effect<string>
+  /** A DEL that the plugin queued while there was no agent. */
+  readonly queuedDel: (request: Request) => Effect.Effect<void, CniFailure>
 }>()("flock/Cni") {}
 
 const seconds = Metric.histogram("flock_cni_duration_seconds", {
@@ -57,6 +59,12 @@ export const layer = (options: { readonly bootId: string }) =>
         if (failure !== undefined) return yield* failure
       })
 
+      // What is to be deleted is in the environment: a broken configuration is no reason to leak an address.
+      const release = Effect.fnUntraced(function*(request: Request) {
+        const attachment = yield* Effect.fromResult(requireAttachment(request))
+        return yield* del(attachment).pipe(lock.withLock(attachmentKey(attachment)))
+      })
+
       const dispatch = Effect.fnUntraced(function*(request: Request) {
         const { config: text, op } = request
         switch (op) {
@@ -69,11 +77,8 @@ export const layer = (options: { readonly bootId: string }) =>
               lock.withLock(attachmentKey(attachment))
             )
           }
-          case "DEL": {
-            // What is to be deleted is in the environment: a broken configuration is no reason to leak an address.
-            const attachment = yield* Effect.fromResult(requireAttachment(request))
-            return yield* del(attachment).pipe(lock.withLock(attachmentKey(attachment)))
-          }
+          case "DEL":
+            return yield* release(request)
           case "GC":
             return yield* gc(yield* Effect.fromResult(parseConfig(text)))
           case "STATUS":
@@ -123,6 +128,6 @@ export const layer = (options: { readonly bootId: string }) =>
         })
       })
 
-      return Cni.of({ handle })
+      return Cni.of({ handle, queuedDel: (request) => Effect.mapError(release(request), toFailure) })
     })
   )

@@ -1,0 +1,33 @@
+import { Result } from "effect"
+import type { Allocation } from "../../src/Allocation.ts"
+import { address } from "../../src/Ip.ts"
+import * as NodeConfig from "../../src/NodeConfig.ts"
+
+export const allocation = (over: Partial<Allocation> = {}): Allocation => ({
+  version: 1,
+  bootId: "boot",
+  network: "flock",
+  containerId: "c1",
+  ifName: "eth0",
+  netns: "/run/netns/c1",
+  pod: { namespace: "default", name: "web", uid: "u1" },
+  hostIfName: "flock00000001",
+  mtu: 1500,
+  ipv6: address("2001:db8:1::a"),
+  ipv4: address("10.42.1.2"),
+  gateway4: address("10.42.1.1"),
+  chosen: [],
+  anycast: [],
+  createdAt: "2026-01-01T00:00:00.000Z",
+  ...over
+})
+
+export const nodeConfig = (
+  spec: unknown = { cidr6: "2001:db8:1::/64", cidr4: "10.42.1.0/24" }
+): NodeConfig.NodeConfig =>
+  Result.getOrThrow(NodeConfig.decode("n1", {
+    apiVersion: NodeConfig.API_VERSION,
+    kind: "NodeConfig",
+    metadata: { name: "n1" },
+    spec
+  }))
