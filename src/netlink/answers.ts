@@ -1,0 +1,153 @@
+/** What the kernel answers, as plain values. */
+import { bitsOf, type Cidr, formatCidr, fromBytes, type IpAddress } from "../Ip.ts"
+import type { HostRoute, NextHop } from "../Netlink.ts"
+import { type Attrs, attrs, readText, readU32, type Received } from "./codec.ts"
+import * as C from "./constants.ts"
+import { macText } from "./requests.ts"
+
+export interface Link {
+  readonly ifIndex: number
+  readonly ifName: string
+  readonly up: boolean
+  readonly mtu: number
+  readonly mac: string
+  readonly alias: string
+  /** `IFLA_LINK`: the peer's index, in the peer's namespace. */
+  readonly peerIndex: number | undefined
+  readonly peerNsid: number | undefined
+}
+
+export interface LinkAddress {
+  readonly ifIndex: number
+  readonly address: IpAddress
+  readonly prefix: number
+  /** Usable: neither in duplicate address detection nor found to be a duplicate. */
+  readonly usable: boolean
+}
+
+export interface Neighbour {
+  readonly ifIndex: number
+  readonly address: IpAddress
+  readonly mac: string
+  readonly permanent: boolean
+}
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+const addressOf = (bytes: Uint8Array | undefined): IpAddress | undefined =>
+  bytes !== undefined && (bytes.length === 4 || bytes.length === 16) ? fromBytes(bytes) : undefined
+
+/** RTM_NEWLINK or RTM_DELLINK. */
+export const readLink = (message: Received): Link | undefined => {
+  if ((message.type !== C.RTM_NEWLINK && message.type !== C.RTM_DELLINK) || message.body.length < 16) return undefined
+  if (message.body[0] !== C.AF_UNSPEC) return undefined
+  const view = viewOf(message.body)
+  const found = attrs(message.body, 16)
+  return {
+    ifIndex: view.getInt32(4, true),
+    ifName: readText(found.get(C.IFLA_IFNAME)),
+    up: (view.getUint32(8, true) & C.IFF_UP) !== 0,
+    mtu: readU32(found.get(C.IFLA_MTU)) ?? 0,
+    mac: macText(found.get(C.IFLA_ADDRESS)),
+    alias: readText(found.get(C.IFLA_IFALIAS)),
+    peerIndex: readU32(found.get(C.IFLA_LINK)),
+    peerNsid: readU32(found.get(C.IFLA_LINK_NETNSID))
+  }
+}
+
+/** RTM_NEWADDR or RTM_DELADDR. On a point-to-point link IFA_ADDRESS is the far end's, IFA_LOCAL the own. */
+export const readAddress = (message: Received): LinkAddress | undefined => {
+  if ((message.type !== C.RTM_NEWADDR && message.type !== C.RTM_DELADDR) || message.body.length < 8) return undefined
+  const found = attrs(message.body, 8)
+  const address = addressOf(found.get(C.IFA_LOCAL) ?? found.get(C.IFA_ADDRESS))
+  if (address === undefined) return undefined
+  const flags = readU32(found.get(C.IFA_FLAGS)) ?? message.body[2] ?? 0
+  return {
+    ifIndex: viewOf(message.body).getUint32(4, true),
+    address,
+    prefix: message.body[1] ?? 0,
+    usable: (flags & (C.IFA_F_TENTATIVE | C.IFA_F_DADFAILED)) === 0
+  }
+}
+
+/** RTM_NEWNEIGH. */
+export const readNeighbour = (message: Received): Neighbour | undefined => {
+  if (message.type !== C.RTM_NEWNEIGH || message.body.length < 12) return undefined
+  const found = attrs(message.body, 12)
+  const address = addressOf(found.get(C.NDA_DST))
+  if (address === undefined) return undefined
+  const view = viewOf(message.body)
+  return {
+    ifIndex: view.getInt32(4, true),
+    address,
+    mac: macText(found.get(C.NDA_LLADDR)),
+    permanent: (view.getUint16(8, true) & C.NUD_PERMANENT) !== 0
+  }
+}
+
+const viaOf = (found: Attrs): IpAddress | undefined => {
+  const via = found.get(C.RTA_VIA)
+  return addressOf(found.get(C.RTA_GATEWAY)) ?? (via === undefined ? undefined : addressOf(via.subarray(2)))
+}
+
+const hop = (ifIndex: number, found: Attrs, flags: number): NextHop => {
+  const via = viaOf(found)
+  return { ifIndex, onlink: (flags & C.RTNH_F_ONLINK) !== 0, ...(via === undefined ? {} : { via }) }
+}
+
+/** The array of struct rtnexthop in RTA_MULTIPATH. */
+const readMultipath = (bytes: Uint8Array): ReadonlyArray<NextHop> => {
+  const view = viewOf(bytes)
+  const hops: Array<NextHop> = []
+  for (let at = 0; at + 8 <= bytes.length;) {
+    const length = view.getUint16(at, true)
+    if (length < 8 || at + length > bytes.length) break
+    hops.push(hop(view.getInt32(at + 4, true), attrs(bytes.subarray(at, at + length), 8), bytes[at + 2] ?? 0))
+    at += (length + 3) & ~3
+  }
+  return hops
+}
+
+/** RTM_NEWROUTE or RTM_DELROUTE of a unicast route in the main table; others give undefined. */
+export const readRoute = (message: Received): HostRoute | undefined => {
+  if ((message.type !== C.RTM_NEWROUTE && message.type !== C.RTM_DELROUTE) || message.body.length < 12) return undefined
+  const [family, prefix = 0, , , table, protocol = 0, , kind] = message.body
+  if (family !== C.AF_INET && family !== C.AF_INET6) return undefined
+  const flags = viewOf(message.body).getUint32(8, true)
+  const found = attrs(message.body, 12)
+  if (kind !== C.RTN_UNICAST || (flags & C.RTM_F_CLONED) !== 0) return undefined
+  if ((readU32(found.get(C.RTA_TABLE)) ?? table) !== C.RT_TABLE_MAIN) return undefined
+  const base = addressOf(found.get(C.RTA_DST))
+  const destination: Cidr = { family: family === C.AF_INET ? 4 : 6, base: base?.value ?? 0n, prefix }
+  const multipath = found.get(C.RTA_MULTIPATH)
+  const oif = readU32(found.get(C.RTA_OIF))
+  return {
+    destination,
+    protocol,
+    nextHops: multipath !== undefined ? readMultipath(multipath) : oif === undefined ? [] : [hop(oif, found, flags)]
+  }
+}
+
+/** The interface in the answer to a route lookup; undefined unless packets are sent or delivered. */
+export const readLookup = (message: Received | undefined): { readonly ifIndex: number } | undefined => {
+  if (message === undefined || message.type !== C.RTM_NEWROUTE || message.body.length < 12) return undefined
+  const kind = message.body[7]
+  const ifIndex = readU32(attrs(message.body, 12).get(C.RTA_OIF))
+  return ifIndex === undefined || (kind !== C.RTN_UNICAST && kind !== C.RTN_LOCAL) ? undefined : { ifIndex }
+}
+
+/** IPv6 dumps may show each next hop of a multipath route as a route of its own: those become one. */
+export const mergeRoutes = (routes: ReadonlyArray<HostRoute>): ReadonlyArray<HostRoute> => {
+  const merged = new Map<string, HostRoute>()
+  for (const route of routes) {
+    const key = `${formatCidr(route.destination)} ${route.protocol}`
+    const known = merged.get(key)
+    merged.set(key, known === undefined ? route : { ...known, nextHops: [...known.nextHops, ...route.nextHops] })
+  }
+  return [...merged.values()]
+}
+
+export const collect = <A>(messages: ReadonlyArray<Received>, read: (message: Received) => A | undefined): Array<A> =>
+  messages.map(read).filter((value) => value !== undefined)
+
+export const isHostRoute = (route: HostRoute): boolean => route.destination.prefix === bitsOf(route.destination.family)

@@ -1,0 +1,71 @@
+/** The {@link Netlink} service on the real kernel. */
+import { Effect, Layer, Semaphore } from "effect"
+import { type HostLink, IF_PREFIX, Netlink } from "../Netlink.ts"
+import * as Answers from "./answers.ts"
+import { attach } from "./attach.ts"
+import { changes } from "./changes.ts"
+import { Detacher } from "./detach.ts"
+import { Namespaces, readSysctl } from "./namespace.ts"
+import { prepareHost } from "./prepare.ts"
+import { dumpLinks } from "./requests.ts"
+import * as Routes from "./routes.ts"
+import { DumpSocket, RequestSocket } from "./socket.ts"
+import { verify } from "./verify.ts"
+
+export interface Options {
+  /** Path of the node's network namespace. Default: the process's own. */
+  readonly netns?: string
+}
+
+/** Pods' sends that are under way at once; with the host's and two of the remover's, the thread pool keeps room. */
+const POD_SENDS = 1
+
+const LINK_NAME = new RegExp(`^${IF_PREFIX}[0-9a-f]{8}$`)
+
+const hostLink = (link: Answers.Link): HostLink => ({
+  ifName: link.ifName,
+  ifIndex: link.ifIndex,
+  alias: link.alias,
+  mtu: link.mtu,
+  mac: link.mac,
+  up: link.up,
+  ...(link.peerNsid === undefined ? {} : { peerNsid: link.peerNsid })
+})
+
+const make = (options: Options) =>
+  Effect.gen(function*() {
+    const namespaces = yield* Effect.acquireRelease(
+      Effect.sync(() => new Namespaces(options.netns)),
+      (open) => Effect.sync(() => open.close())
+    )
+    const inHost = <A extends { readonly close: () => void }>(open: () => A) =>
+      Effect.acquireRelease(
+        Effect.sync(() => namespaces.visit(namespaces.host, open)),
+        (socket) => Effect.sync(() => socket.close())
+      )
+    const host = yield* inHost(() => new RequestSocket())
+    const dumps = yield* inHost(() => new DumpSocket())
+    const detacher = yield* inHost(() => new Detacher())
+    const lane = yield* Semaphore.make(POD_SENDS)
+    const ipv6 = namespaces.visit(namespaces.host, () => readSysctl("ipv6/conf/all/forwarding") !== undefined)
+    return Netlink.of({
+      attach: attach({ namespaces, host, ipv6, podLane: lane.withPermit, remove: detacher.detach }),
+      detach: detacher.detach,
+      verify: verify(namespaces, dumps),
+      links: Effect.map(
+        dumps.dump("list links", dumpLinks),
+        (messages) =>
+          Answers.collect(messages, Answers.readLink).filter((link) => LINK_NAME.test(link.ifName)).map(hostLink)
+      ),
+      routes: (protocol) => Routes.routes(dumps, protocol),
+      putRoutes: (routes) => Routes.putRoutes(host, routes),
+      deleteRoutes: (routes) => Routes.deleteRoutes(host, routes),
+      interfaces: Routes.interfaces(dumps),
+      outgoing: (address) => Routes.outgoing(host, address),
+      prepareHost: prepareHost(namespaces),
+      changes: changes(namespaces)
+    })
+  })
+
+/** Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN for the pods' namespaces; dies at once without them. */
+export const layer = (options: Options = {}): Layer.Layer<Netlink> => Layer.effect(Netlink, make(options))

@@ -1,0 +1,114 @@
+/**
+ * The few system calls that Node does not offer, through `koffi`. Symbols come from the running process itself
+ * (`dlopen(NULL)`), so this works with glibc and musl alike. Constants are the same on x86_64 and arm64.
+ *
+ * Functions ending in `Async` run on libuv's thread pool: whatever may wait for the kernel's RTNL lock.
+ */
+import koffi from "koffi"
+import { errnoName } from "./codec.ts"
+
+const libc = koffi.load(null)
+
+const socketCall = libc.func("int socket(int, int, int)")
+const bindCall = libc.func("int bind(int, void *, unsigned int)")
+const setsockoptCall = libc.func("int setsockopt(int, int, int, void *, unsigned int)")
+const setnsCall = libc.func("int setns(int, int)")
+const sendCall = libc.func("long send(int, void *, size_t, int)")
+const recvCall = libc.func("long recv(int, void *, size_t, int)")
+
+const AF_NETLINK = 16
+const SOCK_RAW = 3
+const SOCK_CLOEXEC = 0x80000
+const SOL_SOCKET = 1
+const SO_RCVBUFFORCE = 33
+const SOL_NETLINK = 270
+const NETLINK_ADD_MEMBERSHIP = 1
+const NETLINK_DROP_MEMBERSHIP = 2
+const NETLINK_CAP_ACK = 10
+const NETLINK_EXT_ACK = 11
+const NETLINK_GET_STRICT_CHK = 12
+const CLONE_NEWNET = 0x40000000
+const MSG_TRUNC = 0x20
+const MSG_DONTWAIT = 0x40
+
+/** A system call failed; `errno` is symbolic, such as `EPERM`. */
+export class SystemCallError extends Error {
+  readonly errno: string
+  constructor(call: string, code: number) {
+    super(`${call}: ${errnoName(code)}`)
+    this.errno = errnoName(code)
+  }
+}
+
+const check = (call: string, result: number): number => {
+  if (result < 0) throw new SystemCallError(call, koffi.errno())
+  return result
+}
+
+const setOption = (fd: number, level: number, option: number, value: number): boolean =>
+  setsockoptCall(fd, level, option, Int32Array.of(value), 4) === 0
+
+/**
+ * A NETLINK_ROUTE socket in the calling thread's network namespace, bound to the multicast groups in the mask `groups`.
+ * Options that an older kernel lacks are done without (strict checking: Linux 4.20).
+ */
+export const openRouteSocket = (groups: number, receiveBytes: number): number => {
+  const fd = check("socket", socketCall(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0))
+  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, receiveBytes)
+  for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
+    setOption(fd, SOL_NETLINK, option, 1)
+  }
+  const address = new DataView(new ArrayBuffer(12))
+  address.setUint16(0, AF_NETLINK, true)
+  address.setUint32(8, groups, true)
+  check("bind", bindCall(fd, new Uint8Array(address.buffer), 12))
+  return fd
+}
+
+/** Joins or leaves one multicast group (`RTNLGRP_…`). */
+export const setMembership = (fd: number, group: number, member: boolean): boolean =>
+  setOption(fd, SOL_NETLINK, member ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP, group)
+
+/** Moves the calling thread, and only it, into a network namespace. EINVAL: `fd` is something else. */
+export const enterNetns = (fd: number): void => {
+  check("setns", setnsCall(fd, CLONE_NEWNET))
+}
+
+/** Sends one buffer; the kernel works on its requests before this completes. Calls back with 0 or an errno. */
+export const sendAsync = (fd: number, bytes: Uint8Array, done: (errno: number) => void): void =>
+  sendCall.async(
+    fd,
+    bytes,
+    bytes.length,
+    0,
+    (error: unknown, result: number) => done(error ? -1 : result < 0 ? koffi.errno() : 0)
+  )
+
+/** Bytes of the next datagram that is there already, or a negated errno (`-EAGAIN`: none). */
+export const recvNow = (fd: number, into: Uint8Array): number => {
+  const length: number = recvCall(fd, into, into.length, MSG_DONTWAIT | MSG_TRUNC)
+  return length < 0 ? -koffi.errno() : length
+}
+
+/** Waits for the next datagram; its length (above `into.length` if cut off), or a negated errno. */
+export const recvAsync = (fd: number, into: Uint8Array, done: (length: number) => void): void =>
+  recvCall.async(
+    fd,
+    into,
+    into.length,
+    MSG_TRUNC,
+    (error: unknown, length: number) => done(error ? -1 : length < 0 ? -koffi.errno() : length)
+  )
+
+/**
+ * Calls back whenever `fd` is readable or has an error: in libuv's own epoll set, so without a thread and without
+ * polling. libuv stops watching after an error (a netlink socket's ENOBUFS is one), hence the new start.
+ */
+export const watchReadable = (fd: number, wake: () => void): { readonly close: () => void } => {
+  const onEvent = (...[status]: ReadonlyArray<unknown>) => {
+    if (typeof status === "number" && status < 0) handle.start({ readable: true }, onEvent)
+    wake()
+  }
+  const handle = koffi.node.poll(fd, { readable: true }, onEvent)
+  return { close: () => handle.close() }
+}

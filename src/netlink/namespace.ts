@@ -1,0 +1,91 @@
+/**
+ * Short visits to other network namespaces. setns(2) moves only the calling thread, which is JavaScript's; a visit is
+ * synchronous from entry to return, so no other code ever runs in the wrong namespace.
+ */
+import { closeSync, constants, fstatSync, openSync, readFileSync, writeSync } from "node:fs"
+import { enterNetns, SystemCallError } from "./libc.ts"
+
+/** An open network namespace. */
+export interface Netns {
+  readonly fd: number
+  /** Inode of the namespace in nsfs, its identity. */
+  readonly inode: number
+}
+
+const codeOf = (error: unknown): string =>
+  error instanceof SystemCallError
+    ? error.errno
+    : error instanceof Error && "code" in error
+    ? String(error.code)
+    : String(error)
+
+/** Opens any path that leads to a network namespace; throws what open(2) gives. */
+export const openNetns = (path: string): Netns => {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  return { fd, inode: fstatSync(fd).ino }
+}
+
+export const closeNetns = (netns: Netns): void => closeSync(netns.fd)
+
+export class Namespaces {
+  /** The process's own. */
+  readonly #home: Netns
+  /** The node's: where host ends, host routes and sockets are. */
+  readonly host: Netns
+
+  /** `hostPath`: the node's namespace if that is not the process's own (tests). */
+  constructor(hostPath?: string) {
+    this.#home = openNetns("/proc/thread-self/ns/net")
+    this.host = hostPath === undefined ? this.#home : openNetns(hostPath)
+  }
+
+  /** Runs `visit` inside `netns`. Whatever happens, the thread is back home afterwards, or the process ends. */
+  visit<A>(netns: Netns, visit: () => A): A {
+    if (netns.inode === this.#home.inode) return visit()
+    enterNetns(netns.fd)
+    try {
+      return visit()
+    } finally {
+      try {
+        enterNetns(this.#home.fd)
+      } catch (error) {
+        writeSync(2, `cannot return to the host's network namespace (${codeOf(error)}): stopping\n`)
+        process.abort()
+      }
+    }
+  }
+
+  close(): void {
+    if (this.host !== this.#home) closeNetns(this.host)
+    closeNetns(this.#home)
+  }
+}
+
+const root = "/proc/sys/net"
+
+/** Value of a sysctl (`ipv4/ip_forward`) in the calling thread's namespace; undefined where there is none. */
+export const readSysctl = (name: string): string | undefined => {
+  try {
+    return readFileSync(`${root}/${name}`, "utf8").trim()
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Opens a sysctl of the calling thread's namespace for writing: the descriptor stays tied to that namespace. Writes to
+ * `disable_ipv6` and `forwarding` spin on the RTNL lock, so they are made on the thread pool with this descriptor.
+ */
+export const openSysctl = (name: string): number => openSync(`${root}/${name}`, constants.O_WRONLY)
+
+/** Writes a sysctl that takes no lock. */
+export const writeSysctl = (name: string, value: string): void => {
+  const fd = openSysctl(name)
+  try {
+    writeSync(fd, value)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+export { codeOf as errorCode }

@@ -1,0 +1,79 @@
+/** Routes, links and addresses of the host. */
+import { Effect } from "effect"
+import { constants } from "node:os"
+import { formatAddress, formatCidr, type IpAddress } from "../Ip.ts"
+import { type HostInterface, type HostRoute, NetlinkError } from "../Netlink.ts"
+import * as Answers from "./answers.ts"
+import type { Message } from "./codec.ts"
+import * as R from "./requests.ts"
+import { type DumpSocket, failure, type RequestSocket } from "./socket.ts"
+
+const { EACCES, EHOSTUNREACH, ENETUNREACH, ESRCH } = constants.errno
+
+const families = [6, 4] as const
+
+/** Routes of one protocol in the main table, IPv6 first. */
+export const routes = (dumps: DumpSocket, protocol: number): Effect.Effect<ReadonlyArray<HostRoute>, NetlinkError> =>
+  Effect.forEach(families, (family) =>
+    Effect.map(
+      dumps.dump(`list IPv${family} routes of protocol ${protocol}`, R.dumpRoutes(family, protocol)),
+      (messages) => Answers.collect(messages, Answers.readRoute).filter((route) => route.protocol === protocol)
+    )).pipe(Effect.map((lists) => Answers.mergeRoutes(lists.flat())))
+
+type Failed = ReadonlyArray<{ readonly route: HostRoute; readonly error: NetlinkError }>
+
+const batch = (
+  socket: RequestSocket,
+  verb: string,
+  list: ReadonlyArray<HostRoute>,
+  message: (route: HostRoute) => Message,
+  success: number
+): Effect.Effect<Failed> =>
+  list.length === 0 ?
+    Effect.succeed([]) :
+    Effect.map(socket.request(list.map(message)), (replies) =>
+      list.flatMap((route, i) => {
+        const ack = replies[i]?.ack ?? { code: 0 }
+        return ack.code === 0 || ack.code === success
+          ? []
+          : [{ route, error: failure(`${verb} route ${formatCidr(route.destination)}`, ack) }]
+      }))
+
+export const putRoutes = (socket: RequestSocket, list: ReadonlyArray<HostRoute>): Effect.Effect<Failed> =>
+  batch(socket, "put", list, R.replaceRoute, 0)
+
+export const deleteRoutes = (socket: RequestSocket, list: ReadonlyArray<HostRoute>): Effect.Effect<Failed> =>
+  batch(socket, "delete", list, (route) => R.deleteRoute(route.destination, route.protocol), ESRCH)
+
+export const interfaces = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError> =>
+  Effect.gen(function*() {
+    const links = Answers.collect(yield* dumps.dump("list links", R.dumpLinks), Answers.readLink)
+    const lists = yield* Effect.forEach(
+      families,
+      (family) => dumps.dump(`list IPv${family} addresses`, R.dumpAddresses(family, 0))
+    )
+    const addresses = Map.groupBy(
+      Answers.collect(lists.flat(), Answers.readAddress).filter((a) => a.usable),
+      (a) => a.ifIndex
+    )
+    return links.map(({ ifIndex, ifName, mtu, up }) => ({
+      ifName,
+      ifIndex,
+      mtu,
+      up,
+      addresses: (addresses.get(ifIndex) ?? []).map(({ address, prefix }) => ({ address, prefix }))
+    }))
+  })
+
+const UNREACHABLE = new Set<number>([ENETUNREACH, EHOSTUNREACH, EACCES])
+
+export const outgoing = (
+  socket: RequestSocket,
+  address: IpAddress
+): Effect.Effect<{ readonly ifIndex: number } | undefined, NetlinkError> =>
+  Effect.flatMap(socket.request([R.lookupRoute(address)]), ([reply]) =>
+    reply === undefined || reply.ack.code === 0
+      ? Effect.succeed(Answers.readLookup(reply?.answers[0]))
+      : UNREACHABLE.has(reply.ack.code)
+      ? Effect.succeed(undefined)
+      : Effect.fail(failure(`look up the route to ${formatAddress(address)}`, reply.ack)))

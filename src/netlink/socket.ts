@@ -1,0 +1,198 @@
+/** Requests and dumps over one NETLINK_ROUTE socket, off the event loop. */
+import { Effect, Semaphore } from "effect"
+import { closeSync } from "node:fs"
+import { constants } from "node:os"
+import { NetlinkError } from "../Netlink.ts"
+import { type Ack, decode, encode, errnoName, type Message, readAck, type Received } from "./codec.ts"
+import * as C from "./constants.ts"
+import { openRouteSocket, recvAsync, recvNow, sendAsync } from "./libc.ts"
+
+const { EINTR, EMSGSIZE, ENOBUFS } = constants.errno
+
+/** What the kernel said to one request. */
+export interface Reply {
+  readonly ack: Ack
+  /** Messages other than the acknowledgement, such as the link of an RTM_GETLINK. */
+  readonly answers: ReadonlyArray<Received>
+}
+
+interface Pending {
+  readonly messages: ReadonlyArray<Message>
+  readonly resume: (replies: ReadonlyArray<Reply>) => void
+}
+
+const RECEIVE_BYTES = 4 << 20
+/** Requests (each of several messages) that go into one send(2). */
+const REQUESTS_PER_SEND = 8
+const DUMP_TRIES = 20
+/** The kernel makes parts of at most 32 KiB, more only for a single large message. */
+const DUMP_BYTES = 256 << 10
+
+/** For synchronous receives of every socket: never held across a tick. */
+const scratch = new Uint8Array(256 << 10)
+
+export const failure = (op: string, ack: Ack): NetlinkError =>
+  new NetlinkError({
+    op,
+    errno: errnoName(ack.code),
+    ...(ack.detail === undefined ? {} : { detail: ack.detail })
+  })
+
+/** The reply's messages, or its error. */
+export const orFail = (op: string, reply: Reply | undefined): Effect.Effect<ReadonlyArray<Received>, NetlinkError> =>
+  reply === undefined || reply.ack.code !== 0
+    ? Effect.fail(failure(op, reply?.ack ?? { code: ENOBUFS }))
+    : Effect.succeed(reply.answers)
+
+/**
+ * A socket for requests. The kernel works on requests inside send(2) and may wait for RTNL there, so sends run on the
+ * thread pool, one at a time; requests that arrive meanwhile share the next one. Acknowledgements are there when send
+ * returns and are collected without waiting.
+ */
+export class RequestSocket {
+  readonly fd: number
+  #seq = 1
+  #queue: Array<Pending> = []
+  #busy = false
+  #closed = false
+
+  /** Opens in the calling thread's network namespace. */
+  constructor() {
+    this.fd = openRouteSocket(0, RECEIVE_BYTES)
+  }
+
+  /** One reply per message, in order. Failures of single messages do not stop the others. Not interruptible. */
+  request(messages: ReadonlyArray<Message>): Effect.Effect<ReadonlyArray<Reply>> {
+    return Effect.callback<ReadonlyArray<Reply>>((resume) => {
+      this.#queue.push({ messages, resume: (replies) => resume(Effect.succeed(replies)) })
+      this.#pump()
+    }).pipe(Effect.uninterruptible)
+  }
+
+  /** One message; its answers or its error. */
+  one(op: string, message: Message): Effect.Effect<ReadonlyArray<Received>, NetlinkError> {
+    return Effect.flatMap(this.request([message]), ([reply]) => orFail(op, reply))
+  }
+
+  #pump(): void {
+    if (this.#busy || this.#queue.length === 0) return
+    this.#busy = true
+    const batch = this.#queue.splice(0, REQUESTS_PER_SEND)
+    const messages = batch.flatMap((pending) => pending.messages)
+    const first = this.#seq
+    this.#seq = (first + messages.length) % 0x7fff0000 + 1
+    const flagged = messages.map((m) => ({ ...m, flags: m.flags | C.NLM_F_REQUEST | C.NLM_F_ACK }))
+    sendAsync(this.fd, encode(flagged, first), (errno) => {
+      const replies = this.#collect(first, messages.length, errno)
+      this.#busy = false
+      if (this.#closed) closeSync(this.fd)
+      else this.#pump()
+      let at = 0
+      for (const pending of batch) pending.resume(replies.slice(at, at += pending.messages.length))
+    })
+  }
+
+  #collect(first: number, count: number, errno: number): ReadonlyArray<Reply> {
+    const acks = new Map<number, Ack>()
+    const answers = new Map<number, Array<Received>>()
+    for (;;) {
+      const length = recvNow(this.fd, scratch)
+      if (length === -EINTR || length === -ENOBUFS) continue
+      if (length < 0) break
+      for (const message of decode(scratch.subarray(0, Math.min(length, scratch.length)))) {
+        if (message.type === C.NLMSG_ERROR) acks.set(message.seq, readAck(message))
+        else {
+          const kept = { ...message, body: message.body.slice() }
+          answers.set(message.seq, [...(answers.get(message.seq) ?? []), kept])
+        }
+      }
+    }
+    const lost = { code: errno > 0 ? errno : ENOBUFS, detail: "no acknowledgement from the kernel" }
+    return Array.from({ length: count }, (_, i) => ({
+      ack: acks.get(first + i) ?? lost,
+      answers: answers.get(first + i) ?? []
+    }))
+  }
+
+  /** After the send under way, if any. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    if (!this.#busy) closeSync(this.fd)
+  }
+}
+
+type Dumped = { readonly messages: ReadonlyArray<Received>; readonly interrupted: boolean }
+
+/**
+ * A socket for dumps, one at a time. Their parts are made inside recv(2), which may wait for RTNL, so both send and
+ * receive run on the thread pool.
+ */
+export class DumpSocket {
+  readonly #fd: number
+  readonly #buffer = new Uint8Array(DUMP_BYTES)
+  readonly #lock = Semaphore.makeUnsafe(1)
+  #seq = 1
+  #busy = false
+  #closed = false
+
+  /** Opens in the calling thread's network namespace. */
+  constructor() {
+    this.#fd = openRouteSocket(0, RECEIVE_BYTES)
+  }
+
+  /** All messages of a table; read again if it changed meanwhile (`NLM_F_DUMP_INTR`). */
+  dump(op: string, message: Message): Effect.Effect<ReadonlyArray<Received>, NetlinkError> {
+    return Effect.promise(() => this.#repeat(message)).pipe(
+      Effect.uninterruptible,
+      this.#lock.withPermit,
+      Effect.flatMap((result) => "code" in result ? Effect.fail(failure(op, result)) : Effect.succeed(result.messages))
+    )
+  }
+
+  async #repeat(message: Message): Promise<Ack | Dumped> {
+    this.#busy = true
+    try {
+      for (let tries = 0; tries < DUMP_TRIES; tries++) {
+        const result = await this.#once(message)
+        if ("code" in result || !result.interrupted) return result
+      }
+      return { code: EINTR, detail: `the table changed during each of ${DUMP_TRIES} reads` }
+    } finally {
+      this.#busy = false
+      if (this.#closed) closeSync(this.#fd)
+    }
+  }
+
+  async #once(message: Message): Promise<Ack | Dumped> {
+    const seq = this.#seq
+    this.#seq = seq % 0x7fff0000 + 1
+    const request = encode([{ ...message, flags: message.flags | C.NLM_F_REQUEST | C.NLM_F_DUMP }], seq)
+    const errno = await new Promise<number>((resolve) => sendAsync(this.#fd, request, resolve))
+    if (errno !== 0) return { code: errno }
+    const messages: Array<Received> = []
+    let interrupted = false
+    for (;;) {
+      const length = await new Promise<number>((resolve) => recvAsync(this.#fd, this.#buffer, resolve))
+      if (length === -EINTR) continue
+      if (length < 0) return { code: -length }
+      if (length > this.#buffer.length) return { code: EMSGSIZE }
+      for (const part of decode(this.#buffer.slice(0, length))) {
+        if (part.seq !== seq) continue
+        if ((part.flags & C.NLM_F_DUMP_INTR) !== 0) interrupted = true
+        if (part.type === C.NLMSG_ERROR || part.type === C.NLMSG_DONE) {
+          const ack = readAck(part)
+          return ack.code > 0 ? ack : { messages, interrupted }
+        }
+        messages.push(part)
+      }
+    }
+  }
+
+  /** After the dump under way, if any. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    if (!this.#busy) closeSync(this.#fd)
+  }
+}
