@@ -1,5 +1,6 @@
 /** The agent: its layers, and the order in which they come to life. */
 import { Effect, FileSystem, Layer, Option } from "effect"
+import type { PlatformError } from "effect/PlatformError"
 import { dirname } from "node:path"
 import * as Allocations from "./Allocations.ts"
 import { Anycast } from "./Anycast.ts"
@@ -12,7 +13,7 @@ import * as Introspection from "./Introspection.ts"
 import { Ipam } from "./Ipam.ts"
 import * as Cluster from "./kube/cluster.ts"
 import * as Standalone from "./kube/standalone.ts"
-import { KubeApi } from "./KubeApi.ts"
+import { KubeApi, type KubeUnavailable } from "./KubeApi.ts"
 import * as LoopDelay from "./LoopDelay.ts"
 import { Netlink } from "./Netlink.ts"
 import * as NetlinkLayer from "./netlink/layer.ts"
@@ -26,9 +27,12 @@ import { VERSION } from "./version.ts"
 /** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
 const BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
-const kubeLayer = (settings: Settings) =>
+const kubeLayer = (
+  settings: Settings
+): Layer.Layer<KubeApi, KubeUnavailable | PlatformError, FileSystem.FileSystem> =>
   Option.match(settings.standalone, {
-    onSome: (directory) => Standalone.layer({ directory, nodeName: Option.getOrElse(settings.nodeName, () => "") }),
+    onSome: (directory): Layer.Layer<KubeApi, KubeUnavailable | PlatformError, FileSystem.FileSystem> =>
+      Standalone.layer({ directory, nodeName: Option.getOrElse(settings.nodeName, () => "") }),
     onNone: () =>
       Cluster.layerCluster({
         nodeName: nodeNameOf(settings),
