@@ -288,12 +288,13 @@ const play = (ipam: IpamService, steps: ReadonlyArray<Step>) =>
     }
   }).pipe(Effect.asVoid)
 
+const history = (steps: ReadonlyArray<Step>, seed: number) =>
+  Effect.gen(function*() {
+    yield* play(yield* Ipam, steps)
+  }).pipe(Effect.provide([ipamWith(seed), Logger.layer([])]), Effect.runPromise)
+
 describe("any history of ADD, DEL and adoption", () => {
   it("never gives an address twice, a reserved one, one outside the range, or an error while one is free", async () => {
-    const history = (steps: ReadonlyArray<Step>, seed: number) =>
-      Effect.gen(function*() {
-        yield* play(yield* Ipam, steps)
-      }).pipe(Effect.provide([ipamWith(seed), Logger.layer([])]), Effect.runPromise)
     const steps = fc.array(step, { maxLength: 60, size: "max" })
     const run = await fc.check(fc.asyncProperty(steps, fc.integer({ min: 1 }), history), { numRuns: 150 })
     assert.isFalse(run.failed, fc.defaultReportMessage(run))
