@@ -33,7 +33,8 @@ bool lock_queue(struct queue *queue, const char *socket_path)
 	queue->path[parent] = '\0';
 	mkdir(queue->path, 0755); /* there was no agent yet since the machine started */
 	stpcpy(queue->path + parent, "del-queue");
-	mkdir(queue->path, 0700);
+	if (mkdir(queue->path, 0700) != 0 && errno != EEXIST)
+		return false;
 	queue->folder = open(queue->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (queue->folder < 0)
 		return false;
