@@ -79,7 +79,7 @@ interface Step {
 
 /** Sends all steps; fails with the first error. */
 const run = (socket: RequestSocket, steps: ReadonlyArray<Step>): Effect.Effect<void, NetlinkError> =>
-  Effect.flatMap(socket.request(steps.map((step) => step.message)), (replies) => {
+  Effect.flatMap(socket.request(steps.map((step) => step.message), true), (replies) => {
     for (const [i, step] of steps.entries()) {
       const ack = replies[i]?.ack
       if (ack === undefined || ack.code === 0) continue

@@ -18,7 +18,7 @@ export interface Options {
 }
 
 /** Pods' sends that are under way at once; with the host's and two of the remover's, the thread pool keeps room. */
-const POD_SENDS = 1
+const POD_SENDS = 2
 
 const LINK_NAME = new RegExp(`^${IF_PREFIX}[0-9a-f]{8}$`)
 

@@ -9,6 +9,12 @@ import { errnoName } from "./codec.ts"
 
 const libc = koffi.load(null)
 
+/**
+ * Netlink keeps at most five threads of the pool waiting for the kernel; the default of four would leave files none.
+ * libuv reads this when the pool is first used.
+ */
+process.env["UV_THREADPOOL_SIZE"] ??= "8"
+
 const socketCall = libc.func("int socket(int, int, int)")
 const bindCall = libc.func("int bind(int, void *, unsigned int)")
 const setsockoptCall = libc.func("int setsockopt(int, int, int, void *, unsigned int)")
@@ -74,15 +80,18 @@ export const enterNetns = (fd: number): void => {
   check("setns", setnsCall(fd, CLONE_NEWNET))
 }
 
+/** Buffers that a thread of the pool works with: koffi keeps the callback of an asynchronous call, not its arguments. */
+const lent = new Set<Uint8Array>()
+
 /** Sends one buffer; the kernel works on its requests before this completes. Calls back with 0 or an errno. */
-export const sendAsync = (fd: number, bytes: Uint8Array, done: (errno: number) => void): void =>
-  sendCall.async(
-    fd,
-    bytes,
-    bytes.length,
-    0,
-    (error: unknown, result: number) => done(error ? -1 : result < 0 ? koffi.errno() : 0)
-  )
+export const sendAsync = (fd: number, bytes: Uint8Array, done: (errno: number) => void): void => {
+  lent.add(bytes)
+  sendCall.async(fd, bytes, bytes.length, 0, (error: unknown, result: number) => {
+    const errno = error ? -1 : result < 0 ? koffi.errno() : 0
+    lent.delete(bytes)
+    done(errno)
+  })
+}
 
 /** Bytes of the next datagram that is there already, or a negated errno (`-EAGAIN`: none). */
 export const recvNow = (fd: number, into: Uint8Array): number => {
@@ -91,14 +100,14 @@ export const recvNow = (fd: number, into: Uint8Array): number => {
 }
 
 /** Waits for the next datagram; its length (above `into.length` if cut off), or a negated errno. */
-export const recvAsync = (fd: number, into: Uint8Array, done: (length: number) => void): void =>
-  recvCall.async(
-    fd,
-    into,
-    into.length,
-    MSG_TRUNC,
-    (error: unknown, length: number) => done(error ? -1 : length < 0 ? -koffi.errno() : length)
-  )
+export const recvAsync = (fd: number, into: Uint8Array, done: (length: number) => void): void => {
+  lent.add(into)
+  recvCall.async(fd, into, into.length, MSG_TRUNC, (error: unknown, length: number) => {
+    const result = error ? -1 : length < 0 ? -koffi.errno() : length
+    lent.delete(into)
+    done(result)
+  })
+}
 
 /**
  * Calls back whenever `fd` is readable or has an error: in libuv's own epoll set, so without a thread and without

@@ -23,7 +23,7 @@ interface Pending {
 
 const RECEIVE_BYTES = 4 << 20
 /** Requests (each of several messages) that go into one send(2). */
-const REQUESTS_PER_SEND = 8
+const REQUESTS_PER_SEND = 4
 const DUMP_TRIES = 20
 /** The kernel makes parts of at most 32 KiB, more only for a single large message. */
 const DUMP_BYTES = 256 << 10
@@ -52,7 +52,8 @@ export const orFail = (op: string, reply: Reply | undefined): Effect.Effect<Read
 export class RequestSocket {
   readonly fd: number
   #seq = 1
-  #queue: Array<Pending> = []
+  readonly #urgent: Array<Pending> = []
+  readonly #queue: Array<Pending> = []
   #busy = false
   #closed = false
 
@@ -61,10 +62,15 @@ export class RequestSocket {
     this.fd = openRouteSocket(0, RECEIVE_BYTES)
   }
 
-  /** One reply per message, in order. Failures of single messages do not stop the others. Not interruptible. */
-  request(messages: ReadonlyArray<Message>): Effect.Effect<ReadonlyArray<Reply>> {
+  /**
+   * One reply per message, in order. Failures of single messages do not stop the others. Not interruptible. `first`
+   * goes before requests that wait: what is begun is finished before more is begun.
+   */
+  request(messages: ReadonlyArray<Message>, first = false): Effect.Effect<ReadonlyArray<Reply>> {
     return Effect.callback<ReadonlyArray<Reply>>((resume) => {
-      this.#queue.push({ messages, resume: (replies) => resume(Effect.succeed(replies)) })
+      const pending = { messages, resume: (replies: ReadonlyArray<Reply>) => resume(Effect.succeed(replies)) }
+      if (first) this.#urgent.push(pending)
+      else this.#queue.push(pending)
       this.#pump()
     }).pipe(Effect.uninterruptible)
   }
@@ -75,9 +81,10 @@ export class RequestSocket {
   }
 
   #pump(): void {
-    if (this.#busy || this.#queue.length === 0) return
+    const waiting = this.#urgent.length > 0 ? this.#urgent : this.#queue
+    if (this.#busy || waiting.length === 0) return
     this.#busy = true
-    const batch = this.#queue.splice(0, REQUESTS_PER_SEND)
+    const batch = waiting.splice(0, REQUESTS_PER_SEND)
     const messages = batch.flatMap((pending) => pending.messages)
     const first = this.#seq
     this.#seq = (first + messages.length) % 0x7fff0000 + 1
