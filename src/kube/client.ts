@@ -138,7 +138,11 @@ const head = (access: Access, request: Request): Effect.Effect<http.IncomingMess
     const stop = send(
       access,
       request,
-      (response) => resume(Effect.succeed(response)),
+      (response) => {
+        // it may break while nobody reads, which must not be an uncaught exception: the next read finds it
+        response.on("error", () => {})
+        resume(Effect.succeed(response))
+      },
       (error) => resume(Effect.fail(error))
     )
     return Effect.sync(stop)

@@ -1,0 +1,188 @@
+/** The watches and the pod lookup against a real API server that is cut, killed, stopped and forgetful. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Option, Stream, SubscriptionRef } from "effect"
+import { afterAll, beforeAll } from "vitest"
+import type { PodChange } from "../../src/KubeApi.ts"
+import { type ApiServer, available, start } from "./ApiServer.ts"
+import * as lab from "./lab.ts"
+
+const ref = (name: string, uid = "") => ({ namespace: "default", name, uid })
+
+describe.runIf(available)("the watches, with a real API server", () => {
+  let api: ApiServer
+
+  beforeAll(async () => {
+    api = await start()
+    await lab.prepare(api)
+  })
+  afterAll(() => api?.stop())
+
+  const text = ({ _tag, pod }: PodChange) => `${_tag} ${pod.name}${pod.ready ? " ready" : ""}`
+
+  /** The agent, and every change it tells. */
+  const watching = (kubeconfig: string, options: lab.AgentOptions = {}) =>
+    Effect.gen(function*() {
+      const kube = yield* lab.agent(kubeconfig, { ...options, run: false })
+      const changes: Array<PodChange> = []
+      yield* Effect.forkScoped(Stream.runForEach(kube.podChanges, (c) => Effect.sync(() => changes.push(c))))
+      yield* Effect.yieldNow
+      yield* Effect.forkScoped(kube.run)
+      yield* Effect.promise(() => lab.eventually("synced", () => Effect.runPromise(kube.podsListed)))
+      return { kube, changes, seen: (what: string) => () => changes.some((c) => text(c) === what) }
+    })
+
+  const wait = (what: string, look: Parameters<typeof lab.eventually>[1]) =>
+    Effect.promise(() => lab.eventually(what, look))
+
+  it.live("tells of this node's NodeConfig and pods only, and of their changes", () =>
+    Effect.gen(function*() {
+      yield* Effect.promise(async () => {
+        await lab.create(api, lab.nodeConfig("host002", { cidr4: "10.42.2.0/24" }))
+        await lab.create(api, lab.pod("elsewhere", {}, "host002"))
+        await lab.create(api, lab.pod("before", { "flock.fritzlab.net/ipv4": "false", other: "x" }))
+      })
+      const { changes, kube, seen } = yield* watching(api.kubeconfig("agent"))
+      assert.isTrue(Option.isNone((yield* SubscriptionRef.get(kube.nodeConfig)).current))
+      yield* Effect.promise(() => lab.create(api, lab.nodeConfig()))
+      const current = () => Effect.runPromise(Effect.map(SubscriptionRef.get(kube.nodeConfig), (s) => s))
+      yield* wait("the NodeConfig", async () => Option.isSome((await current()).current))
+      assert.isTrue(yield* kube.synced)
+
+      yield* Effect.promise(() => lab.create(api, lab.pod("web")))
+      yield* Effect.promise(() => lab.setReady(api, "web", true))
+      yield* wait("ready", seen("Changed web ready"))
+      yield* Effect.promise(() => lab.setReady(api, "web", false))
+      yield* Effect.promise(() => lab.remove(api, "web"))
+      yield* wait("removed", seen("Removed web"))
+      assert.deepStrictEqual(changes.filter((c) => c.pod.name !== "before").map(text), [
+        "Changed web",
+        "Changed web ready",
+        "Changed web",
+        ...changes.slice(4, -1).map(text),
+        "Removed web"
+      ])
+      const before = (yield* kube.pods).get("default/before")
+      assert.deepStrictEqual(before?.annotations, { ipv4: "false" })
+      assert.deepStrictEqual([...(yield* kube.pods).keys()], ["default/before"])
+
+      yield* Effect.promise(() =>
+        api.call(
+          "PATCH",
+          `${lab.NODECONFIGS}/${lab.NODE}`,
+          { spec: { cidr6: "2001:db8:1::1/64" } },
+          "application/merge-patch+json"
+        )
+      )
+      yield* wait("rejected", async () => Option.isSome((await current()).rejected))
+      const { rejected, current: kept } = yield* Effect.promise(current)
+      assert.strictEqual(Option.getOrThrow(rejected).problems[0]?.field, "spec.cidr6")
+      assert.strictEqual(Option.getOrThrow(kept).generation, 1)
+
+      yield* Effect.promise(() => api.call("DELETE", `${lab.NODECONFIGS}/${lab.NODE}`))
+      yield* wait("gone", async () => Option.isNone((await current()).current))
+    }).pipe(Effect.scoped))
+
+  it.live("answers a cached pod without the API, an unknown one with one GET however many ask", () =>
+    Effect.gen(function*() {
+      yield* Effect.promise(() => lab.create(api, lab.pod("cached")))
+      const { kube } = yield* watching(api.kubeconfig("agent"))
+      const gets = () => lab.requestsSeen({ verb: "get", resource: "pods" })
+      const found = Option.getOrThrow(yield* kube.pod(ref("cached")))
+      assert.strictEqual(gets(), 0)
+      assert.deepStrictEqual(yield* kube.pod(ref("cached", found.uid)), Option.some(found))
+      assert.strictEqual(gets(), 0)
+
+      const answers = yield* Effect.all(Array.from({ length: 20 }, () => kube.pod(ref("elsewhere"))), {
+        concurrency: "unbounded"
+      })
+      assert.strictEqual(gets(), 1)
+      assert.isTrue(answers.every((a) => Option.isSome(a) && a.value.name === "elsewhere"))
+      assert.isTrue(Option.isNone(yield* kube.pod(ref("no-such-pod"))))
+      assert.isTrue(Option.isNone(yield* kube.pod(ref("cached", "another-uid"))), "the pod of that UID is gone")
+      assert.strictEqual(gets(), 3)
+    }).pipe(Effect.scoped))
+
+  it.live("loses no transition across a cut connection", () =>
+    Effect.gen(function*() {
+      const relay = yield* Effect.acquireRelease(Effect.promise(() => lab.relay(api)), (r) => Effect.sync(r.close))
+      yield* Effect.promise(async () => {
+        for (const name of ["stays", "goes", "turns"]) await lab.create(api, lab.pod(name))
+      })
+      const { kube, changes, seen } = yield* watching(relay.kubeconfig)
+      changes.length = 0
+      relay.cut()
+      yield* Effect.promise(async () => {
+        await lab.remove(api, "goes")
+        await lab.setReady(api, "turns", true)
+        await lab.create(api, lab.pod("comes"))
+        await lab.remove(api, "stays")
+        await lab.create(api, lab.pod("stays"))
+      })
+      relay.mend()
+      yield* wait("all of it", () =>
+        ["Removed goes", "Changed turns ready", "Changed comes", "Removed stays"].every((w) => seen(w)()))
+      yield* wait("the new one", () =>
+        seen("Changed stays")())
+      assert.isFalse((yield* kube.pods).has("default/goes"))
+    }).pipe(Effect.scoped))
+
+  it.live("lists again when the server has forgotten its version (410), after kill -9 and restart", () =>
+    Effect.gen(function*() {
+      const relay = yield* Effect.acquireRelease(Effect.promise(() => lab.relay(api)), (r) => Effect.sync(r.close))
+      yield* Effect.promise(() => lab.create(api, lab.pod("killed")))
+      const { kube, seen } = yield* watching(relay.kubeconfig)
+      const lists = lab.requestsSeen({ verb: "list", resource: "pods", code: "200" })
+      relay.cut()
+      yield* Effect.promise(async () => {
+        await lab.remove(api, "killed")
+        await lab.create(api, lab.pod("born"))
+        api.signal("SIGKILL")
+        api.restart()
+        await lab.eventually(
+          "served again",
+          async () =>
+            (await api.call("GET", "/api/v1/namespaces/default/pods").catch(() => ({ status: 0 }))).status === 200
+        )
+      })
+      relay.mend()
+      yield* wait("what happened meanwhile", () => seen("Removed killed")() && seen("Changed born")())
+      assert.isAbove(lab.requestsSeen({ verb: "list", resource: "pods", code: "200" }), lists)
+      assert.isTrue((yield* kube.pods).has("default/born"))
+      yield* Effect.promise(() => lab.setReady(api, "born", true))
+      yield* wait("the watch goes on", seen("Changed born ready"))
+    }).pipe(Effect.scoped))
+
+  it.live("notices a network that swallows everything, and one request that hangs renews silent watches", () =>
+    Effect.gen(function*() {
+      const relay = yield* Effect.acquireRelease(Effect.promise(() => lab.relay(api)), (r) => Effect.sync(r.close))
+      yield* Effect.promise(() => lab.create(api, lab.pod("silent")))
+      const { kube, seen } = yield* watching(relay.kubeconfig, { timing: { requestMillis: 500, idleMillis: 600_000 } })
+      relay.mute()
+      yield* Effect.promise(() => lab.setReady(api, "silent", true))
+      yield* Effect.sleep(600)
+      const error = yield* Effect.flip(kube.pod(ref("unknown")))
+      assert.match(
+        error.message,
+        /^Pod default\/unknown is not in the agent's cache, and asking failed: GET .* within 500 ms/
+      )
+      relay.cut()
+      relay.mend()
+      yield* wait("ready", seen("Changed silent ready"))
+    }).pipe(Effect.scoped))
+
+  it.live("notices a stopped API server (SIGSTOP) by silence and goes on when it does", () =>
+    Effect.gen(function*() {
+      yield* Effect.promise(() => lab.create(api, lab.pod("stopped")))
+      const { kube, seen } = yield* watching(api.kubeconfig("agent"), {
+        timing: { requestMillis: 300, idleMillis: 1000 }
+      })
+      const dead = () => lab.requestsSeen({ verb: "watch", resource: "pods", code: "0" })
+      const before = dead()
+      api.signal("SIGSTOP")
+      yield* wait("a watch given up and refused", () => dead() > before)
+      assert.isTrue(Option.isSome(yield* kube.pod(ref("stopped"))), "a cached pod needs no API server")
+      api.signal("SIGCONT")
+      yield* Effect.promise(() => lab.setReady(api, "stopped", true))
+      yield* wait("ready", seen("Changed stopped ready"))
+    }).pipe(Effect.scoped))
+})
