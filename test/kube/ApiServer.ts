@@ -28,7 +28,14 @@ export interface ApiServer {
   readonly dir: string
   readonly url: string
   readonly kubeconfig: (who: "admin" | "agent" | "nobody") => string
-  readonly call: (method: string, path: string, body?: unknown, type?: string, who?: string) => Promise<Answer>
+  readonly call: (
+    method: string,
+    path: string,
+    body?: unknown,
+    type?: string,
+    who?: string,
+    accept?: string
+  ) => Promise<Answer>
   /** Of the API server's process. */
   readonly signal: (signal: NodeJS.Signals) => void
   readonly restart: () => void
@@ -84,9 +91,9 @@ export const start = async (flags = ""): Promise<ApiServer> => {
 
   const agent = new https.Agent({ keepAlive: true, ca: read("ca.crt") })
   const url = read("url")
-  const call: ApiServer["call"] = (method, path, body, type = "application/json", who = "admin") =>
+  const call: ApiServer["call"] = (method, path, body, type = "application/json", who = "admin", accept = "*/*") =>
     new Promise((done, fail) => {
-      const headers = { Authorization: `Bearer ${who}-token`, "Content-Type": type }
+      const headers = { Authorization: `Bearer ${who}-token`, "Content-Type": type, Accept: accept }
       const request = https.request(url + path, { method, headers, agent }, (response) => {
         const chunks: Array<Buffer> = []
         response.on("data", (chunk: Buffer) => chunks.push(chunk))

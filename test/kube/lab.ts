@@ -173,3 +173,21 @@ export const requestsSeen = (which: { verb?: string; resource?: string; code?: s
     Object.entries(which).every(([key, value]) => m.attributes?.[key] === value)
   ).reduce((sum, m) => sum + Number((m.state as { readonly count: number | bigint }).count), 0)
 }
+
+/** The columns of priority 0 that have a value, as `kubectl get` prints them; without the age. */
+export const table = async (api: ApiServer, path: string): Promise<Record<string, unknown>> => {
+  const { body } = await api.call(
+    "GET",
+    path,
+    undefined,
+    "application/json",
+    "admin",
+    "application/json;as=Table;g=meta.k8s.io;v=v1"
+  )
+  const columns: ReadonlyArray<{ readonly name: string; readonly priority: number }> = body.columnDefinitions
+  const entries = columns.map(({ name, priority }, i) => [name, body.rows[0].cells[i], priority] as const)
+  return Object.fromEntries(
+    entries.filter(([name, value, priority]) => priority === 0 && value !== null && name !== "Age")
+      .map(([name, value]) => [name, value])
+  )
+}
