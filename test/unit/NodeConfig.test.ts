@@ -2,8 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import * as fc from "fast-check"
 import { formatAddress, formatCidr } from "../../src/Ip.ts"
-import { API_VERSION, decode, type NodeConfigInvalid } from "../../src/NodeConfig.ts"
+import { API_VERSION, decode, type NodeConfigInvalid, sameSpec } from "../../src/NodeConfig.ts"
 import { quote } from "../../src/quote.ts"
+import { anyUnit } from "./addresses/support.ts"
 
 const object = (spec: unknown, head: Record<string, unknown> = {}) => ({
   apiVersion: API_VERSION,
@@ -220,6 +221,15 @@ describe("decode", () => {
   })
 })
 
+const read = (spec: unknown, generation: number) =>
+  Result.getOrThrow(decode("host001", object(spec, { metadata: { name: "host001", generation } })))
+
+it("sameSpec looks at what is asked for, not at how it is written or at metadata", () => {
+  assert.isTrue(sameSpec(read(CIDRS, 1), read({ cidr4: "10.42.1.0/24", cidr6: "2001:DB8:1:0::/64", defaults: {} }, 2)))
+  assert.isFalse(sameSpec(read(CIDRS, 1), read({ ...CIDRS, mtu: 1500 }, 1)))
+  assert.isFalse(sameSpec(read(CIDRS, 1), read({ ...CIDRS, cidr4: "10.42.2.0/24" }, 1)))
+})
+
 describe("quote", () => {
   it.each<[unknown, string]>([
     ["plain", "\"plain\""],
@@ -231,7 +241,7 @@ describe("quote", () => {
 
   it("is printable and at most 80 characters long", () =>
     fc.assert(
-      fc.property(fc.oneof(fc.string({ unit: "binary", maxLength: 500 }), fc.anything()), (value) =>
+      fc.property(fc.oneof(fc.string({ unit: anyUnit, maxLength: 500 }), fc.anything()), (value) =>
         assert.match(quote(value), /^[\x20-\x7e]{1,80}$/))
     ))
 })

@@ -1,5 +1,6 @@
 /** What the tests of addresses start from: a decoded NodeConfig, a pod, a request, randomness in a known order. */
 import { Result } from "effect"
+import * as fc from "fast-check"
 import type { Random } from "../../../src/addresses/pick.ts"
 import type { AddressRequest } from "../../../src/Ipam.ts"
 import { API_VERSION, decode, type NodeConfigSpec } from "../../../src/NodeConfig.ts"
@@ -54,3 +55,8 @@ export const seeded = (seed: number): Random => {
   }
   return (bits) => BigInt.asUintN(bits, (step() << 64n) | step())
 }
+
+/** Any UTF-16 code unit, lone surrogates and control characters included, and plain text as often. */
+export const anyUnit = fc.oneof(fc.integer({ min: 0x20, max: 0x7e }), fc.integer({ min: 0, max: 0xffff })).map((code) =>
+  String.fromCharCode(code)
+)
