@@ -6,6 +6,19 @@ import type { Cidr, IpAddress } from "./Ip.ts"
 export const PROTOCOL_POD = 200
 /** Route protocol of announced addresses: what BIRD may export beside the node's prefixes. */
 export const PROTOCOL_ANNOUNCED = 201
+/** Route protocol of anycast addresses that are, or were a moment ago, announced: late packets still reach the pod. */
+export const PROTOCOL_LINGERING = 202
+
+/**
+ * Metric (`RTA_PRIORITY`) of our routes. Several routes to one destination stand side by side only if their metrics
+ * differ: a chosen address has one of protocol 200 always and one of protocol 201 while the pod is Ready. Of several,
+ * BIRD learns the one with the lowest metric (seen with 2.0.12), so that has to be the announced one.
+ */
+export const METRICS: ReadonlyMap<number, number> = new Map([
+  [PROTOCOL_ANNOUNCED, 512],
+  [PROTOCOL_POD, 1024],
+  [PROTOCOL_LINGERING, 2048]
+])
 
 /** `FLOCK_IF_PREFIX` + 8 hex digits is a host-side link of ours. */
 export const IF_PREFIX = "flock"

@@ -87,6 +87,7 @@ export const RTM_F_CLONED = 0x200
 export const RTA_DST = 1
 export const RTA_OIF = 4
 export const RTA_GATEWAY = 5
+export const RTA_PRIORITY = 6
 export const RTA_MULTIPATH = 9
 export const RTA_TABLE = 15
 export const RTA_VIA = 18

@@ -1,6 +1,6 @@
 /** rtnetlink requests as pure values. Each says which `ip` command it equals. */
 import { bitsOf, type Cidr, type IpAddress, toBytes } from "../Ip.ts"
-import type { NextHop } from "../Netlink.ts"
+import { METRICS, type NextHop } from "../Netlink.ts"
 import { attr, concat, type Message, nested, text, u32, u8 } from "./codec.ts"
 import * as C from "./constants.ts"
 
@@ -215,12 +215,14 @@ const routeMessage = (route: RouteSpec, flags: number): Message => {
   const scope = route.destination.family === 4 && route.nextHops.every((hop) => hop.via === undefined)
     ? C.RT_SCOPE_LINK
     : C.RT_SCOPE_UNIVERSE
+  const metric = METRICS.get(route.protocol)
   return {
     type: C.RTM_NEWROUTE,
     flags,
     body: concat([
       rtmsg(route.destination, route.protocol, scope, single?.onlink ? C.RTNH_F_ONLINK : 0),
       ...(route.destination.prefix === 0 ? [] : [attr(C.RTA_DST, baseBytes(route.destination))]),
+      ...(metric === undefined ? [] : [attr(C.RTA_PRIORITY, u32(metric))]),
       ...(single !== undefined
         ? [...gateway(single.via), attr(C.RTA_OIF, u32(single.ifIndex))]
         : [attr(C.RTA_MULTIPATH, concat(route.nextHops.map(rtnexthop)))])
@@ -231,7 +233,7 @@ const routeMessage = (route: RouteSpec, flags: number): Message => {
 /** `ip route add …`; EEXIST if there is a route to that destination with the same metric. */
 export const addRoute = (route: RouteSpec): Message => routeMessage(route, C.NLM_F_CREATE | C.NLM_F_EXCL)
 
-/** `ip route replace …`, with all next hops in one message. */
+/** `ip route replace …`, with all next hops in one message; replaces what has the same metric. */
 export const replaceRoute = (route: RouteSpec): Message => routeMessage(route, C.NLM_F_CREATE | C.NLM_F_REPLACE)
 
 /** `ip route del DESTINATION proto PROTOCOL`, whatever its next hops. */
