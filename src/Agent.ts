@@ -1,11 +1,12 @@
 /** The agent: its layers, and the order in which they come to life. */
-import { Effect, FileSystem, Layer, Option } from "effect"
+import { Effect, FileSystem, Layer, Option, Schedule } from "effect"
 import type { PlatformError } from "effect/PlatformError"
 import { dirname } from "node:path"
 import * as Allocations from "./Allocations.ts"
 import { Anycast } from "./Anycast.ts"
 import { Bird } from "./Bird.ts"
 import * as BirdLayer from "./bird/layer.ts"
+import { conflistWhenReady } from "./cli/installCni.ts"
 import * as Cni from "./Cni.ts"
 import * as DelQueue from "./DelQueue.ts"
 import { serve as serveHttp } from "./Http.ts"
@@ -89,7 +90,20 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
   const bird = yield* Bird
   const kube = yield* KubeApi
   const reporter = yield* NodeReporter.make
-  const loops = Effect.all([kube.run, bird.run, anycast.run, reporter.run], {
+  const ready = reporter.notReady.pipe(
+    Effect.repeat({ until: (reason) => reason === undefined, schedule: Schedule.spaced("200 millis") }),
+    Effect.asVoid
+  )
+  const conflist = Option.match(settings.cniConfDir, {
+    onNone: () => Effect.void,
+    onSome: (confDir) =>
+      conflistWhenReady({ confDir, binDir: settings.cniBinDir }, { takeover: false, ready }).pipe(
+        // Pods that run, and a conflist that is there already, need the agent whatever this folder's state is.
+        Effect.tapError((error) => Effect.logError(error.message)),
+        Effect.retry(Schedule.spaced("15 seconds"))
+      )
+  })
+  const loops = Effect.all([kube.run, bird.run, anycast.run, reporter.run, conflist], {
     concurrency: "unbounded",
     discard: true
   })

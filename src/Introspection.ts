@@ -1,12 +1,14 @@
-/** What the agent tells its own tools (`flock-agent status`, `why`, `doctor`) over its socket: plain JSON. */
-import { Context, Effect, Layer, Option, SubscriptionRef } from "effect"
+/** What the agent does for its own tools (`flock-agent status`, `why`, `withdraw`) over its socket: plain JSON. */
+import { Context, Data, Effect, Layer, Option, SubscriptionRef } from "effect"
 import { Allocation } from "./Allocation.ts"
 import { Allocations } from "./Allocations.ts"
+import { Anycast, type AnycastAddress } from "./Anycast.ts"
 import { Bird, type BirdStatus } from "./Bird.ts"
-import { formatAddress, formatCidr } from "./Ip.ts"
+import { formatAddress, formatCidr, parseAddress } from "./Ip.ts"
 import { Ipam, type PoolUsage } from "./Ipam.ts"
 import { KubeApi } from "./KubeApi.ts"
 import { VERSION } from "./version.ts"
+import * as Why from "./why/collect.ts"
 import type { Request } from "./Wire.ts"
 
 /** `flock-agent status --json`. */
@@ -25,6 +27,8 @@ export interface StatusReport {
   }
   readonly usage: { readonly ipv6?: PoolUsage; readonly ipv4?: PoolUsage }
   readonly allocations: ReadonlyArray<AllocationReport>
+  /** Anycast and operator-chosen addresses, with what their announcement waits for. */
+  readonly announcements: ReadonlyArray<AnycastAddress>
   readonly bird: BirdStatus
 }
 
@@ -59,12 +63,16 @@ const reportOf = (a: Allocation): AllocationReport => ({
   createdAt: a.createdAt
 })
 
+/** The question makes no sense, or what it asks for failed. */
+export class Refused extends Data.TaggedError("Refused")<{ readonly message: string }> {}
+
 export class Introspection extends Context.Service<Introspection, {
-  readonly handles: (op: string) => boolean
-  readonly answer: (request: Request) => Effect.Effect<unknown>
+  /** Undefined: the operation is none of a tool's. */
+  readonly answer: (request: Request) => Effect.Effect<unknown, Refused> | undefined
 }>()("flock/Introspection") {}
 
-export const STATUS = "status"
+/** The operations' names on the wire; the CNI verbs are upper-case. */
+export const Op = { status: "status", why: "why", withdraw: "withdraw", restore: "restore" } as const
 
 export const layer = (options: { readonly nodeName: string }) =>
   Layer.effect(
@@ -74,6 +82,8 @@ export const layer = (options: { readonly nodeName: string }) =>
       const bird = yield* Bird
       const ipam = yield* Ipam
       const kube = yield* KubeApi
+      const anycast = yield* Anycast
+      const why = yield* Why.make(options.nodeName)
       const startedAt = new Date(performance.timeOrigin).toISOString()
 
       const status = Effect.gen(function*() {
@@ -92,15 +102,28 @@ export const layer = (options: { readonly nodeName: string }) =>
           },
           usage: config === undefined ? {} : yield* ipam.usage(config.spec),
           allocations: (yield* allocations.list).map(reportOf),
+          announcements: yield* anycast.status,
           bird: yield* bird.status
         }
         return report
       })
 
-      const ops = new Map<string, (request: Request) => Effect.Effect<unknown>>([[STATUS, () => status]])
-      return Introspection.of({
-        handles: (op) => ops.has(op),
-        answer: (request) => ops.get(request.op)?.(request) ?? Effect.succeed(null)
-      })
+      /** `args` of the request is the address. */
+      const explain = ({ args }: Request) => {
+        const address = parseAddress(args)
+        return address === undefined
+          ? Effect.fail(new Refused({ message: `${JSON.stringify(args)} is not an IP address, such as 2001:db8::1` }))
+          : why(address)
+      }
+
+      const refused = Effect.mapError((error: { readonly message: string }) => new Refused({ message: error.message }))
+
+      const ops = new Map<string, (request: Request) => Effect.Effect<unknown, Refused>>([
+        [Op.status, () => status],
+        [Op.why, explain],
+        [Op.withdraw, () => refused(bird.withdrawAll)],
+        [Op.restore, () => refused(bird.restoreAll)]
+      ])
+      return Introspection.of({ answer: (request) => ops.get(request.op)?.(request) })
     })
   )

@@ -71,9 +71,13 @@ export const layer = (options: { readonly path: string; readonly onCall: () => v
       const scope = yield* Effect.scope
 
       const answer = (request: Request): Effect.Effect<string> =>
-        introspection.handles(request.op)
-          ? Effect.map(introspection.answer(request), encodeResult)
-          : cni.handle(request)
+        introspection.answer(request)?.pipe(
+          Effect.match({
+            onSuccess: encodeResult,
+            onFailure: ({ message }) =>
+              encodeError({ cniVersion: NEWEST, code: Code.INVALID_ENVIRONMENT, msg: message })
+          })
+        ) ?? cni.handle(request)
 
       const onConnection = (run: (effect: Effect.Effect<void>) => unknown) => (socket: Net.Socket) => {
         // A caller that went away gets no reply; what it asked for is done all the same.
@@ -98,10 +102,11 @@ export const layer = (options: { readonly path: string; readonly onCall: () => v
         yield* Effect.acquireRelease(
           Effect.callback<Net.Server, ListenFailed>((resume) => {
             const server = Net.createServer({ allowHalfOpen: true }, onConnection(run))
-            server.on("error", (error) =>
-              resume(Effect.fail(new ListenFailed({ path: options.path, detail: error.message }))))
-            server.listen({ path: options.path, backlog: BACKLOG }, () =>
-              resume(Effect.succeed(server)))
+            server.on(
+              "error",
+              (error) => resume(Effect.fail(new ListenFailed({ path: options.path, detail: error.message })))
+            )
+            server.listen({ path: options.path, backlog: BACKLOG }, () => resume(Effect.succeed(server)))
           }),
           (server) => Effect.sync(() => server.close())
         )

@@ -43,6 +43,8 @@ export const runFlags = {
     Flag.withFallbackConfig(Config.Boolean("FLOCK_NO_BIRD")),
     Flag.withDefault(false)
   ),
+  cniConfDir: optional("cni-conf-dir", "write the conflist into this folder once pods can be served"),
+  cniBinDir: text("cni-bin-dir", "the runtime's folder of CNI plugins, to see which can be chained", "/opt/cni/bin"),
   http: text("http", "address of /metrics, /healthz and /readyz", "127.0.0.1:9476")
 }
 
@@ -56,6 +58,8 @@ export interface Settings {
   readonly birdConf: string
   readonly birdSocket: string
   readonly noBird: boolean
+  readonly cniConfDir: Option.Option<string>
+  readonly cniBinDir: string
   readonly http: string
 }
 

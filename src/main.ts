@@ -3,7 +3,10 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Console, Effect, Exit, Logger } from "effect"
 import { CliError, Command } from "effect/cli"
 import * as Agent from "./Agent.ts"
+import { installCni } from "./cli/installCni.ts"
 import { status } from "./cli/status.ts"
+import { NotAnnounced, why } from "./cli/why.ts"
+import { restore, withdraw } from "./cli/withdraw.ts"
 import { runFlags } from "./Settings.ts"
 import { VERSION } from "./version.ts"
 
@@ -19,7 +22,7 @@ const version = Command.make("version", {}, () => Console.log(VERSION)).pipe(
 
 const root = Command.make("flock-agent").pipe(
   Command.withDescription("flock: routed pods on your own network"),
-  Command.withSubcommands([run, status, version])
+  Command.withSubcommands([run, status, why, withdraw, restore, installCni, version])
 )
 
 const messageOf = (error: unknown): string =>
@@ -39,6 +42,7 @@ NodeRuntime.runMain(main, {
     if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return onExit(0)
     const error = Cause.squash(exit.cause)
     if (CliError.isCliError(error)) return onExit(2)
+    if (error instanceof NotAnnounced) return onExit(1)
     process.stderr.write(`flock-agent: ${messageOf(error).replaceAll("\n", " ")}\n`)
     return onExit(1)
   }

@@ -2,7 +2,7 @@
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
 import type { PeerStatus } from "../Bird.ts"
-import { STATUS, type StatusReport } from "../Introspection.ts"
+import { Op, type StatusReport } from "../Introspection.ts"
 import { jsonFlag, socketFlag } from "../Settings.ts"
 import { ask } from "./ask.ts"
 import { table } from "./table.ts"
@@ -40,6 +40,19 @@ const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {
   ]
 }
 
+const announcementLines = ({ announcements }: StatusReport): ReadonlyArray<string> =>
+  announcements.length === 0 ? [] : [
+    "",
+    table([
+      ["ADDRESS", "STATE", "PODS"],
+      ...announcements.map(({ address, holders, state }) => [
+        address,
+        state,
+        holders.map((holder) => `${holder.namespace}/${holder.pod} (${holder.gate})`).join(", ")
+      ])
+    ])
+  ]
+
 /** For people. */
 export const renderStatus = (report: StatusReport): string =>
   [
@@ -50,6 +63,7 @@ export const renderStatus = (report: StatusReport): string =>
     ...(report.nodeConfig.rejected === undefined ? [] : [`        NOT in force: ${report.nodeConfig.rejected}`]),
     ...poolLines(report),
     ...birdLines(report),
+    ...announcementLines(report),
     "",
     report.allocations.length === 0 ? "no pods" : table([
       ["POD", "INTERFACE", "IPV6", "IPV4", "ANYCAST", "HOST LINK", "CONTAINER"],
@@ -69,7 +83,7 @@ export const status = Command.make(
   "status",
   { socket: socketFlag, json: jsonFlag },
   ({ json, socket }) =>
-    ask(socket, { op: STATUS }).pipe(
+    ask(socket, { op: Op.status }).pipe(
       // The agent and this command are one program: what it answers is a StatusReport.
       Effect.map((result) => result as StatusReport),
       Effect.flatMap((report) => Console.log(json ? JSON.stringify(report, null, 2) : renderStatus(report)))

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto"
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
+import type { StatusReport } from "../../src/Introspection.ts"
 
 export const DIST = resolve(import.meta.dirname, "../../dist")
 export const PLUGIN = join(DIST, "cni/flock")
@@ -80,6 +81,9 @@ export interface NodeOptions {
 
 export const DUAL = { cidr6: "2001:db8:77::/64", cidr4: "10.77.0.0/24" }
 
+/** The node's own addresses, of both families. */
+export const HOST = ["2001:db8:ffff::1", "198.51.100.1"] as const
+
 export class TestNode {
   readonly tag = `${process.pid}-${randomBytes(3).toString("hex")}`
   readonly name = "node1"
@@ -100,6 +104,7 @@ export class TestNode {
     const node = new TestNode(options)
     await run("ip", "netns", "add", node.netns)
     await node.ip("link", "set", "lo", "up")
+    for (const address of HOST) await node.ip("addr", "add", address, "dev", "lo")
     mkdirSync(join(node.config, "pods"), { recursive: true })
     if (options.spec !== undefined) node.writeNodeConfig(options.spec)
     return node
@@ -265,6 +270,12 @@ export class TestNode {
     const { code, json } = await this.cni("ADD", container, options)
     if (code !== 0) throw new Error(`ADD of ${container} failed: ${JSON.stringify(json)}`)
     return json
+  }
+
+  /** DELs every attachment that the agent has. */
+  async removeAll(): Promise<void> {
+    const { allocations } = JSON.parse((await this.tool("status", "--json")).stdout) as StatusReport
+    for (const { containerId, ifName } of allocations) await this.cni("DEL", containerId, { ifName })
   }
 
   /** Names of the host-side links. */

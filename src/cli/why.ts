@@ -1,0 +1,26 @@
+/** `flock-agent why ADDRESS`: is this address announced from here, and if not, what stops it? */
+import { Console, Data, Effect } from "effect"
+import { Argument, Command } from "effect/cli"
+import { Op } from "../Introspection.ts"
+import { jsonFlag, socketFlag } from "../Settings.ts"
+import { render } from "../why/render.ts"
+import type { WhyReport } from "../why/walk.ts"
+import { ask } from "./ask.ts"
+
+/** Said already, in the report. */
+export class NotAnnounced extends Data.TaggedError("NotAnnounced")<{ readonly silent: true }> {}
+
+export const why = Command.make(
+  "why",
+  {
+    address: Argument.String("address").pipe(Argument.withDescription("an IPv6 or IPv4 address")),
+    socket: socketFlag,
+    json: jsonFlag
+  },
+  Effect.fn(function*({ address, json, socket }) {
+    // The agent and this command are one program: what it answers is a WhyReport.
+    const report = (yield* ask(socket, { op: Op.why, args: address })) as WhyReport
+    yield* Console.log(json ? JSON.stringify(report, null, 2) : render(report))
+    if (!report.announced) return yield* new NotAnnounced({ silent: true })
+  })
+).pipe(Command.withDescription("say why an address is announced from this node, or what stops it (exit code 1)"))

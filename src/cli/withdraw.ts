@@ -1,0 +1,19 @@
+/** `flock-agent withdraw` and `restore`: leave the network on purpose, before a node is shut down, and come back. */
+import { Console, Effect } from "effect"
+import { Command } from "effect/cli"
+import { Op } from "../Introspection.ts"
+import { socketFlag } from "../Settings.ts"
+import { ask } from "./ask.ts"
+
+const sessionsCommand = (name: "withdraw" | "restore", description: string) =>
+  Command.make(name, { socket: socketFlag }, ({ socket }) =>
+    ask(socket, { op: Op[name] }).pipe(
+      Effect.map((lines) => lines as ReadonlyArray<string>),
+      Effect.flatMap((lines) => Console.log(lines.length === 0 ? "no BGP sessions" : lines.join("\n")))
+    )).pipe(Command.withDescription(description))
+
+export const withdraw = sessionsCommand(
+  "withdraw",
+  "end all BGP sessions cleanly: routers drop this node's routes at once (run before a shutdown)"
+)
+export const restore = sessionsCommand("restore", "take `withdraw` back")
