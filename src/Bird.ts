@@ -30,6 +30,8 @@ export interface BirdStatus {
   readonly configError: string
   /** Reloads done since start. */
   readonly reloads: number
+  /** Sessions are held down by `withdrawAll`. */
+  readonly drained?: boolean
 }
 
 export interface ExportedRoute {
@@ -53,7 +55,7 @@ export class Bird extends Context.Service<Bird, {
   /**
    * Clean shutdown of the node: ends every session with a Cease (RFC 4486, administrative shutdown), so that routers
    * withdraw at once and graceful restart does not keep dead routes. Sessions stay down until {@link restoreAll} or a
-   * restart of BIRD. Returns BIRD's answers, one line a session.
+   * restart of the agent. Returns BIRD's answers, one line a session.
    */
   readonly withdrawAll: Effect.Effect<ReadonlyArray<string>, BirdUnavailable | BirdRefused>
   /** Takes {@link withdrawAll} back. */

@@ -78,9 +78,11 @@ const open = (path: string): Effect.Effect<Connection, string> =>
       }
     }
     socket.on("data", (chunk) => {
-      const { garbage, replies } = parser.feed(chunk)
-      replies.forEach(take)
+      const { garbage, idle, replies: [reply, ...more] } = parser.feed(chunk)
+      // Before the reply is handed on: who waits for it may ask the next thing at once.
       if (garbage !== undefined) fail(`sent what BIRD never sends: ${JSON.stringify(garbage.slice(0, 80))}`)
+      else if (more.length > 0 || (reply !== undefined && !idle)) fail("sent more than was asked for")
+      else if (reply !== undefined) take(reply)
     })
     socket.on("error", (error: NodeJS.ErrnoException) => fail(error.code ?? error.message))
     socket.on("close", () => fail("closed the connection"))

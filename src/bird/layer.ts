@@ -58,12 +58,13 @@ const initial = (enabled: boolean): BirdStatus => ({
   peers: [],
   stale: false,
   configError: "",
-  reloads: 0
+  reloads: 0,
+  drained: false
 })
 
 /** What subscribers of `statusChanges` are woken for. */
-const gist = ({ configError, peers, stale, up }: BirdStatus): string =>
-  JSON.stringify([up, stale, configError, peers.map(({ address, state }) => [address, state])])
+const gist = ({ configError, drained, peers, stale, up }: BirdStatus): string =>
+  JSON.stringify([up, drained, stale, configError, peers.map(({ address, state }) => [address, state])])
 
 const off = Bird.of({
   requestReload: Effect.void,
@@ -87,11 +88,20 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
   const apply = makeApply({ fs, path, control, confPath })
   const last = yield* SubscriptionRef.make(initial(true))
   let exports: ReadonlyArray<IpAddress> | undefined
+  let drained = false
   let config: NodeConfig | undefined
   let problems: ReadonlyArray<string> = []
   let refusal = ""
   let reloads = 0
-  const wanted = makeWanted({ nodeName: options.nodeName, confPath, fs, kube, netlink, exports: () => exports })
+  const wanted = makeWanted({
+    nodeName: options.nodeName,
+    confPath,
+    fs,
+    kube,
+    netlink,
+    exports: () => exports,
+    drained: () => drained
+  })
 
   const ask = control.command("show protocols all").pipe(
     Effect.map((reply) => ({ up: true, peers: parseProtocols(reply), error: "" })),
@@ -107,7 +117,8 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
       peers: withConfigured(peers, config),
       stale: errors.length > 0,
       configError: errors.join("; "),
-      reloads
+      reloads,
+      drained
     }
     const before = yield* SubscriptionRef.get(last)
     yield* publish(now, before)
@@ -167,9 +178,14 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
     Effect.repeat(Schedule.spaced("1 second"))
   )
 
-  const toPeers = (verb: "disable" | "enable") =>
-    control.command(`${verb} "peer_*"`).pipe(
-      Effect.map((reply) => reply.lines.map(({ text }) => text.trim()).filter((text) => text !== "")),
+  // At once by command, and in the file too: a reload would bring sessions back that were only disabled by command.
+  const drain = (to: boolean) =>
+    Effect.gen(function*() {
+      drained = to
+      const reply = yield* control.command(`${to ? "disable" : "enable"} "peer_*"`)
+      return reply.lines.map(({ text }) => text.trim()).filter((text) => text !== "")
+    }).pipe(
+      Effect.ensuring(coalescer.request),
       Effect.tap(() => status)
     )
 
@@ -191,8 +207,8 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
       return reply._tag === "Success" &&
         reply.success.lines.some(({ text }) => text.trim().startsWith(`${destination} `))
     }),
-    withdrawAll: toPeers("disable"),
-    restoreAll: toPeers("enable"),
+    withdrawAll: drain(true),
+    restoreAll: drain(false),
     run: Effect.all([
       coalescer.run,
       Effect.repeat(coalescer.request, Schedule.spaced(HEAL)),

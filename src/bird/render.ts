@@ -122,12 +122,14 @@ const channel = (
 const session = (
   spec: NodeConfigSpec,
   localAsn: number,
+  drained: boolean,
   { end, multihop, password, peer }: Session,
   channels: ReadonlyArray<ReadonlyArray<string>>
 ): ReadonlyArray<string> =>
   block(`protocol bgp ${protocolName(peer.address)}`, [
     `local ${formatAddress(end.address)} as ${localAsn};`,
     `neighbor ${formatAddress(peer.address)} port ${peer.port} as ${peer.asn};`,
+    ...(drained ? ["disabled yes;"] : []),
     multihop > 0 ? `multihop ${multihop};` : "direct;",
     ...(peer.ttlSecurity ? ["ttl security on;"] : []),
     ...(password === undefined ? [] : [`password ${password};`]),
@@ -231,7 +233,7 @@ export const renderConfig = (input: RenderInput): Result.Result<Rendered, Render
     ...FAMILIES.flatMap((family) => own(spec, family)),
     ...FAMILIES.flatMap((family) => importFilter(imports, family)),
     ...(sessions.some(({ peer }) => peer.bfd) ? ["", "protocol bfd {", "}"] : []),
-    ...sessions.flatMap((it) => ["", ...session(spec, spec.bgp?.asn ?? 0, it, channelsOf(it))])
+    ...sessions.flatMap((it) => ["", ...session(spec, spec.bgp?.asn ?? 0, input.drained, it, channelsOf(it))])
   ]
   return Result.succeed(finish(
     nodeName,

@@ -25,8 +25,13 @@ export class ReplyParser {
   #lines: Array<ReplyLine> = []
   #decoder = new TextDecoder()
 
-  /** Replies completed by this chunk; `garbage` is a line that no BIRD sends, after which nothing can be trusted. */
-  feed(chunk: Uint8Array): { readonly replies: ReadonlyArray<Reply>; readonly garbage?: string } {
+  /**
+   * Replies completed by this chunk; `garbage` is a line that no BIRD sends, after which nothing can be trusted; `idle`:
+   * no further reply has begun.
+   */
+  feed(
+    chunk: Uint8Array
+  ): { readonly replies: ReadonlyArray<Reply>; readonly idle: boolean; readonly garbage?: string } {
     const replies: Array<Reply> = []
     this.#size += chunk.length
     const pieces = (this.#rest + this.#decoder.decode(chunk, { stream: true })).split("\n")
@@ -41,7 +46,7 @@ export class ReplyParser {
         continue
       }
       const [, code, mark, text = ""] = LINE.exec(line) ?? []
-      if (code === undefined) return { replies, garbage: line }
+      if (code === undefined) return { replies, idle: false, garbage: line }
       this.#lines.push({ code: Number(code), text })
       if (mark === " ") {
         replies.push({ code: Number(code), lines: this.#lines })
@@ -49,7 +54,8 @@ export class ReplyParser {
         this.#size = this.#rest.length
       }
     }
-    return this.#size > MAX_REPLY ? { replies, garbage: "a reply without end" } : { replies }
+    const idle = this.#lines.length === 0 && this.#rest === ""
+    return this.#size > MAX_REPLY ? { replies, idle, garbage: "a reply without end" } : { replies, idle }
   }
 }
 

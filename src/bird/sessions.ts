@@ -28,6 +28,8 @@ export interface RenderInput {
   readonly passwords: ReadonlyMap<string, Redacted.Redacted>
   /** Announced while the kernel has a route of protocol 201 to them. */
   readonly exports: ReadonlyArray<IpAddress>
+  /** The node shuts down: every session is configured, but administratively down. */
+  readonly drained: boolean
 }
 
 export const secretKey = (ref: SecretKeyRef): string => `${ref.name}/${ref.key}`

@@ -25,6 +25,7 @@ export const makeWanted = (deps: {
   readonly netlink: Netlink["Service"]
   /** Absent until told: to write a file without them would withdraw what a previous agent announced. */
   readonly exports: () => ReadonlyArray<IpAddress> | undefined
+  readonly drained: () => boolean
 }): Effect.Effect<Wanted, NetlinkError> => {
   const { fs, kube, netlink } = deps
   // The last known ones serve while the API server does not answer.
@@ -69,7 +70,8 @@ export const makeWanted = (deps: {
       interfaces: yield* netlink.interfaces,
       outgoing: config === undefined ? new Map() : yield* readOutgoing(config),
       passwords,
-      exports: exports ?? []
+      exports: exports ?? [],
+      drained: deps.drained()
     })
     return Result.match(rendered, {
       onFailure: (problem) => ({ rendered: undefined, problems: [...refused, problem.message], config }),

@@ -39,5 +39,6 @@ export const input = (spec: object | undefined, options: Partial<RenderInput> = 
   outgoing: new Map(),
   passwords: new Map(),
   exports: [],
+  drained: false,
   ...options
 })

@@ -1,0 +1,121 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Redacted, Result } from "effect"
+import fc from "fast-check"
+import { execFile } from "node:child_process"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { renderConfig } from "../../../src/bird/render.ts"
+import { secretKey } from "../../../src/bird/sessions.ts"
+import { bitsOf, type Family, formatAddress, formatCidr, networkOf } from "../../../src/Ip.ts"
+import { API_VERSION, decode } from "../../../src/NodeConfig.ts"
+
+const ipAddress = (family: Family) =>
+  fc.bigInt({ min: 0n, max: (1n << BigInt(bitsOf(family))) - 1n }).map((value) => ({ family, value }))
+const anyAddress = fc.oneof(
+  ipAddress(6),
+  ipAddress(4),
+  // Near the node's own, where sessions can be direct.
+  fc.bigInt({ min: 1n, max: 9n }).map((n) => ({ family: 6 as const, value: (0x20010db8ffffn << 80n) + n })),
+  fc.bigInt({ min: 1n, max: 9n }).map((n) => ({ family: 4 as const, value: 0xc6336400n + n }))
+)
+const cidr = (family: Family, minimum: number, maximum: number) =>
+  fc.tuple(ipAddress(family), fc.integer({ min: minimum, max: maximum }))
+    .map(([address, prefix]) => formatCidr(networkOf(address, prefix)))
+const anyCidr = fc.oneof(cidr(6, 0, 128), cidr(4, 0, 32))
+const asn = fc.integer({ min: 1, max: 4294967294 })
+const u16 = fc.integer({ min: 0, max: 65535 })
+const u32 = fc.integer({ min: 0, max: 4294967295 })
+const community = fc.oneof(
+  fc.tuple(u16, u16).map((parts) => parts.join(":")),
+  fc.tuple(u32, u32, u32).map((parts) => parts.join(":"))
+)
+const peer = fc.record({
+  address: anyAddress.map(formatAddress),
+  asn,
+  port: fc.integer({ min: 1, max: 65535 }),
+  holdTimeSeconds: fc.oneof(fc.constant(0), fc.integer({ min: 3, max: 65535 })),
+  bfd: fc.boolean(),
+  passwordSecretRef: fc.constant({ name: "tor", key: "password" }),
+  hops: fc.oneof(fc.constant({}), fc.constant({ ttlSecurity: true }), fc.record({ multihop: fc.nat(255) })),
+  gracefulRestart: fc.boolean(),
+  communities: fc.array(community, { maxLength: 5 })
+}, { requiredKeys: ["address", "asn", "hops"] }).map(({ hops, ...rest }) => ({ ...rest, ...hops }))
+const spec = fc.record({
+  cidr6: cidr(6, 16, 126),
+  cidr4: cidr(4, 8, 30),
+  anycast: fc.record({ allowedCIDRs: fc.array(anyCidr, { maxLength: 4 }) }),
+  bgp: fc.record({
+    asn,
+    routerID: ipAddress(4).map(formatAddress),
+    importCIDRs: fc.array(anyCidr, { maxLength: 6 }),
+    peers: fc.array(peer, { maxLength: 6 })
+  }, { requiredKeys: ["asn"] })
+}, { requiredKeys: [] })
+const interfaces = fc.array(
+  fc.record({
+    ifName: fc.constantFrom("lo", "eth0", "eth1", "flock0a1b2c3d"),
+    ifIndex: fc.integer({ min: 1, max: 4 }),
+    mtu: fc.constant(1500),
+    up: fc.boolean(),
+    addresses: fc.array(
+      fc.tuple(anyAddress, fc.nat(128)).map(([address, prefix]) => ({
+        address,
+        prefix: Math.min(prefix, bitsOf(address.family))
+      })),
+      { maxLength: 4 }
+    )
+  }),
+  { maxLength: 4 }
+)
+
+const parse = (file: string): Promise<string> =>
+  new Promise((resolve) => execFile("bird", ["-p", "-c", file], (error, _, stderr) => resolve(error ? stderr : "")))
+
+describe("renderConfig", () => {
+  it("gives what BIRD parses, for any NodeConfig, or says which field is wrong", { timeout: 60_000 }, async () => {
+    const directory = mkdtempSync(join(tmpdir(), "flock-property-"))
+    let files = 0
+    let rendered = 0
+    try {
+      await fc.assert(
+        fc.asyncProperty(
+          spec,
+          interfaces,
+          fc.string({ unit: "binary", maxLength: 90 }),
+          fc.array(anyAddress, { maxLength: 8 }),
+          fc.string(),
+          async (it, interfaces, password, exports, nodeName) => {
+            const object = { apiVersion: API_VERSION, kind: "NodeConfig", metadata: { name: "n" }, spec: it }
+            const decoded = decode("n", object)
+            if (Result.isFailure(decoded)) {
+              assert.isTrue(decoded.failure.problems.every(({ field, message }) => field !== "" && message !== ""))
+              return
+            }
+            const result = renderConfig({
+              nodeName,
+              config: decoded.success,
+              interfaces,
+              outgoing: new Map((decoded.success.spec.bgp?.peers ?? []).map((p, i) => [formatAddress(p.address), i])),
+              passwords: new Map([[secretKey({ name: "tor", key: "password" }), Redacted.make(password)]]),
+              exports,
+              drained: nodeName.length % 2 === 1
+            })
+            if (Result.isFailure(result)) {
+              assert.match(result.failure.message, /^spec\.bgp\.peers\[\d\]\.(address|passwordSecretRef): /)
+              return
+            }
+            rendered++
+            const file = join(directory, `${files++ % 8}.conf`)
+            writeFileSync(file, result.success.text)
+            assert.strictEqual(await parse(file), "")
+          }
+        ),
+        { numRuns: 250 }
+      )
+      assert.isAbove(rendered, 60)
+    } finally {
+      rmSync(directory, { recursive: true })
+    }
+  })
+})
