@@ -127,6 +127,7 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
 export const run = (settings: Settings) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
+    yield* RpcServer.assertUnserved(settings.socket)
     const bootId = (yield* fs.readFileString(BOOT_ID)).trim()
     yield* fs.makeDirectory(settings.stateDir, { recursive: true, mode: 0o755 })
     const loopDelay = LoopDelay.make()

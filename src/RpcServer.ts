@@ -18,6 +18,17 @@ const REQUEST_TIMEOUT = 10_000
 /** Calls served at the same time; the kernel serialises them anyway, and further ones wait in the socket's backlog. */
 const BACKLOG = 4096
 
+/** Fails if an agent serves there: two of them would undo each other's work. A socket file that nobody serves is no one's. */
+export const assertUnserved = (path: string): Effect.Effect<void, ListenFailed> =>
+  Effect.callback((resume) => {
+    const connection = Net.connect(path, () => {
+      connection.destroy()
+      resume(Effect.fail(new ListenFailed({ path, detail: "another flock-agent serves there already" })))
+    })
+    connection.on("error", () => resume(Effect.void))
+    return Effect.sync(() => connection.destroy())
+  })
+
 export class RpcServer extends Context.Service<RpcServer, {
   /** Listens. Returns when connections are accepted; the socket closes with the scope, calls under way first end. */
   readonly listen: Effect.Effect<void, ListenFailed>

@@ -94,6 +94,7 @@ export class TestNode {
   readonly config = join(this.directory, "config")
   readonly #pods = new Set<string>()
   readonly #options: NodeOptions
+  #count = 0
   agent: ChildProcess | undefined
 
   private constructor(options: NodeOptions) {
@@ -226,7 +227,7 @@ export class TestNode {
 
   /** A new network namespace for a pod; its container ID is its name. */
   async pod(setUp: ReadonlyArray<ReadonlyArray<string>> = []): Promise<string> {
-    const name = `flp${this.#pods.size}-${this.tag}`
+    const name = `flp${this.#count++}-${this.tag}`
     await run("ip", "netns", "add", name)
     this.#pods.add(name)
     for (const [command = "true", ...args] of setUp) await run("nsenter", `--net=/run/netns/${name}`, command, ...args)
