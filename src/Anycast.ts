@@ -60,6 +60,7 @@ export class Anycast extends Context.Service<Anycast, {
       const run = Effect.all([
         worker.work,
         worker.retries,
+        worker.leaves,
         probe.run,
         forever(
           "the watch of pods",

@@ -7,6 +7,8 @@ export interface Batch {
   readonly allocations: boolean
   /** `podKey` → when the first change not yet handled was seen, nanoseconds. */
   readonly pods: ReadonlyMap<string, bigint>
+  /** Routes' time to linger may be over. */
+  readonly leave: boolean
   /** Destinations whose route the kernel reported as removed. */
   readonly lost: ReadonlySet<string>
   /** Host-side links that the kernel reported as removed. */
@@ -16,6 +18,7 @@ export interface Batch {
 export class Pending {
   #full = false
   #allocations = false
+  #leave = false
   #pods = new Map<string, bigint>()
   #lost = new Set<string>()
   #links = new Set<string>()
@@ -26,6 +29,10 @@ export class Pending {
 
   allocations(): void {
     this.#allocations = true
+  }
+
+  leave(): void {
+    this.#leave = true
   }
 
   pod(key: string, now: bigint): void {
@@ -45,12 +52,14 @@ export class Pending {
     const batch = {
       full: this.#full,
       allocations: this.#allocations,
+      leave: this.#leave,
       pods: this.#pods,
       lost: this.#lost,
       links: this.#links
     }
     this.#full = false
     this.#allocations = false
+    this.#leave = false
     this.#pods = new Map()
     this.#lost = new Set()
     this.#links = new Set()

@@ -96,5 +96,5 @@ export const plan = (keys: Iterable<string>, index: Index, world: World): Plan =
 }
 
 /** Every destination that has a holder or a route. */
-export const allKeys = (index: Index, installed: Installed): Set<string> =>
-  new Set([...index.byDestination.keys(), ...installed.keys()])
+export const allKeys = (index: Index, ...tables: ReadonlyArray<Installed>): Set<string> =>
+  new Set([...index.byDestination.keys(), ...tables.flatMap((installed) => [...installed.keys()])])

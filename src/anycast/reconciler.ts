@@ -5,20 +5,23 @@
 import { Clock, Effect, Metric, Queue } from "effect"
 import { Allocations } from "../Allocations.ts"
 import { Bird } from "../Bird.ts"
-import { type Cidr, equalAddress, formatCidr, type IpAddress } from "../Ip.ts"
+import { type Cidr, equalAddress, type IpAddress } from "../Ip.ts"
 import { KubeApi } from "../KubeApi.ts"
-import { type HostRoute, type KernelChange, Netlink, type NetlinkError, PROTOCOL_ANNOUNCED } from "../Netlink.ts"
+import { type KernelChange, Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_LINGERING } from "../Netlink.ts"
 import { type PodInfo, podKey } from "../Pod.ts"
 import type { Flip } from "./exportProbe.ts"
 import { destinationKey, emptyIndex, type Index, makeIndex, type PodCache } from "./gate.ts"
+import { LINGER_MS, lingerPlan } from "./linger.ts"
 import * as metrics from "./metrics.ts"
 import { Pending } from "./Pending.ts"
-import { allKeys, byDestination, plan, type World } from "./plan.ts"
+import { allKeys, type Installed, plan, type World } from "./plan.ts"
+import type { Changed } from "./table.ts"
+import * as table from "./table.ts"
 
 interface State {
   readonly index: Index
   readonly cache: PodCache
-  readonly installed: ReadonlyMap<string, ReadonlyArray<HostRoute>>
+  readonly installed: Installed
 }
 
 export interface Reconciler {
@@ -26,6 +29,8 @@ export interface Reconciler {
   readonly work: Effect.Effect<never>
   /** Marks a full pass a moment after one that failed, forever. */
   readonly retries: Effect.Effect<never>
+  /** Marks the routes whose time to linger is over, forever. */
+  readonly leaves: Effect.Effect<never>
   readonly markFull: Effect.Effect<void>
   readonly markAllocations: Effect.Effect<void>
   readonly markPods: (pods: ReadonlyArray<PodInfo>) => Effect.Effect<void>
@@ -38,11 +43,6 @@ export interface Reconciler {
 const sameAddresses = (a: ReadonlyArray<IpAddress>, b: ReadonlyArray<IpAddress>): boolean =>
   a.length === b.length && a.every((address, i) => equalAddress(address, b[i] as IpAddress))
 
-/** At most ten destinations in words. */
-const named = (routes: ReadonlyArray<HostRoute>): string =>
-  routes.slice(0, 10).map((route) => formatCidr(route.destination)).join(", ") +
-  (routes.length > 10 ? ` and ${routes.length - 10} more` : "")
-
 export const make = (onFlip: (flip: Flip) => void) =>
   Effect.gen(function*() {
     const allocations = yield* Allocations
@@ -51,16 +51,20 @@ export const make = (onFlip: (flip: Flip) => void) =>
     const bird = yield* Bird
     const wake = yield* Queue.sliding<void>(1)
     const failed = yield* Queue.sliding<void>(1)
+    const leaving = yield* Queue.sliding<void>(1)
     const pending = new Pending()
     let index = emptyIndex
     let exports: ReadonlyArray<IpAddress> | undefined
-    let installed = new Map<string, ReadonlyArray<HostRoute>>()
     let links = new Map<string, number>()
     let loaded = false
 
     const cache = Effect.all({ pods: kube.pods, synced: kube.podsListed })
     const signal = Effect.asVoid(Queue.offer(wake, undefined))
     const needsRetry = Effect.asVoid(Queue.offer(failed, undefined))
+
+    const announcements = table.make(netlink, PROTOCOL_ANNOUNCED, needsRetry)
+    const lingering = table.make(netlink, PROTOCOL_LINGERING, needsRetry)
+    const until = new Map<string, number>()
 
     const readLinks = Effect.gen(function*() {
       links = new Map((yield* netlink.links).map((link) => [link.ifName, link.ifIndex]))
@@ -74,50 +78,12 @@ export const make = (onFlip: (flip: Flip) => void) =>
       yield* bird.requestReload
     })
 
-    /** Runs one kernel batch; the mirror changes only for what the kernel took. */
-    const run = Effect.fnUntraced(function*(
-      verb: "announce" | "withdraw",
-      routes: ReadonlyArray<HostRoute>,
-      call: Netlink["Service"]["putRoutes"]
+    const report = Effect.fnUntraced(function*(
+      { announced, withdrawn }: Changed,
+      seen: ReadonlyMap<string, bigint>
     ) {
-      if (routes.length === 0) return []
-      const errors = yield* Effect.catch(
-        call(routes),
-        (error: NetlinkError) => Effect.succeed(routes.map((route) => ({ route, error })))
-      )
-      const broken = new Set(errors.map(({ route }) => destinationKey(route.destination)))
-      if (errors.length > 0) {
-        yield* Metric.update(metrics.failures, errors.length)
-        yield* Effect.logWarning(
-          `anycast: could not ${verb} ${named(errors.map(({ route }) => route))}: ${
-            errors[0]?.error.message
-          }; will try again`
-        )
-        yield* needsRetry
-      }
-      const flipped: Array<HostRoute> = []
-      for (const route of routes) {
-        const key = destinationKey(route.destination)
-        if (broken.has(key)) continue
-        const was = installed.has(key)
-        if (verb === "announce") installed.set(key, [route])
-        else installed.delete(key)
-        if (was !== installed.has(key)) flipped.push(route)
-      }
-      return flipped
-    })
-
-    const pass = Effect.fnUntraced(function*(keys: ReadonlySet<string>, seen: ReadonlyMap<string, bigint>) {
-      const missing = [...keys].some((key) =>
-        index.byDestination.get(key)?.some((holder) => !links.has(holder.allocation.hostIfName))
-      )
-      if (missing) yield* readLinks
-      const world: World = { ...(yield* cache), ifIndexOf: (name) => links.get(name), installed }
-      const { announce, withdraw } = plan(keys, index, world)
-      const withdrawn = yield* run("withdraw", withdraw, netlink.deleteRoutes)
-      const announced = yield* run("announce", announce, netlink.putRoutes)
-      if (withdrawn.length + announced.length === 0) return
       const now = yield* Clock.currentTimeNanos
+      const installed = announcements.installed()
       for (const { destination } of [...withdrawn, ...announced]) {
         const key = destinationKey(destination)
         const since = seen.get(key)
@@ -128,16 +94,30 @@ export const make = (onFlip: (flip: Flip) => void) =>
       yield* Metric.update(metrics.announced, installed.size)
       if (withdrawn.length > 0) {
         yield* Metric.update(metrics.transitionsTo.withdrawn, withdrawn.length)
-        yield* Effect.logInfo(`anycast: withdrew ${named(withdrawn)}`)
+        yield* Effect.logInfo(`anycast: withdrew ${table.named(withdrawn)}`)
       }
       if (announced.length > 0) {
         yield* Metric.update(metrics.transitionsTo.announced, announced.length)
-        yield* Effect.logInfo(`anycast: announced ${named(announced)}`)
+        yield* Effect.logInfo(`anycast: announced ${table.named(announced)}`)
       }
     })
 
+    const pass = Effect.fnUntraced(function*(keys: ReadonlySet<string>, seen: ReadonlyMap<string, bigint>) {
+      const missing = [...keys].some((key) =>
+        index.byDestination.get(key)?.some((holder) => !links.has(holder.allocation.hostIfName))
+      )
+      if (missing) yield* readLinks
+      const installed = announcements.installed()
+      const world: World = { ...(yield* cache), ifIndexOf: (name) => links.get(name), installed }
+      const changed = yield* announcements.apply(plan(keys, index, world))
+      if (changed.announced.length + changed.withdrawn.length > 0) yield* report(changed, seen)
+      const millis = yield* Clock.currentTimeMillis
+      yield* lingering.apply(lingerPlan(keys, index, world, lingering.installed(), until, millis))
+      if (until.size > 0) yield* Queue.offer(leaving, undefined)
+    })
+
     const batch = Effect.gen(function*() {
-      const { allocations: reindex, full, links: gone, lost, pods } = pending.take()
+      const { allocations: reindex, full, leave, links: gone, lost, pods } = pending.take()
       const before = index
       if (reindex || !loaded) yield* readAllocations
       const keys = new Set(reindex ? [...before.byDestination.keys(), ...index.byDestination.keys()] : [])
@@ -148,15 +128,17 @@ export const make = (onFlip: (flip: Flip) => void) =>
           if (!seen.has(key)) seen.set(key, since)
         }
       }
-      for (const key of lost) if (installed.delete(key)) keys.add(key)
+      for (const key of lost) if (announcements.forget(key)) keys.add(key)
+      if (leave) { for (const key of until.keys()) keys.add(key) }
       for (const name of gone) links.delete(name)
       if (loaded && keys.size > 0) yield* pass(keys, seen)
       if (!full && loaded && ![...gone].some((name) => index.byLink.has(name))) return
       if (index.byDestination.size > 0) yield* readLinks
-      installed = byDestination(yield* netlink.routes(PROTOCOL_ANNOUNCED))
+      yield* announcements.load
+      yield* lingering.load
       loaded = true
-      yield* pass(allKeys(index, installed), seen)
-      yield* Metric.update(metrics.announced, installed.size)
+      yield* pass(allKeys(index, announcements.installed(), lingering.installed()), seen)
+      yield* Metric.update(metrics.announced, announcements.installed().size)
     })
 
     const work = Queue.take(wake).pipe(
@@ -178,6 +160,11 @@ export const make = (onFlip: (flip: Flip) => void) =>
         Effect.andThen(marking(() => pending.full())),
         Effect.forever
       ),
+      leaves: Queue.take(leaving).pipe(
+        Effect.andThen(Effect.sleep(LINGER_MS)),
+        Effect.andThen(marking(() => pending.leave())),
+        Effect.forever
+      ),
       markFull: marking(() => pending.full()),
       markAllocations: marking(() => pending.allocations()),
       markPods: Effect.fnUntraced(function*(pods) {
@@ -195,7 +182,7 @@ export const make = (onFlip: (flip: Flip) => void) =>
             }
           }
         }),
-      state: Effect.map(cache, (cache) => ({ index, cache, installed })),
-      isInstalled: (destination) => installed.has(destinationKey(destination))
+      state: Effect.map(cache, (cache) => ({ index, cache, installed: announcements.installed() })),
+      isInstalled: (destination) => announcements.installed().has(destinationKey(destination))
     } satisfies Reconciler
   })

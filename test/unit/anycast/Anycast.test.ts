@@ -24,7 +24,7 @@ const PEER = {
 /** Lets every fiber run until it waits, without moving the clock. */
 const settle = Effect.repeat(Effect.yieldNow, { times: 100 })
 
-const pass = (time: Duration.Input) => Effect.andThen(TestClock.adjust(time), settle)
+const pass = (time: Duration.Input) => Effect.all([settle, TestClock.adjust(time), settle], { discard: true })
 
 /** Runs the service against a world; `before` is the state it starts in. */
 const scenario = (
@@ -267,6 +267,66 @@ describe("Anycast", () => {
           ["container2/eth0", "web-2", "Deleting"]
         ])
       })))
+})
+
+describe("Anycast after a withdrawal", () => {
+  it.effect("late packets reach the pod for half a second, and no longer", () =>
+    scenario(oneReady, (world) =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual(world.stillReached(), [ROUTE])
+        yield* world.setPods(pod(1, { ready: false }))
+        yield* settle
+        assert.deepStrictEqual([world.installed(), world.stillReached()], [[], [ROUTE]])
+        yield* pass("499 millis")
+        assert.deepStrictEqual(world.stillReached(), [ROUTE])
+        yield* pass("1 millis")
+        assert.deepStrictEqual(world.stillReached(), [])
+      })))
+
+  it.effect("each of two withdrawals has its own half second", () =>
+    scenario((world) =>
+      Effect.andThen(
+        world.commit(allocation(1, { anycast: [V6] }), allocation(2, { anycast: ["192.0.2.1"] })),
+        world.setPods(pod(1), pod(2))
+      ), (world) =>
+      Effect.gen(function*() {
+        yield* world.setPods(pod(1, { ready: false }))
+        yield* pass("300 millis")
+        yield* world.setPods(pod(2, { ready: false }))
+        yield* pass("200 millis")
+        assert.deepStrictEqual(world.stillReached(), [show(route("192.0.2.1", [102, "10.42.1.3"]))])
+        yield* pass("1 second")
+        assert.deepStrictEqual(world.stillReached(), [])
+      })))
+
+  it.effect("a pod that is Ready again keeps its route", () =>
+    scenario(oneReady, (world) =>
+      Effect.gen(function*() {
+        yield* world.setPods(pod(1, { ready: false }))
+        yield* pass("300 millis")
+        yield* world.setPods(pod(1))
+        yield* pass("1 second")
+        assert.deepStrictEqual([world.installed(), world.stillReached()], [[ROUTE], [ROUTE]])
+      })))
+
+  it.effect("what a killed agent left behind goes", () =>
+    scenario((world) => {
+      world.lingering.set(`${V6}/128`, { ...route(V6, VIA), protocol: 202 })
+      return Effect.void
+    }, (world) =>
+      Effect.gen(function*() {
+        yield* pass("500 millis")
+        assert.deepStrictEqual(world.stillReached(), [])
+      })))
+
+  it.effect("a chosen address needs none: it is the pod's own", () =>
+    scenario(
+      (world) => Effect.andThen(world.commit(allocation(1, { chosen: [V6], ipv6: V6 })), world.setPods(pod(1))),
+      (world) =>
+        Effect.sync(() => {
+          assert.deepStrictEqual([world.installed(), world.stillReached()], [[show(route(V6, [101]))], []])
+        })
+    ))
 })
 
 describe("Anycast metrics", () => {

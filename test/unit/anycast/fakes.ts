@@ -7,7 +7,7 @@ import { Anycast } from "../../../src/Anycast.ts"
 import { Bird, type BirdStatus } from "../../../src/Bird.ts"
 import { address, formatAddress, formatCidr } from "../../../src/Ip.ts"
 import { KubeApi, type NodeConfigState, type PodChange } from "../../../src/KubeApi.ts"
-import { type HostRoute, type KernelChange, Netlink, NetlinkError } from "../../../src/Netlink.ts"
+import { type HostRoute, type KernelChange, Netlink, NetlinkError, PROTOCOL_ANNOUNCED } from "../../../src/Netlink.ts"
 import { type PodInfo, podKey } from "../../../src/Pod.ts"
 
 interface AllocationOptions {
@@ -89,8 +89,11 @@ export class World {
   readonly allocations = new Map<string, Allocation>()
   readonly pods = new Map<string, PodInfo>()
   readonly links = new Map<string, number>()
+  /** By destination: protocol 201. */
   readonly kernel = new Map<string, HostRoute>()
-  /** Every change of the kernel that was asked for: `put …`, `delete …`; one entry per batch. */
+  /** By destination: protocol 202. */
+  readonly lingering = new Map<string, HostRoute>()
+  /** Every change of protocol 201 that was asked for: `put …`, `delete …`; one entry per batch. */
   readonly calls: Array<ReadonlyArray<string>> = []
   dumps = 0
   synced = true
@@ -165,10 +168,17 @@ export class World {
     return [...this.kernel.values()].map(show).toSorted()
   }
 
+  /** Routes of protocol 202. */
+  stillReached(): ReadonlyArray<string> {
+    return [...this.lingering.values()].map(show).toSorted()
+  }
+
   private call(verb: "put" | "delete", routes: ReadonlyArray<HostRoute>) {
     return Effect.gen({ self: this }, function*() {
       yield* this.during
-      const errno = this.failNext.shift()
+      const announcing = routes.every(({ protocol }) => protocol === PROTOCOL_ANNOUNCED)
+      const table = announcing ? this.kernel : this.lingering
+      const errno = announcing ? this.failNext.shift() : undefined
       if (errno !== undefined) return yield* new NetlinkError({ op: `${verb} routes`, errno })
       const failed = []
       for (const r of routes) {
@@ -176,10 +186,10 @@ export class World {
         const refusal = this.refused.get(key)
         if (refusal !== undefined) {
           failed.push({ route: r, error: new NetlinkError({ op: `${verb} route ${key}`, errno: refusal }) })
-        } else if (verb === "put") this.kernel.set(key, r)
-        else this.kernel.delete(key)
+        } else if (verb === "put") table.set(key, r)
+        else table.delete(key)
       }
-      this.calls.push(routes.map((r) => `${verb} ${show(r)}`))
+      if (announcing) this.calls.push(routes.map((r) => `${verb} ${show(r)}`))
       return failed
     })
   }
@@ -203,10 +213,10 @@ export class World {
         links: Effect.sync(() =>
           [...this.links].map(([ifName, ifIndex]) => ({ ifName, ifIndex, alias: "", mtu: 1500, mac: "", up: true }))
         ),
-        routes: () =>
+        routes: (protocol) =>
           Effect.sync(() => {
             this.dumps++
-            return [...this.kernel.values()]
+            return [...(protocol === PROTOCOL_ANNOUNCED ? this.kernel : this.lingering).values()]
           }),
         putRoutes: (routes) => this.call("put", routes),
         deleteRoutes: (routes) => this.call("delete", routes),
