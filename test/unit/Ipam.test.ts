@@ -116,6 +116,10 @@ describe("Ipam", () => {
       const ipam = yield* Ipam
       yield* ipam.markInUse("a/eth0", [address("10.42.1.1"), address("10.42.1.9"), address("10.99.0.9")])
       assert.deepStrictEqual((yield* ipam.usage(spec())).ipv4, { cidr: "10.42.1.0/24", used: 1, free: 252 })
+      yield* ipam.markInUse("b/eth0", [address("10.42.1.0"), address("10.42.1.255"), address("10.99.0.10")])
+      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 1)
+      yield* ipam.release("b/eth0")
+      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 1)
     }).pipe(Effect.provide(ipamWith(7))))
 
   it.effect("names the pod that has an address", () =>
