@@ -135,7 +135,7 @@ describe("without an agent", () => {
 })
 
 describe("environment", () => {
-  it.each(["", "add", "ADD ", "UPDATE", "\"}\n{", "\u0001"])("CNI_COMMAND %j is refused with code 4", async (op) => {
+  it.each(["add", "ADD ", "UPDATE", "\"}\n{", "\u0001"])("CNI_COMMAND %j is refused with code 4", async (op) => {
     const { socket } = await makePlace(dir)
     await using agent = await fakeAgent(socket, reply(encodeResult(null)))
     const error = errorOf(await run(bin, { op, socket }))
@@ -145,8 +145,9 @@ describe("environment", () => {
     assert.isEmpty(agent.lines)
   })
 
-  it("CNI_COMMAND missing is refused at once, with stdin open", async () => {
+  it("CNI_COMMAND missing or empty is refused at once, with stdin open", async () => {
     const { socket } = await makePlace(dir)
+    assert.strictEqual(errorOf(await run(bin, { op: "", socket, stdin: "open" })).code, 4)
     assert.strictEqual(errorOf(await run(bin, { socket, stdin: "open" })).code, 4)
   })
 

@@ -42,7 +42,7 @@ export interface Call {
   readonly op?: string
   readonly socket: string
   readonly env?: Record<string, string>
-  /** `open`: nothing comes and it is never closed. */
+  /** `open`: nothing comes and it is never closed. What the plugin does not read to its end is an error. */
   readonly stdin?: string | Uint8Array | "open"
   readonly uid?: number
   /** Runs the plugin through another program, which ends by executing its last argument. */
@@ -98,6 +98,15 @@ export const errorOf = ({ code, stdout }: Outcome) => {
   return { cniVersion: String(cniVersion), code: Number(cniCode), msg: String(msg) }
 }
 
+/** What is no UTF-8 is no request either. */
+const strict = (bytes: Uint8Array): string => {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return "not UTF-8"
+  }
+}
+
 export type Answer = (socket: Socket, line: string) => void
 
 /** Listens like the agent; `lines` are the raw requests it got. */
@@ -112,7 +121,7 @@ export const fakeAgent = async (path: string, answer: Answer) => {
     socket.on("data", (chunk: Buffer) => {
       chunks.push(chunk)
       if (!chunk.includes(10)) return
-      const line = Buffer.concat(chunks).toString("utf8")
+      const line = strict(Buffer.concat(chunks))
       lines.push(line)
       answer(socket, line)
     })

@@ -22,19 +22,19 @@ describe("stdin", () => {
     const { socket } = await makePlace(dir)
     await using agent = await fakeAgent(socket, reply(OK))
     assert.strictEqual(errorOf(await run(bin, { op, socket, stdin: "" })).code, 6)
-    assert.strictEqual(errorOf(await run(bin, { op, socket, via: CLOSED_STDIN })).code, 6)
+    assert.strictEqual(errorOf(await run(bin, { op, socket, stdin: "open", via: CLOSED_STDIN })).code, 6)
     assert.isEmpty(agent.lines)
   })
 
   it("STATUS and VERSION need none", async () => {
     const { socket } = await makePlace(dir)
-    assert.strictEqual((await run(bin, { op: "VERSION", socket, via: CLOSED_STDIN })).code, 0)
-    assert.strictEqual(errorOf(await run(bin, { op: "STATUS", socket, via: CLOSED_STDIN })).code, 50)
+    assert.strictEqual((await run(bin, { op: "VERSION", socket, stdin: "open", via: CLOSED_STDIN })).code, 0)
+    assert.strictEqual(errorOf(await run(bin, { op: "STATUS", socket, stdin: "open", via: CLOSED_STDIN })).code, 50)
   })
 
   it("a folder cannot be read", async () => {
     const { socket } = await makePlace(dir)
-    const error = errorOf(await run(bin, { op: "ADD", socket, via: ["sh", "-c", "exec \"$0\" </"] }))
+    const error = errorOf(await run(bin, { op: "ADD", socket, stdin: "open", via: ["sh", "-c", "exec \"$0\" </"] }))
     assert.strictEqual(error.code, 5)
   })
 
