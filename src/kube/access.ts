@@ -3,7 +3,7 @@
  * kubeconfig files, service accounts, client certificates, exec plugins and proxies. Requests themselves go through
  * `node:https` (see `client.ts`): the generated API classes would open a connection pool for every request.
  */
-import { KubeConfig } from "@kubernetes/client-node"
+import { KubeConfig } from "@kubernetes/client-node/dist/config.js"
 import { Clock, Data, Effect } from "effect"
 import * as http from "node:http"
 import * as https from "node:https"
