@@ -1,0 +1,80 @@
+/** What `flock-agent doctor` looks at, as plain values: read by `probe.ts`, judged by `judge.ts`. */
+import type { StatusReport } from "../Introspection.ts"
+import type { HostInterface } from "../Netlink.ts"
+
+/** A TCP socket that listens (proc(5), `/proc/net/tcp`). */
+export interface Listener {
+  readonly address: string
+  readonly port: number
+}
+
+/** A process in this network namespace that speaks BGP. */
+export interface RoutingDaemon {
+  readonly pid: number
+  /** `/proc/PID/comm`. */
+  readonly name: string
+  readonly commandLine: string
+}
+
+/** A route as the kernel lists it in `/proc/net`, enough to name it. */
+export interface RouteLine {
+  readonly ifName: string
+  /** In prefix notation. */
+  readonly destination: string
+}
+
+export interface CniFacts {
+  readonly confDir: string
+  /** File names; empty too where the folder does not exist. */
+  readonly networks: ReadonlyArray<string>
+  /** Text of flock's own conflist; undefined: not there. */
+  readonly conflist: string | undefined
+  readonly binDir: string
+  readonly plugins: ReadonlyArray<string>
+}
+
+/** A peer of the NodeConfig in force, and how the kernel would reach it. */
+export interface PeerFacts {
+  readonly address: string
+  readonly state: string
+  readonly lastError: string
+  /** Interface of the route to it; undefined: there is no route. */
+  readonly via: string | undefined
+}
+
+export interface NeighbourTable {
+  readonly family: 4 | 6
+  readonly entries: number
+  /** `gc_thresh3`: the hard limit. */
+  readonly limit: number
+}
+
+export interface Facts {
+  readonly cni: CniFacts
+  /** The agent's own report, or why there is none. */
+  readonly agent: { readonly report: StatusReport } | { readonly unreachable: string }
+  /** BIRD's control socket as flock configures it: tells our BIRD from others. */
+  readonly birdSocket: string
+  readonly interfaces: ReadonlyArray<HostInterface>
+  readonly routes: ReadonlyArray<RouteLine>
+  readonly daemons: ReadonlyArray<RoutingDaemon>
+  readonly listeners: ReadonlyArray<Listener>
+  readonly peers: ReadonlyArray<PeerFacts>
+  /** `/proc/sys/net` below `ipv4/` and `ipv6/`, such as `ipv4/ip_forward`; absent where the kernel has no such file. */
+  readonly sysctls: Readonly<Record<string, string>>
+  readonly neighbours: ReadonlyArray<NeighbourTable>
+  /** undefined: cannot be told from here (no `/lib/modules` in a container). */
+  readonly veth: boolean | undefined
+  readonly netns: boolean
+}
+
+export type Severity = "error" | "warning" | "info"
+
+/** Something that stands in the way, and what to do about it. */
+export interface Finding {
+  readonly severity: Severity
+  /** Stable, for scripts. */
+  readonly check: string
+  readonly problem: string
+  readonly remedy: string
+}

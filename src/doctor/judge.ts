@@ -1,0 +1,124 @@
+/** What stands in the way on a node, and what to do about it: pure, from {@link Facts}. */
+import { networksBefore, otherNetworks, PLUGIN_NAME } from "../cli/conflist.ts"
+import type { Facts, Finding, Severity } from "./facts.ts"
+import { judgeKernel } from "./judgeKernel.ts"
+import { judgeRouting } from "./judgeRouting.ts"
+
+const ORDER: ReadonlyArray<Severity> = ["error", "warning", "info"]
+
+/** Interfaces and routes that Calico leaves behind: workload veths, and its tunnels. */
+const CALICO = /^(cali[0-9a-f]|tunl0$|vxlan\.calico$|vxlan-v6\.calico$|wireguard\.cali$)/
+
+const some = (items: ReadonlyArray<string>): string =>
+  items.length > 4 ? `${items.slice(0, 4).join(", ")} and ${items.length - 4} more` : items.join(", ")
+
+const judgeConflists = ({ cni }: Facts): ReadonlyArray<Finding> => {
+  const before = networksBefore(cni.networks)
+  const after = otherNetworks(cni.networks).filter((name) => !before.includes(name))
+  return [
+    ...(before.length === 0 ? [] : [{
+      severity: "error" as const,
+      check: "conflist-order",
+      problem: `the runtime uses ${before[0]} in ${cni.confDir}, for it sorts before flock's`,
+      remedy: `remove ${some(before)} once its CNI has left this node, or run: flock-agent install-cni --takeover`
+    }]),
+    ...(after.length === 0 ? [] : [{
+      severity: "info" as const,
+      check: "conflist-other",
+      problem: `${some(after)} in ${cni.confDir} would take over if flock's conflist were removed`,
+      remedy: "remove it if its CNI has left this node"
+    }])
+  ]
+}
+
+const plugins = (conflist: string): ReadonlyArray<string> | undefined => {
+  try {
+    const parsed: { readonly plugins: ReadonlyArray<{ readonly type: string }> } = JSON.parse(conflist)
+    return parsed.plugins.map(({ type }) => type)
+  } catch {
+    return undefined
+  }
+}
+
+const judgeInstallation = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
+  const chained = cni.conflist === undefined ? [] : plugins(cni.conflist)
+  const missing = (chained ?? []).filter((type) => !cni.plugins.includes(type))
+  return [
+    ...(cni.conflist !== undefined ? [] : [{
+      severity: "unreachable" in agent ? "info" as const : "error" as const,
+      check: "conflist-missing",
+      problem: `flock's conflist is not in ${cni.confDir}: new pods do not come to flock`,
+      remedy: "run flock-agent install-cni, or give the agent --cni-conf-dir"
+    }]),
+    ...(chained !== undefined ? [] : [{
+      severity: "error" as const,
+      check: "conflist-broken",
+      problem: `flock's conflist in ${cni.confDir} is not a list of plugins`,
+      remedy: "run flock-agent install-cni: it keeps the file and writes a good one"
+    }]),
+    ...missing.map((type): Finding => ({
+      severity: "error",
+      check: "plugin-missing",
+      problem: `flock's conflist names the plugin ${type}, which is not in ${cni.binDir}: every pod start fails`,
+      remedy: type === PLUGIN_NAME ? "run flock-agent install-cni" : `install ${type}, or run flock-agent install-cni`
+    }))
+  ]
+}
+
+const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
+  if ("unreachable" in agent) {
+    return [{
+      severity: cni.conflist === undefined ? "info" : "error",
+      check: "agent",
+      problem: `${agent.unreachable}; peers and MTU were not looked at`,
+      remedy: "start the agent, or give --socket"
+    }]
+  }
+  const { bird, nodeConfig } = agent.report
+  return [
+    ...(nodeConfig.present ? [] : [{
+      severity: "error" as const,
+      check: "nodeconfig",
+      problem: "this node has no NodeConfig: no pod can start",
+      remedy: `write a NodeConfig named ${agent.report.node}`
+    }]),
+    ...(nodeConfig.rejected === undefined ? [] : [{
+      severity: "error" as const,
+      check: "nodeconfig",
+      problem: `the newest NodeConfig is not in force: ${nodeConfig.rejected}`,
+      remedy: "correct it"
+    }]),
+    ...(!bird.enabled || (bird.up && !bird.stale) ? [] : [{
+      severity: "error" as const,
+      check: "bird",
+      problem: bird.up
+        ? `BIRD refuses the configuration: ${bird.configError}`
+        : "BIRD does not answer on its control socket",
+      remedy: bird.up ? "see the agent's log" : "see whether the bird container runs, and shares /run/flock/bird"
+    }])
+  ]
+}
+
+const judgeCalico = ({ interfaces, routes }: Facts): ReadonlyArray<Finding> => {
+  const links = interfaces.map(({ ifName }) => ifName).filter((name) => CALICO.test(name))
+  const stale = routes.filter(({ ifName }) => CALICO.test(ifName)).map((r) => `${r.destination} dev ${r.ifName}`)
+  return links.length === 0 && stale.length === 0 ? [] : [{
+    severity: "warning",
+    check: "calico-leftovers",
+    problem: `Calico left ${links.length} links (${some(links)}) and ${stale.length} routes${
+      stale.length === 0 ? "" : ` (${some(stale)})`
+    }`,
+    remedy: "drain the node; then delete each: ip link delete NAME (its routes go with it), or reboot"
+  }]
+}
+
+/** Worst first; otherwise in the order of the checks. */
+export const judge = (facts: Facts): ReadonlyArray<Finding> =>
+  [
+    ...judgeConflists(facts),
+    ...judgeInstallation(facts),
+    ...judgeAgent(facts),
+    ...judgeCalico(facts),
+    ...judgeRouting(facts),
+    ...judgeKernel(facts)
+  ].toSorted((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity))

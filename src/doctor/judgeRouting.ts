@@ -1,0 +1,99 @@
+/** Peers, MTU and other speakers of BGP on the node. */
+import { IF_PREFIX } from "../Netlink.ts"
+import type { Facts, Finding } from "./facts.ts"
+
+const BGP_PORT = 179
+
+const judgeDaemons = ({ agent, birdSocket, daemons, listeners }: Facts): ReadonlyArray<Finding> => {
+  const birdUp = "report" in agent && agent.report.bird.up
+  const others = daemons.filter(({ commandLine }) => !commandLine.split(" ").includes(birdSocket))
+  const listening = listeners.filter(({ port }) => port === BGP_PORT)
+  return [
+    ...others.map(({ commandLine, name, pid }): Finding => ({
+      severity: name.startsWith("bird") || name === "bgpd" || name === "calico-node" ? "error" : "warning",
+      check: "second-speaker",
+      problem: `process ${pid} (${commandLine || name}) may speak BGP from this node as well`,
+      remedy: "two speakers with one AS number cannot hold the same session: stop it, and its service, on this node"
+    })),
+    ...(listening.length === 0 || birdUp || others.length > 0 || "unreachable" in agent ? [] : [{
+      severity: "error" as const,
+      check: "port-179",
+      problem: `something listens on port 179 (${
+        listening.map((l) => l.address).join(", ")
+      }), and flock's BIRD is not up`,
+      remedy: "find it with: ss -ltnp sport = :179; stop it"
+    }])
+  ]
+}
+
+const judgePeers = ({ peers }: Facts): ReadonlyArray<Finding> =>
+  peers.flatMap((peer): ReadonlyArray<Finding> => {
+    if (peer.via === undefined) {
+      return [{
+        severity: "error",
+        check: "peer-route",
+        problem: `there is no route to the peer ${peer.address}`,
+        remedy: "give this node an address in the peer's network, or correct spec.bgp.peers"
+      }]
+    }
+    return peer.state === "Established" ? [] : [{
+      severity: "error",
+      check: "peer-session",
+      problem: `the session to ${peer.address} (through ${peer.via}) is ${peer.state}${
+        peer.lastError === "" ? "" : `: ${peer.lastError}`
+      }`,
+      remedy: "compare AS numbers, addresses and password with the router's; see whether TCP port 179 is open both ways"
+    }]
+  })
+
+const judgeMtu = ({ agent, interfaces, peers }: Facts): ReadonlyArray<Finding> => {
+  if ("unreachable" in agent) return []
+  const uplinks = interfaces.filter(({ ifName }) => ifName !== "lo" && peers.some(({ via }) => via === ifName))
+  if (uplinks.length === 0) return []
+  const smallest = uplinks.reduce((a, b) => b.mtu < a.mtu ? b : a)
+  const mtus = [...new Set(agent.report.allocations.map(({ mtu }) => mtu))].toSorted((a, b) => a - b)
+  const over = mtus.filter((mtu) => mtu > smallest.mtu)
+  const under = mtus.filter((mtu) => mtu < smallest.mtu)
+  return [
+    ...(over.length === 0 ? [] : [{
+      severity: "error" as const,
+      check: "mtu",
+      problem: `pods have MTU ${over.join(", ")}, more than ${smallest.ifName}'s ${smallest.mtu}`,
+      remedy:
+        `set spec.mtu to ${smallest.mtu} or less, or raise ${smallest.ifName}'s; pods get it when they start again`
+    }]),
+    ...(under.length === 0 ? [] : [{
+      severity: "info" as const,
+      check: "mtu",
+      problem: `pods have MTU ${under.join(", ")}, less than ${smallest.ifName}'s ${smallest.mtu}`,
+      remedy: "nothing, if that is meant; else raise spec.mtu"
+    }]),
+    ...(uplinks.every(({ mtu }) => mtu === smallest.mtu) ? [] : [{
+      severity: "warning" as const,
+      check: "mtu",
+      problem: `the uplinks differ: ${uplinks.map(({ ifName, mtu }) => `${ifName} ${mtu}`).join(", ")}`,
+      remedy: "give them one MTU: replies may come through either"
+    }])
+  ]
+}
+
+/** rp_filter in effect is the larger of `all` and the interface's (ip-sysctl.rst). */
+const judgeRpFilter = ({ interfaces, sysctls }: Facts): ReadonlyArray<Finding> => {
+  const own = (name: string) => Number(sysctls[`ipv4/conf/${name}/rp_filter`] ?? 0)
+  const strict = interfaces.map(({ ifName }) => ifName)
+    .filter((name) => name !== "lo" && Math.max(own("all"), own(name)) === 1)
+  return strict.length === 0 ? [] : [{
+    severity: strict.some((name) => name.startsWith(IF_PREFIX)) ? "error" : "warning",
+    check: "rp-filter",
+    problem: `rp_filter is strict on ${strict.slice(0, 4).join(", ")}${strict.length > 4 ? ", …" : ""}: ` +
+      "packets are dropped when replies leave by another way, as anycast's do",
+    remedy: "set net.ipv4.conf.all.rp_filter=2 (loose) in /etc/sysctl.d"
+  }]
+}
+
+export const judgeRouting = (facts: Facts): ReadonlyArray<Finding> => [
+  ...judgeDaemons(facts),
+  ...judgePeers(facts),
+  ...judgeMtu(facts),
+  ...judgeRpFilter(facts)
+]

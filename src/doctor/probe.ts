@@ -1,0 +1,152 @@
+/** Reads the {@link Facts} of the node it runs on: files through FileSystem, the rest through Netlink and the agent. */
+import { Effect, FileSystem, type PlatformError } from "effect"
+import { join } from "node:path"
+import { ask } from "../cli/ask.ts"
+import { CONFLIST_NAME } from "../cli/conflist.ts"
+import { Op, type StatusReport } from "../Introspection.ts"
+import { parseAddress } from "../Ip.ts"
+import { type HostInterface, Netlink } from "../Netlink.ts"
+import type { CniFacts, Facts, NeighbourTable, PeerFacts, RoutingDaemon } from "./facts.ts"
+import { parseListeners, parseNeighbourCount, parseRoutes4, parseRoutes6 } from "./proc.ts"
+
+export interface Options {
+  readonly confDir: string
+  readonly binDir: string
+  readonly socket: string
+  readonly birdSocket: string
+  /** Where proc(5) is: `/proc`. */
+  readonly proc: string
+}
+
+/** What speaks BGP on Linux hosts, by `/proc/PID/comm` (15 bytes at most). */
+const DAEMONS = /^(bird|bird6|bgpd|gobgpd|exabgp|calico-node|kube-router|speaker|cilium-agent)$/
+
+/** Read of every interface, beside those of `all`. */
+const PER_INTERFACE = ["ipv4/conf/*/rp_filter", "ipv6/conf/*/accept_ra", "ipv6/conf/*/forwarding"]
+
+const SYSCTLS = [
+  "ipv4/ip_forward",
+  "ipv4/fib_multipath_hash_policy",
+  "ipv6/fib_multipath_hash_policy",
+  "ipv6/conf/all/disable_ipv6",
+  "ipv4/neigh/default/gc_thresh3",
+  "ipv6/neigh/default/gc_thresh3"
+]
+
+/** What cannot be read is not there, or none of ours to see. */
+const optional = <A, R>(read: Effect.Effect<A, PlatformError.PlatformError, R>) =>
+  Effect.match(read, { onFailure: () => undefined, onSuccess: (value): A | undefined => value })
+
+const readText = (path: string) => optional(Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(path)))
+
+const names = (folder: string) =>
+  optional(Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readDirectory(folder))).pipe(
+    Effect.map((found): ReadonlyArray<string> => found ?? [])
+  )
+
+const probeCni = Effect.fnUntraced(function*({ binDir, confDir }: Options) {
+  return {
+    confDir,
+    networks: yield* names(confDir),
+    conflist: yield* readText(join(confDir, CONFLIST_NAME)),
+    binDir,
+    plugins: yield* names(binDir)
+  } satisfies CniFacts
+})
+
+const probeAgent = (socket: string) =>
+  ask(socket, { op: Op.status }).pipe(
+    Effect.timeout("5 seconds"),
+    Effect.match({
+      // The agent and this command are one program.
+      onSuccess: (result) => ({ report: result as StatusReport }),
+      onFailure: (error) => ({ unreachable: error.message })
+    })
+  )
+
+const probeSysctls = Effect.fnUntraced(function*(proc: string, interfaces: ReadonlyArray<HostInterface>) {
+  const keys = [
+    ...SYSCTLS,
+    ...["all", ...interfaces.map(({ ifName }) => ifName)].flatMap((name) =>
+      PER_INTERFACE.map((pattern) => pattern.replace("*", name))
+    )
+  ]
+  const values = yield* Effect.forEach(keys, (key) => readText(join(proc, "sys/net", key)))
+  return Object.fromEntries(keys.flatMap((key, i) => {
+    const value = values[i]
+    return value === undefined ? [] : [[key, value.trim()]]
+  }))
+})
+
+const probeDaemons = Effect.fnUntraced(function*(proc: string) {
+  const fs = yield* FileSystem.FileSystem
+  const own = yield* optional(fs.readLink(join(proc, "self/ns/net")))
+  const one = Effect.fnUntraced(function*(pid: string) {
+    const name = (yield* readText(join(proc, pid, "comm")))?.trim() ?? ""
+    if (!DAEMONS.test(name)) return []
+    if ((yield* optional(fs.readLink(join(proc, pid, "ns/net")))) !== own) return []
+    const commandLine = (yield* readText(join(proc, pid, "cmdline")))?.replaceAll("\0", " ").trim() ?? ""
+    return [{ pid: Number(pid), name, commandLine } satisfies RoutingDaemon]
+  })
+  const pids = (yield* names(proc)).filter((name) => /^\d+$/.test(name))
+  return (yield* Effect.forEach(pids, one, { concurrency: 16 })).flat()
+})
+
+const probeNeighbours = Effect.fnUntraced(function*(proc: string, sysctls: Facts["sysctls"]) {
+  const table = Effect.fnUntraced(function*(family: 4 | 6, file: string) {
+    const text = yield* readText(join(proc, "net/stat", file))
+    const limit = Number(sysctls[`ipv${family}/neigh/default/gc_thresh3`])
+    return text === undefined || !(limit > 0)
+      ? []
+      : [{ family, entries: parseNeighbourCount(text), limit } satisfies NeighbourTable]
+  })
+  return [...yield* table(4, "arp_cache"), ...yield* table(6, "ndisc_cache")]
+})
+
+/** Loaded, built in or loadable; undefined where the modules cannot be seen. */
+const probeVeth = Effect.fnUntraced(function*(proc: string) {
+  const fs = yield* FileSystem.FileSystem
+  if ((yield* optional(fs.exists("/sys/module/veth"))) === true) return true
+  const release = (yield* readText(join(proc, "sys/kernel/osrelease")))?.trim() ?? ""
+  const lists = yield* Effect.forEach(
+    ["modules.builtin", "modules.dep"],
+    (file) => readText(join("/lib/modules", release, file))
+  )
+  return lists.every((list) => list === undefined) ? undefined : lists.some((list) => list?.includes("/veth.ko"))
+})
+
+/** Fails only where the kernel's netlink does; a file that cannot be read leaves its facts empty. */
+export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
+  const { birdSocket, proc, socket } = options
+  const netlink = yield* Netlink
+  const fs = yield* FileSystem.FileSystem
+  const agent = yield* probeAgent(socket)
+  const interfaces = yield* netlink.interfaces
+  const sysctls = yield* probeSysctls(proc, interfaces)
+  const probePeer = Effect.fnUntraced(function*(peer: StatusReport["bird"]["peers"][number]) {
+    const address = parseAddress(peer.address)
+    const route = address === undefined ? undefined : yield* netlink.outgoing(address)
+    return {
+      address: peer.address,
+      state: peer.state,
+      lastError: peer.lastError,
+      via: interfaces.find(({ ifIndex }) => ifIndex === route?.ifIndex)?.ifName
+    } satisfies PeerFacts
+  })
+  const text = (file: string) => Effect.map(readText(join(proc, "net", file)), (content) => content ?? "")
+  const facts: Facts = {
+    cni: yield* probeCni(options),
+    agent,
+    birdSocket,
+    interfaces,
+    routes: [...parseRoutes4(yield* text("route")), ...parseRoutes6(yield* text("ipv6_route"))],
+    daemons: yield* probeDaemons(proc),
+    listeners: [...parseListeners(yield* text("tcp")), ...parseListeners(yield* text("tcp6"))],
+    peers: "report" in agent ? yield* Effect.forEach(agent.report.bird.peers, probePeer) : [],
+    sysctls,
+    neighbours: yield* probeNeighbours(proc, sysctls),
+    veth: yield* probeVeth(proc),
+    netns: (yield* optional(fs.exists(join(proc, "self/ns/net")))) === true
+  }
+  return facts
+})

@@ -1,0 +1,263 @@
+import { assert, describe, it } from "@effect/vitest"
+import { conflist } from "../../../src/cli/conflist.ts"
+import { renderFindings } from "../../../src/cli/doctor.ts"
+import type { Facts } from "../../../src/doctor/facts.ts"
+import { judge } from "../../../src/doctor/judge.ts"
+import type { AllocationReport, StatusReport } from "../../../src/Introspection.ts"
+import { address } from "../../../src/Ip.ts"
+
+const allocation: AllocationReport = {
+  namespace: "default",
+  pod: "a",
+  uid: "u",
+  containerId: "c",
+  ifName: "eth0",
+  hostIfName: "flock0a1b2c3d",
+  chosen: [],
+  anycast: [],
+  mtu: 1500,
+  createdAt: "2026-01-01T00:00:00Z"
+}
+
+const report: StatusReport = {
+  version: "0.1.0",
+  node: "host001",
+  startedAt: "2026-01-01T00:00:00Z",
+  nodeConfig: { present: true, generation: 1 },
+  usage: {},
+  allocations: [allocation],
+  announcements: [],
+  bird: { enabled: true, up: true, version: "BIRD 2.0.12", peers: [], stale: false, configError: "", reloads: 1 }
+}
+
+const interfaceOf = (ifName: string, ifIndex: number, mtu: number, ...addresses: ReadonlyArray<string>) => ({
+  ifName,
+  ifIndex,
+  mtu,
+  up: true,
+  addresses: addresses.map((text) => ({ address: address(text), prefix: 64 }))
+})
+
+const peer = { address: "2001:db8:ffff::1", state: "Established", lastError: "", via: "eth0" }
+
+/** A node on which everything is as it should be. */
+const fit: Facts = {
+  cni: {
+    confDir: "/etc/cni/net.d",
+    networks: ["01-flock.conflist"],
+    conflist: conflist({ portmap: true }),
+    binDir: "/opt/cni/bin",
+    plugins: ["flock", "portmap"]
+  },
+  agent: { report },
+  birdSocket: "/run/flock/bird/bird.ctl",
+  interfaces: [
+    interfaceOf("lo", 1, 65536, "::1"),
+    interfaceOf("eth0", 2, 1500, "2001:db8:ffff::2"),
+    interfaceOf("flock0a1b2c3d", 3, 1500, "fe80::1")
+  ],
+  routes: [{ ifName: "eth0", destination: "::/0" }],
+  daemons: [{ pid: 7, name: "bird", commandLine: "bird -f -c /run/flock/bird/bird.conf -s /run/flock/bird/bird.ctl" }],
+  listeners: [{ address: "::", port: 179 }, { address: "127.0.0.1", port: 9476 }],
+  peers: [peer],
+  sysctls: {
+    "ipv4/ip_forward": "1",
+    "ipv6/conf/all/forwarding": "1",
+    "ipv6/conf/all/disable_ipv6": "0",
+    "ipv4/fib_multipath_hash_policy": "1",
+    "ipv6/fib_multipath_hash_policy": "1",
+    "ipv6/conf/eth0/accept_ra": "2",
+    "ipv4/conf/all/rp_filter": "2",
+    "ipv4/conf/eth0/rp_filter": "1"
+  },
+  neighbours: [{ family: 4, entries: 12, limit: 1024 }, { family: 6, entries: 30, limit: 1024 }],
+  veth: true,
+  netns: true
+}
+
+const withReport = (change: Partial<StatusReport>): Facts => ({ ...fit, agent: { report: { ...report, ...change } } })
+const withCni = (change: Partial<Facts["cni"]>): Facts => ({ ...fit, cni: { ...fit.cni, ...change } })
+const withSysctls = (change: Record<string, string>): Facts => ({ ...fit, sysctls: { ...fit.sysctls, ...change } })
+const without = (key: string): Facts => ({
+  ...fit,
+  sysctls: Object.fromEntries(Object.entries(fit.sysctls).filter(([name]) => name !== key))
+})
+const unreachable = { unreachable: "no agent answers on /run/flock/agent.sock (--socket): ENOENT" }
+
+/** What is changed on the fit node, and the finding that it must give: severity, check, a word of problem or remedy. */
+const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
+  [
+    "a conflist in front",
+    withCni({ networks: ["00-multus.conf", "01-flock.conflist"] }),
+    "error conflist-order",
+    "00-multus.conf"
+  ],
+  [
+    "a conflist behind",
+    withCni({ networks: ["01-flock.conflist", "10-calico.conflist"] }),
+    "info conflist-other",
+    "10-calico"
+  ],
+  ["no conflist", withCni({ networks: [], conflist: undefined }), "error conflist-missing", "install-cni"],
+  ["a broken conflist", withCni({ conflist: "{\"plugins\": 3}" }), "error conflist-broken", "install-cni"],
+  ["no plugin", withCni({ plugins: ["portmap"] }), "error plugin-missing", "flock"],
+  ["portmap removed later", withCni({ plugins: ["flock"] }), "error plugin-missing", "portmap"],
+  ["no agent", { ...fit, agent: unreachable, peers: [] }, "error agent", "ENOENT"],
+  ["no NodeConfig", withReport({ nodeConfig: { present: false, generation: 0 } }), "error nodeconfig", "host001"],
+  [
+    "a rejected NodeConfig",
+    withReport({ nodeConfig: { present: true, generation: 2, rejected: "spec.mtu: 3" } }),
+    "error nodeconfig",
+    "spec.mtu: 3"
+  ],
+  [
+    "BIRD gone",
+    { ...withReport({ bird: { ...report.bird, up: false } }), listeners: [] },
+    "error bird",
+    "does not answer"
+  ],
+  [
+    "BIRD refuses",
+    withReport({ bird: { ...report.bird, stale: true, configError: "bird.conf:3:1 syntax error" } }),
+    "error bird",
+    "bird.conf:3:1"
+  ],
+  [
+    "Calico's links",
+    { ...fit, interfaces: [...fit.interfaces, interfaceOf("cali0123456789a", 9, 1500)] },
+    "warning calico-leftovers",
+    "cali0123456789a"
+  ],
+  [
+    "Calico's routes",
+    { ...fit, routes: [...fit.routes, { ifName: "vxlan.calico", destination: "10.42.9.0/26" }] },
+    "warning calico-leftovers",
+    "10.42.9.0/26 dev vxlan.calico"
+  ],
+  [
+    "a second BIRD",
+    {
+      ...fit,
+      daemons: [...fit.daemons, { pid: 99, name: "bird", commandLine: "bird -R -s /var/run/calico/bird.ctl" }]
+    },
+    "error second-speaker",
+    "process 99 (bird -R"
+  ],
+  [
+    "a speaker of another kind",
+    { ...fit, daemons: [{ pid: 98, name: "speaker", commandLine: "" }] },
+    "warning second-speaker",
+    "process 98 (speaker)"
+  ],
+  [
+    "port 179 taken by something unseen",
+    { ...withReport({ bird: { ...report.bird, enabled: false, up: false } }), daemons: [] },
+    "error port-179",
+    "ss -ltnp"
+  ],
+  ["no route to a peer", { ...fit, peers: [{ ...peer, via: undefined }] }, "error peer-route", "2001:db8:ffff::1"],
+  [
+    "a session that is down",
+    { ...fit, peers: [{ ...peer, state: "Active", lastError: "Connection refused" }] },
+    "error peer-session",
+    "Active: Connection refused"
+  ],
+  [
+    "pods larger than the uplink",
+    withReport({ allocations: [{ ...allocation, mtu: 9000 }] }),
+    "error mtu",
+    "9000, more than eth0's 1500"
+  ],
+  [
+    "pods smaller than the uplink",
+    withReport({ allocations: [{ ...allocation, mtu: 1280 }] }),
+    "info mtu",
+    "1280, less"
+  ],
+  [
+    "uplinks that differ",
+    {
+      ...fit,
+      interfaces: [...fit.interfaces, interfaceOf("eth1", 4, 9000)],
+      peers: [peer, { ...peer, address: "192.0.2.1", via: "eth1" }]
+    },
+    "warning mtu",
+    "eth0 1500, eth1 9000"
+  ],
+  ["strict rp_filter", withSysctls({ "ipv4/conf/all/rp_filter": "0" }), "warning rp-filter", "eth0"],
+  [
+    "strict rp_filter on a pod's link",
+    withSysctls({ "ipv4/conf/all/rp_filter": "1" }),
+    "error rp-filter",
+    "all.rp_filter=2"
+  ],
+  ["IPv4 forwarding off", withSysctls({ "ipv4/ip_forward": "0" }), "error forwarding", "net.ipv4.ip_forward"],
+  ["IPv6 forwarding off", withSysctls({ "ipv6/conf/all/forwarding": "0" }), "error forwarding", "net.ipv6.conf.all"],
+  [
+    "forwarding off before the agent",
+    { ...withSysctls({ "ipv4/ip_forward": "0" }), agent: unreachable, peers: [] },
+    "info forwarding",
+    "when it starts"
+  ],
+  ["the accept_ra trap", withSysctls({ "ipv6/conf/eth0/accept_ra": "1" }), "warning accept-ra", "eth0.accept_ra=2"],
+  ["no veth", { ...fit, veth: false }, "error kernel", "CONFIG_VETH"],
+  ["no network namespaces", { ...fit, netns: false }, "error kernel", "CONFIG_NET_NS"],
+  ["no IPv6", without("ipv6/conf/all/disable_ipv6"), "error kernel", "CONFIG_IPV6"],
+  ["IPv6 off", withSysctls({ "ipv6/conf/all/disable_ipv6": "1" }), "error ipv6-off", "disable_ipv6"],
+  ["no IPv4 multipath", without("ipv4/fib_multipath_hash_policy"), "warning multipath", "ipv4"],
+  ["no IPv6 multipath", without("ipv6/fib_multipath_hash_policy"), "warning multipath", "ipv6"],
+  [
+    "a full neighbour table",
+    { ...fit, neighbours: [{ family: 6, entries: 1000, limit: 1024 }] },
+    "error neighbours",
+    "ipv6.neigh"
+  ],
+  [
+    "a small neighbour table",
+    { ...fit, neighbours: [{ family: 4, entries: 1, limit: 128 }] },
+    "warning neighbours",
+    "128"
+  ]
+]
+
+describe("doctor", () => {
+  it("finds nothing on a node where all is well", () => {
+    assert.deepStrictEqual(judge(fit), [])
+    assert.strictEqual(renderFindings([]), "nothing found that stands in the way")
+  })
+
+  for (const [name, facts, what, word] of cases) {
+    it(`finds ${name}`, () => {
+      const findings = judge(facts)
+      const found = findings.find(({ check, severity }) => `${severity} ${check}` === what)
+      assert.isDefined(found, JSON.stringify(findings))
+      assert.include(`${found?.problem}\n${found?.remedy}`, word)
+      assert.isNotEmpty(found?.remedy)
+    })
+  }
+
+  it("cannot tell from within a container, and then says nothing", () => {
+    assert.deepStrictEqual(judge({ ...fit, veth: undefined }), [])
+  })
+
+  it("reports on a machine that flock is not on yet, without an error", () => {
+    const findings = judge({
+      ...fit,
+      agent: unreachable,
+      cni: { ...fit.cni, networks: [], conflist: undefined, plugins: [] },
+      daemons: [],
+      listeners: [],
+      peers: []
+    })
+    assert.deepStrictEqual(findings.map(({ severity }) => severity), ["info", "info"])
+  })
+
+  it("puts the worst first, one finding a paragraph", () => {
+    const findings = judge({
+      ...withSysctls({ "ipv6/conf/eth0/accept_ra": "1", "ipv4/ip_forward": "0" }),
+      cni: { ...fit.cni, networks: ["01-flock.conflist", "99-x.conf"] }
+    })
+    assert.deepStrictEqual(findings.map(({ severity }) => severity), ["error", "warning", "info"])
+    assert.match(renderFindings(findings), /^error {4}forwarding: .*\n {9}→ .*\nwarning {2}accept-ra: /)
+  })
+})
