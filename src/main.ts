@@ -3,6 +3,7 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Console, Effect, Exit, Logger } from "effect"
 import { CliError, Command } from "effect/cli"
 import * as Agent from "./Agent.ts"
+import { doctor } from "./cli/doctor.ts"
 import { installCni } from "./cli/installCni.ts"
 import { status } from "./cli/status.ts"
 import { NotAnnounced, why } from "./cli/why.ts"
@@ -22,7 +23,7 @@ const version = Command.make("version", {}, () => Console.log(VERSION)).pipe(
 
 const root = Command.make("flock-agent").pipe(
   Command.withDescription("flock: routed pods on your own network"),
-  Command.withSubcommands([run, status, why, withdraw, restore, installCni, version])
+  Command.withSubcommands([run, status, why, withdraw, restore, doctor, installCni, version])
 )
 
 const messageOf = (error: unknown): string =>
