@@ -120,7 +120,6 @@ const channel = (
   ], ";")
 
 const session = (
-  spec: NodeConfigSpec,
   localAsn: number,
   drained: boolean,
   { end, multihop, password, peer }: Session,
@@ -141,8 +140,9 @@ const session = (
     "error forget time 60;",
     `graceful restart ${peer.gracefulRestart ? "on" : "off"};`,
     ...(peer.bfd ? ["bfd on;"] : []),
-    // Nodes often share one AS number; loops cannot arise, as nothing learned is announced again.
-    ...(peer.asn !== localAsn && (spec.bgp?.importCIDRs ?? []).length > 0 ? ["allow local as 1;"] : []),
+    // Nodes often share one AS number. Loops cannot arise, as nothing learned is announced again. Written even where
+    // nothing is learned: to add it later would restart the session.
+    ...(peer.asn === localAsn ? [] : ["allow local as 1;"]),
     ...channels.flat()
   ])
 
@@ -233,7 +233,7 @@ export const renderConfig = (input: RenderInput): Result.Result<Rendered, Render
     ...FAMILIES.flatMap((family) => own(spec, family)),
     ...FAMILIES.flatMap((family) => importFilter(imports, family)),
     ...(sessions.some(({ peer }) => peer.bfd) ? ["", "protocol bfd {", "}"] : []),
-    ...sessions.flatMap((it) => ["", ...session(spec, spec.bgp?.asn ?? 0, input.drained, it, channelsOf(it))])
+    ...sessions.flatMap((it) => ["", ...session(spec.bgp?.asn ?? 0, input.drained, it, channelsOf(it))])
   ]
   return Result.succeed(finish(
     nodeName,

@@ -15,87 +15,21 @@ import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writ
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { eventually, exec, run } from "../agent/node.ts"
+import {
+  birdRouterConfig,
+  CLIENT4,
+  CLIENT6,
+  frrConfig,
+  type LabOptions,
+  node4,
+  node6,
+  ROUTER4,
+  ROUTER6
+} from "./routers.ts"
 
-export const ROUTER6 = "2001:db8:ffff::1"
-export const ROUTER4 = "198.51.100.1"
-export const CLIENT6 = "2001:db8:c::2"
-export const CLIENT4 = "203.0.113.2"
-export const ROUTER_ASN = 65000
-export const NODE_ASN = 65001
-
-export interface LabOptions {
-  readonly router: "frr" | "bird"
-  /** Namespaces that become nodes; they are the caller's, who also removes them. */
-  readonly nodes: ReadonlyArray<string>
-  /** AS numbers of the nodes; default: all {@link NODE_ASN}. */
-  readonly asns?: ReadonlyArray<number>
-  /** FRR only: TCP MD5, GTSM and BFD on every session. */
-  readonly password?: string
-  readonly ttlSecurity?: boolean
-  readonly bfd?: boolean
-}
-
-export interface RouterRoute {
-  readonly prefix: string
-  readonly nextHops: ReadonlyArray<string>
-}
+export * from "./routers.ts"
 
 const FRR = "/usr/lib/frr"
-
-const frrConfig = ({ asns = [], bfd, nodes, password, ttlSecurity }: LabOptions): string => {
-  const neighbors = nodes.flatMap((_, i) => [
-    { address: node6(i), asn: asns[i] ?? NODE_ASN },
-    { address: node4(i), asn: asns[i] ?? NODE_ASN }
-  ])
-  const family = (name: "ipv4" | "ipv6", networks: ReadonlyArray<string>) => [
-    ` address-family ${name} unicast`,
-    ...networks.map((network) => `  network ${network}`),
-    ...neighbors.flatMap(({ address }) => [
-      `  neighbor ${address} activate`,
-      `  neighbor ${address} default-originate`
-    ]),
-    " exit-address-family"
-  ]
-  return [
-    "hostname router",
-    `router bgp ${ROUTER_ASN}`,
-    ` bgp router-id ${ROUTER4}`,
-    " no bgp ebgp-requires-policy",
-    " no bgp network import-check",
-    ...neighbors.flatMap(({ address, asn }) => [
-      ` neighbor ${address} remote-as ${asn}`,
-      ` neighbor ${address} timers connect 1`,
-      ` neighbor ${address} advertisement-interval 0`,
-      ...(password === undefined ? [] : [` neighbor ${address} password ${password}`]),
-      ...(ttlSecurity ? [` neighbor ${address} ttl-security hops 1`] : []),
-      ...(bfd ? [` neighbor ${address} bfd`] : [])
-    ]),
-    ...family("ipv6", ["2001:db8:c::/64", "2001:db8:ffff::/64"]),
-    ...family("ipv4", ["203.0.113.0/24", "198.51.100.0/24"]),
-    ""
-  ].join("\n")
-}
-
-const birdRouterConfig = ({ asns = [], nodes }: LabOptions): string => {
-  const peer = (name: string, address: string, local: string, asn: number) =>
-    `protocol bgp ${name} { local ${local} as ${ROUTER_ASN}; neighbor ${address} as ${asn}; direct; hold time 9;
-  connect delay time 1; connect retry time 1; error wait time 1, 5; graceful restart on;
-  ipv6 { import all; export all; next hop keep; }; ipv4 { import all; export all; next hop keep; }; }\n`
-  return `log stderr all;
-router id ${ROUTER4};
-protocol device { }
-protocol kernel { ipv6 { import none; export where source = RTS_BGP; }; }
-protocol kernel { ipv4 { import none; export where source = RTS_BGP; }; }
-protocol direct { ipv6; ipv4; }
-protocol static { ipv6; route ::/0 unreachable; }
-protocol static { ipv4; route 0.0.0.0/0 unreachable; }
-` + nodes.map((_, i) =>
-    peer(`n${i}v6`, node6(i), ROUTER6, asns[i] ?? NODE_ASN) + peer(`n${i}v4`, node4(i), ROUTER4, asns[i] ?? NODE_ASN)
-  ).join("")
-}
-
-export const node6 = (i: number): string => `2001:db8:ffff::${11 + i}`
-export const node4 = (i: number): string => `198.51.100.${11 + i}`
 
 /** Runs a command in a namespace; fails with what it said. */
 export const inside = (netns: string, command: string, ...args: ReadonlyArray<string>): Promise<string> =>
@@ -196,6 +130,7 @@ link set n${i} master lan up
       await lines(
         netns,
         `link set lo up
+addr flush dev lo scope global
 link set uplink up
 addr add ${node6(i)}/64 dev uplink nodad
 addr add ${node4(i)}/24 dev uplink
@@ -228,8 +163,18 @@ route add default via ${ROUTER4} metric 100
         this.router,
         join(this.directory, `${daemon}.log`),
         join(FRR, daemon),
-        ...["-f", file, "-i", join(directory, `${daemon}.pid`), "-z", join(directory, "zserv.api")],
-        ...["--vty_socket", directory, "-A", "127.0.0.1", "-P", "0"],
+        "-f",
+        file,
+        "-i",
+        join(directory, `${daemon}.pid`),
+        "-z",
+        join(directory, "zserv.api"),
+        "--vty_socket",
+        directory,
+        "-A",
+        "127.0.0.1",
+        "-P",
+        "0",
         ...(daemon === "bgpd" ? ["-p", "179", "-l", "::"] : []),
         ...(daemon === "bfdd" ? ["--bfdctl", join(directory, "bfdd.sock")] : [])
       )

@@ -98,7 +98,7 @@ describe("the control socket client", () => {
   it.effect.each<[string, string, string]>([
     ["another greeting", "220 smtp ready\n", "never sends"],
     ["a refusal for greeting", "0016 Access restricted\n", "which is not BIRD's greeting"]
-  ])("refuses %s", ([_, text, message]) =>
+  ])("refuses %s", ([, text, message]) =>
     Effect.gen(function*() {
       const { control } = yield* open(() => undefined, (socket) => void socket.write(text))
       const error = yield* Effect.flip(control.command("x"))
