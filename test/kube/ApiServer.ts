@@ -2,7 +2,7 @@
  * The real API server of `../shared/kube` (or FLOCK_KUBE_DIR), one per test file, in a folder and on ports of its own.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import * as https from "node:https"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
@@ -55,6 +55,14 @@ export const pathOf = (
   return `${root}${scope}/${plural}/${metadata.name}`
 }
 
+/** For flags that name it: `--audit-policy-file=DIR/audit.yaml`. */
+const AUDIT_POLICY = JSON.stringify({
+  apiVersion: "audit.k8s.io/v1",
+  kind: "Policy",
+  rules: [{ level: "Metadata" }]
+})
+
+/** `flags` are the API server's; `DIR` in them is its folder. */
 export const start = async (flags = ""): Promise<ApiServer> => {
   const dir = mkdtempSync(join(tmpdir(), `flock-kube-${process.pid}-`))
   const env = {
@@ -62,6 +70,7 @@ export const start = async (flags = ""): Promise<ApiServer> => {
     XDG_CACHE_HOME: cacheHome(folder),
     KUBE_APISERVER_FLAGS: flags.replaceAll("DIR", dir)
   }
+  writeFileSync(join(dir, "audit.yaml"), AUDIT_POLICY)
   const child: ChildProcess = spawn(program, [dir], { env, stdio: ["ignore", "ignore", "inherit"] })
   const read = (name: string) => readFileSync(join(dir, name), "utf8").trim()
   const pid = () => Number(read("apiserver.pid"))
