@@ -84,6 +84,22 @@ const koffiBesideBundle = {
     })
 }
 
+/**
+ * client-node reads credentials here, and sends nothing: requests go through `node:https` (src/kube/access.ts). Its HTTP
+ * client is left out of the bundle: a quarter of the code, 12 MB of every agent's memory, and 50 ms of its start.
+ */
+const withoutUndici = {
+  name: "without-undici",
+  setup: (build) => {
+    build.onResolve({ filter: /^undici$/ }, () => ({ path: "undici", namespace: "left-out" }))
+    build.onLoad({ filter: /.*/, namespace: "left-out" }, () => ({
+      contents: `const absent = class { constructor() { throw new Error("undici is not in this bundle") } }
+        export { absent as Agent, absent as ProxyAgent, absent as fetch, absent as FormData }`,
+      loader: "js"
+    }))
+  }
+}
+
 /** CommonJS packages inside an ES module need a `require`; an old Node gets a sentence, not a stack. */
 const banner = `#!/usr/bin/env node
 import { createRequire as __flockCreateRequire } from "node:module"
@@ -115,7 +131,7 @@ const buildAgent = async () => {
     sourcesContent: false,
     banner: { js: banner },
     logLevel: "warning",
-    plugins: [koffiBesideBundle]
+    plugins: [koffiBesideBundle, withoutUndici]
   })
   for (const file of result.outputFiles) {
     put(file.path, file.contents, file.path === bundle ? 0o755 : 0o644)

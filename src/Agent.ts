@@ -12,8 +12,6 @@ import * as DelQueue from "./DelQueue.ts"
 import { serve as serveHttp } from "./Http.ts"
 import * as Introspection from "./Introspection.ts"
 import { Ipam } from "./Ipam.ts"
-import * as Cluster from "./kube/cluster.ts"
-import * as Standalone from "./kube/standalone.ts"
 import { KubeApi, type KubeUnavailable } from "./KubeApi.ts"
 import * as LoopDelay from "./LoopDelay.ts"
 import { Netlink } from "./Netlink.ts"
@@ -28,20 +26,29 @@ import { VERSION } from "./version.ts"
 /** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
 const BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
-const kubeLayer = (
-  settings: Settings
-): Layer.Layer<KubeApi, KubeUnavailable | PlatformError, FileSystem.FileSystem> =>
-  Option.match(settings.standalone, {
-    onSome: (directory): Layer.Layer<KubeApi, KubeUnavailable | PlatformError, FileSystem.FileSystem> =>
-      Standalone.layer({ directory, nodeName: Option.getOrElse(settings.nodeName, () => "") }),
-    onNone: () =>
-      Cluster.layerCluster({
-        nodeName: nodeNameOf(settings),
-        ...(Option.isSome(settings.kubeconfig) ? { kubeconfig: settings.kubeconfig.value } : {}),
-        stateDir: settings.stateDir,
-        namespace: settings.namespace
-      })
-  })
+type KubeLayer = Layer.Layer<KubeApi, KubeUnavailable | PlatformError, FileSystem.FileSystem>
+
+/** Loaded when it is known which one: each brings libraries that the other does not need in its memory. */
+const kubeLayer = (settings: Settings): KubeLayer =>
+  Layer.unwrap(
+    Option.match(settings.standalone, {
+      onSome: (directory) =>
+        Effect.promise(async (): Promise<KubeLayer> => {
+          const { layer } = await import("./kube/standalone.ts")
+          return layer({ directory, nodeName: Option.getOrElse(settings.nodeName, () => "") })
+        }),
+      onNone: () =>
+        Effect.promise(async (): Promise<KubeLayer> => {
+          const { layerCluster } = await import("./kube/cluster.ts")
+          return layerCluster({
+            nodeName: nodeNameOf(settings),
+            ...(Option.isSome(settings.kubeconfig) ? { kubeconfig: settings.kubeconfig.value } : {}),
+            stateDir: settings.stateDir,
+            namespace: settings.namespace
+          })
+        })
+    })
+  )
 
 const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDelay) => {
   const nodeName = nodeNameOf(settings)

@@ -1,5 +1,7 @@
 /** `flock-agent`: commands and exit codes. 0 on SIGTERM, 1 on a fatal error said in one line, 2 on bad usage. */
-import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import "./memory.ts"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Cause, Console, Effect, Exit, Logger } from "effect"
 import { CliError, Command } from "effect/cli"
 import * as Agent from "./Agent.ts"
