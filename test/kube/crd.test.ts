@@ -1,0 +1,45 @@
+/** crd.yaml as the real API server reads it: the same verdicts as the walker of the unit tests, and pruning. */
+import { assert, describe, it } from "@effect/vitest"
+import * as fc from "fast-check"
+import { afterAll, beforeAll } from "vitest"
+import { single, specs } from "../unit/kube/specs.ts"
+import { defaulted, refusals, spec } from "../unit/kube/structural.ts"
+import { type ApiServer, available, start } from "./ApiServer.ts"
+import * as lab from "./lab.ts"
+
+describe.runIf(available)("the CRD, with a real API server", () => {
+  let api: ApiServer
+
+  beforeAll(async () => {
+    api = await start()
+    await lab.prepare(api)
+  })
+  afterAll(() => api?.stop())
+
+  const agrees = async (value: unknown) => {
+    const object = { ...lab.nodeConfig(), spec: value }
+    const { body, status } = await api.call("POST", `${lab.NODECONFIGS}?dryRun=All`, object)
+    const expected = refusals(value)
+    assert.strictEqual(status, expected.length === 0 ? 201 : 422, JSON.stringify({ value, expected, body }))
+    if (status === 201) assert.deepStrictEqual(body.spec, defaulted(spec, value))
+  }
+
+  it("takes, refuses and completes what the walker of the unit tests does", async () => {
+    await fc.assert(fc.asyncProperty(specs, agrees), { numRuns: 300 })
+    await fc.assert(fc.asyncProperty(single, agrees), { numRuns: 700 })
+  }, 120_000)
+
+  it("has the short name nc, prunes unknown fields, and keeps the status out of a spec write", async () => {
+    const { body: { resources } } = await api.call("GET", "/apis/flock.fritzlab.net/v1alpha1")
+    assert.deepStrictEqual(resources.find((r: { readonly name: string }) => r.name === "nodeconfigs").shortNames, [
+      "nc"
+    ])
+    const { body, status } = await api.call("POST", lab.NODECONFIGS, {
+      ...lab.nodeConfig(lab.NODE, { cidr9: "x" }),
+      status: { observedGeneration: 7 }
+    })
+    assert.strictEqual(status, 201)
+    assert.isUndefined(body.spec.cidr9)
+    assert.isUndefined(body.status)
+  })
+})

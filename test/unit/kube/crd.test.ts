@@ -1,0 +1,154 @@
+/** manifests/crd.yaml and src/NodeConfig.ts say the same. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Result, Schema } from "effect"
+import * as fc from "fast-check"
+import { readdirSync, readFileSync } from "node:fs"
+import { resolve } from "node:path"
+import { parseAllDocuments } from "yaml"
+import * as NodeConfig from "../../../src/NodeConfig.ts"
+import { single, specs } from "./specs.ts"
+import { crd, defaulted, problems, refusals, type Schema as Structural, spec } from "./structural.ts"
+
+interface Node {
+  readonly type?: string
+  readonly properties?: Readonly<Record<string, Node>>
+  readonly required?: ReadonlyArray<string>
+  readonly items?: Node
+  readonly enum?: ReadonlyArray<unknown>
+  readonly minimum?: number
+  readonly maximum?: number
+}
+
+const ours = Schema.toJsonSchemaDocument(NodeConfig.NodeConfigSpec).schema as Node
+
+/** Every path with its type, what is required there, choices and bounds; `Schema.Int` has the bounds of a double. */
+const shape = (node: Node, path = "spec"): ReadonlyArray<string> => [
+  `${path} ${node.type} required=${[...node.required ?? []].toSorted()} enum=${node.enum ?? ""}`,
+  ...(node.type !== "integer" || path.endsWith(".holdTimeSeconds") ? [] : [`${path} ${node.minimum}..${node.maximum}`]),
+  ...Object.entries(node.properties ?? {}).toSorted(([a], [b]) => a < b ? -1 : 1)
+    .flatMap(([key, inner]) => shape(inner, `${path}.${key}`)),
+  ...(node.items === undefined ? [] : shape(node.items, `${path}[]`))
+]
+
+const agentProblems = (value: unknown): ReadonlyArray<NodeConfig.Problem> =>
+  Result.match(
+    NodeConfig.decode("n", {
+      apiVersion: NodeConfig.API_VERSION,
+      kind: "NodeConfig",
+      metadata: { name: "n" },
+      spec: value
+    }),
+    { onFailure: ({ problems }) => problems, onSuccess: () => [] }
+  )
+
+/** What no pattern can say: arithmetic on addresses, and fields that the server prunes. */
+const UNSAYABLE =
+  /has host bits set|overlaps a range that is|write the router's own global address|two peers have this address|unknown field/
+
+const walk = (schema: Structural, path: string, visit: (schema: Structural, path: string) => void): void => {
+  visit(schema, path)
+  for (const [key, inner] of Object.entries(schema.properties ?? {})) walk(inner, `${path}.${key}`, visit)
+  if (schema.items) walk(schema.items, `${path}[]`, visit)
+}
+
+describe("the CRD and the agent's schema", () => {
+  it("have the same fields, types, required fields, choices and bounds", () => {
+    assert.deepStrictEqual(shape(spec), shape(ours))
+  })
+
+  it("have the same defaults", () => {
+    for (
+      const given of [
+        { cidr6: "2001:db8:1::/64" },
+        { cidr4: "10.42.1.0/24", bgp: { asn: 1 }, defaults: { ipv4: false } },
+        { cidr4: "10.42.1.0/24", anycast: {}, bgp: { asn: 1, peers: [{ address: "192.0.2.1", asn: 2 }] } }
+      ]
+    ) {
+      const decoded = Effect.runSync(Schema.decodeUnknownEffect(NodeConfig.NodeConfigSpec)(given))
+      assert.deepStrictEqual(defaulted(spec, given), Schema.encodeSync(NodeConfig.NodeConfigSpec)(decoded))
+    }
+  })
+
+  const agree = (value: unknown) => {
+    const server = refusals(value)
+    const agent = agentProblems(value)
+    if (server.length > 0) {
+      assert.isNotEmpty(
+        agent,
+        `the server refuses (${server.join("; ")}) what the agent takes: ${JSON.stringify(value)}`
+      )
+    } else {
+      const missed = agent.filter(({ message }) => !UNSAYABLE.test(message))
+      assert.isEmpty(missed, `the server takes what the agent refuses: ${JSON.stringify(value)}`)
+    }
+  }
+
+  it("take and refuse the same specs", () => {
+    fc.assert(fc.property(specs, agree), { numRuns: 3000 })
+  })
+
+  it("take and refuse the same fields", () => {
+    fc.assert(fc.property(single, agree), { numRuns: 6000 })
+  })
+
+  it("say the same in CEL as in the schema: rules for the messages only", () => {
+    const rules: Array<string> = []
+    walk(spec, "spec", (schema, path) => {
+      for (const { rule } of schema["x-kubernetes-validations"] ?? []) rules.push(`${path}: ${rule}`)
+    })
+    assert.deepStrictEqual(rules, [
+      "spec: has(self.cidr6) || has(self.cidr4)",
+      "spec.bgp.peers[]: !(has(self.ttlSecurity) && self.ttlSecurity && has(self.multihop) && self.multihop > 0)"
+    ])
+    assert.deepStrictEqual(refusals({}), ["spec: anyOf"])
+    const peer = { address: "192.0.2.1", asn: 1, ttlSecurity: true, multihop: 1 }
+    assert.deepStrictEqual(refusals({ cidr4: "10.0.0.0/24", bgp: { asn: 1, peers: [peer] } }), [
+      "spec.bgp.peers[0]: not"
+    ])
+  })
+
+  it("describe every field, and bound what CEL must bound", () => {
+    walk(spec, "spec", (schema, path) => {
+      if (!path.endsWith("[]")) assert.isAbove(schema.description?.length ?? 0, 10, `${path} has no description`)
+      if (schema.pattern !== undefined) {
+        assert.isTrue(schema.pattern.startsWith("^") && schema.pattern.endsWith("$"), path)
+      }
+    })
+  })
+
+  it("take every example", () => {
+    const folder = resolve(import.meta.dirname, "../../../manifests/examples")
+    const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((f) => f.includes("nodeconfig"))
+    assert.isAbove(files.length, 2)
+    for (const file of files) {
+      const documents = parseAllDocuments(readFileSync(resolve(folder, file), "utf8")).map((d) => d.toJS())
+      for (const object of documents.filter(({ kind }) => kind === "NodeConfig")) {
+        assert.isTrue(Result.isSuccess(NodeConfig.decode(object.metadata.name, object)), file)
+        assert.isEmpty(refusals(object.spec), file)
+      }
+    }
+  })
+
+  it("have a column for each thing that can be wrong, a short name and a status that only its subresource writes", () => {
+    const [version] = crd.spec.versions
+    assert.deepStrictEqual(crd.spec.names.shortNames, ["nc"])
+    assert.deepStrictEqual(version.subresources, { status: {} })
+    const columns = version.additionalPrinterColumns.map((c: { readonly name: string }) => c.name)
+    assert.includeMembers(columns, ["Ready", "Reason", "BIRD", "BGP", "Age"])
+    const status: Structural = version.schema.openAPIV3Schema.properties.status
+    const written = {
+      observedGeneration: 1,
+      conditions: ["Ready", "BIRDReady", "BGPEstablished"].map((type) => ({
+        type,
+        status: "Unknown",
+        reason: "R",
+        message: "",
+        observedGeneration: 1,
+        lastTransitionTime: "2026-01-01T00:00:00Z"
+      })),
+      addresses: { ipv6: { used: 0, free: 1 } },
+      peers: [{ address: "192.0.2.1", asn: 1, state: "Idle" }]
+    }
+    assert.deepStrictEqual(problems(status, written), [])
+  })
+})

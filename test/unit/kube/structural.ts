@@ -1,0 +1,125 @@
+/**
+ * What the API server does with an object and a structural schema, for as much of it as crd.yaml uses: defaulting, then
+ * validation. test/kube/crd.test.ts holds it against the real server.
+ * https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
+ */
+import { readFileSync } from "node:fs"
+import { resolve } from "node:path"
+import { parse } from "yaml"
+
+export interface Schema {
+  readonly type?: "object" | "array" | "string" | "integer" | "boolean"
+  readonly description?: string
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly required?: ReadonlyArray<string>
+  readonly items?: Schema
+  readonly default?: unknown
+  readonly enum?: ReadonlyArray<unknown>
+  readonly pattern?: string
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly minItems?: number
+  readonly maxItems?: number
+  readonly maxLength?: number
+  readonly not?: Schema
+  readonly anyOf?: ReadonlyArray<Schema>
+  readonly format?: string
+  readonly "x-kubernetes-list-type"?: "set" | "map"
+  readonly "x-kubernetes-list-map-keys"?: ReadonlyArray<string>
+  readonly "x-kubernetes-validations"?: ReadonlyArray<{ readonly rule: string; readonly message: string }>
+}
+
+/** What this file does not know would go unchecked. */
+const KNOWN = new Set([
+  "type",
+  "description",
+  "properties",
+  "required",
+  "items",
+  "default",
+  "enum",
+  "pattern",
+  "minimum",
+  "maximum",
+  "minItems",
+  "maxItems",
+  "maxLength",
+  "not",
+  "anyOf",
+  "format",
+  "x-kubernetes-list-type",
+  "x-kubernetes-list-map-keys",
+  "x-kubernetes-validations"
+])
+
+export const crd = parse(readFileSync(resolve(import.meta.dirname, "../../../manifests/crd.yaml"), "utf8"))
+
+export const spec: Schema = crd.spec.versions[0].schema.openAPIV3Schema.properties.spec
+
+type Fields = Readonly<Record<string, unknown>>
+
+const isFields = (u: unknown): u is Fields => typeof u === "object" && u !== null && !Array.isArray(u)
+
+export const defaulted = (schema: Schema, value: unknown): unknown => {
+  if (Array.isArray(value)) return schema.items ? value.map((item) => defaulted(schema.items ?? {}, item)) : value
+  if (!isFields(value) || schema.properties === undefined) return value
+  const out: Record<string, unknown> = { ...value }
+  for (const [key, property] of Object.entries(schema.properties)) {
+    const given = out[key] === undefined ? structuredClone(property.default) : out[key]
+    if (given !== undefined) out[key] = defaulted(property, given)
+  }
+  return out
+}
+
+const typeOf = (value: unknown): string =>
+  Array.isArray(value)
+    ? "array"
+    : isFields(value)
+    ? "object"
+    : typeof value === "number"
+    ? Number.isInteger(value) ? "integer" : "number"
+    : typeof value
+
+const duplicates = (keys: ReadonlyArray<string>): boolean => new Set(keys).size < keys.length
+
+/** Problems of a value that was defaulted, as `path: keyword`. */
+export const problems = (schema: Schema, value: unknown, path = "spec"): ReadonlyArray<string> => {
+  for (const key of Object.keys(schema)) {
+    if (!KNOWN.has(key)) throw new Error(`${path}: this walker does not know ${key}`)
+  }
+  if (schema.type !== undefined && typeOf(value) !== schema.type) return [`${path}: type`]
+  const out: Array<string> = []
+  const check = (keyword: string, bad: boolean) => bad ? out.push(`${path}: ${keyword}`) : 0
+  check("enum", schema.enum !== undefined && !schema.enum.includes(value))
+  check("not", schema.not !== undefined && problems(schema.not, value, path).length === 0)
+  check("anyOf", schema.anyOf !== undefined && schema.anyOf.every((s) => problems(s, value, path).length > 0))
+  if (typeof value === "string") {
+    check("pattern", schema.pattern !== undefined && !new RegExp(schema.pattern, "u").test(value))
+    check("maxLength", schema.maxLength !== undefined && [...value].length > schema.maxLength)
+  }
+  if (typeof value === "number") {
+    check("minimum", schema.minimum !== undefined && value < schema.minimum)
+    check("maximum", schema.maximum !== undefined && value > schema.maximum)
+  }
+  if (Array.isArray(value)) {
+    check("minItems", schema.minItems !== undefined && value.length < schema.minItems)
+    check("maxItems", schema.maxItems !== undefined && value.length > schema.maxItems)
+    const keys = schema["x-kubernetes-list-map-keys"]
+    check("set", schema["x-kubernetes-list-type"] === "set" && duplicates(value.map((v) => JSON.stringify(v))))
+    check(
+      "map",
+      keys !== undefined && duplicates(value.map((v) => JSON.stringify(keys.map((k) => isFields(v) && v[k]))))
+    )
+    value.forEach((item, i) => out.push(...problems(schema.items ?? {}, item, `${path}[${i}]`)))
+  }
+  if (isFields(value)) {
+    for (const key of schema.required ?? []) check(`required ${key}`, value[key] === undefined)
+    for (const [key, property] of Object.entries(schema.properties ?? {})) {
+      if (value[key] !== undefined) out.push(...problems(property, value[key], `${path}.${key}`))
+    }
+  }
+  return out
+}
+
+/** Whether the server would take a NodeConfig with this spec. */
+export const refusals = (value: unknown): ReadonlyArray<string> => problems(spec, defaulted(spec, value))
