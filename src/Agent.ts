@@ -20,6 +20,7 @@ import * as NodeReporter from "./NodeReporter.ts"
 import * as RpcServer from "./RpcServer.ts"
 import { nodeNameOf, type Settings } from "./Settings.ts"
 import { adoptState } from "./Startup.ts"
+import { keepTrimmed } from "./trim.ts"
 import { Uplink } from "./Uplink.ts"
 import { VERSION } from "./version.ts"
 
@@ -110,7 +111,7 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
         Effect.retry(Schedule.spaced("15 seconds"))
       )
   })
-  const loops = Effect.all([kube.run, bird.run, anycast.run, reporter.run, conflist], {
+  const loops = Effect.all([kube.run, bird.run, anycast.run, reporter.run, conflist, keepTrimmed], {
     concurrency: "unbounded",
     discard: true
   })
