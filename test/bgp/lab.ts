@@ -175,7 +175,7 @@ route add default via ${ROUTER4} metric 100
         "127.0.0.1",
         "-P",
         "0",
-        ...(daemon === "bgpd" ? ["-p", "179", "-l", "::"] : []),
+        ...(daemon === "bgpd" ? ["-p", "179"] : []),
         ...(daemon === "bfdd" ? ["--bfdctl", join(directory, "bfdd.sock")] : [])
       )
       this.#children.add(child)

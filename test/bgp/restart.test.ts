@@ -1,0 +1,186 @@
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { renameSync, unlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { eventually, sleep } from "../agent/node.ts"
+import { node6 } from "./lab.ts"
+import { cidr4, cidr6, type Network, nodeSpec, openNetwork, peers, pinging, type Pings } from "./nodes.ts"
+
+/** What was lost of both families' pings while `happens`. */
+interface Loss {
+  readonly v6: Pings
+  readonly v4: Pings
+}
+
+const lostOf = ({ v4, v6 }: Loss): number => v6.sent - v6.received + v4.sent - v4.received
+
+describe("restarts, with pings from the client all along", () => {
+  let network: Network
+  let pod: Awaited<ReturnType<Network["nodes"][number]["pod"]>>
+
+  beforeAll(async () => {
+    network = await openNetwork({ router: "frr", count: 1 })
+    pod = await node().pod()
+    await routed(true)
+  }, 60_000)
+  afterAll(() => network?.close())
+
+  const node = () => network.nodes[0] ?? assert.fail("no node")
+
+  /** Whether the router's kernel has both prefixes of the node. */
+  const there = async () =>
+    (await network.lab.kernelRoutes(6)).has(cidr6(0)) && (await network.lab.kernelRoutes(4)).has(cidr4(0))
+  const routed = (wanted: boolean, seconds = 15) =>
+    eventually(wanted ? "routes in the router" : "no routes in the router", async () => {
+      const six = (await network.lab.kernelRoutes(6)).has(cidr6(0))
+      const four = (await network.lab.kernelRoutes(4)).has(cidr4(0))
+      return six === wanted && four === wanted
+    }, seconds)
+
+  const settled = () =>
+    eventually("both sessions Established", async () => {
+      const { bird } = await node().status()
+      if (bird.stale || bird.peers.some((peer: { readonly state: string }) => peer.state !== "Established")) {
+        throw new Error(JSON.stringify(bird))
+      }
+      return bird.peers.length === 2
+    }, 20)
+
+  const during = async (happens: () => Promise<void>): Promise<Loss> => {
+    const [six, four] = [pinging(network.lab.client, pod.v6), pinging(network.lab.client, pod.v4)]
+    await sleep(300)
+    await happens()
+    await sleep(300)
+    return { v6: await six.stop(), v4: await four.stop() }
+  }
+
+  it("loses nothing when the agent is killed and started again", async () => {
+    const revision = /flock_revision = "(\w+)"/.exec(node().readConf())?.[1]
+    const loss = await during(async () => {
+      await node().node.stop("SIGKILL")
+      await sleep(300)
+      await node().node.start()
+      await sleep(2000)
+      await settled()
+    })
+    assert.isAbove(loss.v6.sent, 200)
+    assert.strictEqual(lostOf(loss), 0, loss.v6.text + loss.v4.text)
+    assert.isTrue(await there())
+    assert.strictEqual(/flock_revision = "(\w+)"/.exec(node().readConf())?.[1], revision)
+    const { bird } = await node().status()
+    assert.strictEqual(bird.reloads, 0)
+  })
+
+  it("keeps routes over a BIRD that is killed and restarted, by graceful restart", async () => {
+    await settled()
+    const loss = await during(async () => {
+      await node().stopBird("SIGKILL")
+      await sleep(1000)
+      assert.isTrue(await there())
+      await node().startBird()
+      await settled()
+    })
+    console.log(`BIRD restart with graceful restart: ${lostOf(loss)} of ${loss.v6.sent + loss.v4.sent} pings lost`)
+    assert.strictEqual(lostOf(loss), 0, loss.v6.text + loss.v4.text)
+    assert.isTrue(await there())
+  })
+
+  it("loses routes with graceful restart off (negative control)", async () => {
+    node().node.writeNodeConfig(nodeSpec(0, { peers: peers({ gracefulRestart: false }) }))
+    await eventually("the edit is in force", async () => node().readConf().includes("graceful restart off"))
+    await sleep(1000)
+    await settled()
+    await routed(true)
+    const loss = await during(async () => {
+      await node().stopBird("SIGKILL")
+      await routed(false, 2)
+      await node().startBird()
+      await routed(true)
+    })
+    console.log(`BIRD restart without graceful restart: ${lostOf(loss)} of ${loss.v6.sent + loss.v4.sent} pings lost`)
+    assert.isAbove(lostOf(loss), 0)
+    node().node.writeNodeConfig(nodeSpec(0))
+    await eventually("the edit is in force", async () => !node().readConf().includes("graceful restart off"))
+    await sleep(1000)
+    await settled()
+    await routed(true)
+  })
+
+  it("withdraws at once on `flock-agent withdraw`, stays withdrawn, and comes back on `restore`", async () => {
+    const withdrawn = await node().node.tool("withdraw")
+    assert.strictEqual(withdrawn.code, 0, withdrawn.stderr)
+    await routed(false, 1)
+    await sleep(2500)
+    assert.isFalse(await there())
+    assert.strictEqual((await node().node.tool("restore")).code, 0)
+    await routed(true)
+    await settled()
+  })
+})
+
+describe("edits and accidents", () => {
+  let network: Network
+
+  beforeAll(async () => {
+    network = await openNetwork({ router: "bird", count: 1 })
+    await eventually("routes", there)
+  }, 60_000)
+  afterAll(() => network?.close())
+
+  const node = () => network.nodes[0] ?? assert.fail("no node")
+  const there = async () =>
+    (await network.lab.kernelRoutes(6)).has(cidr6(0)) && (await network.lab.kernelRoutes(4)).has(cidr4(0))
+  const stale = async () => /^flock_bird_config_stale (\d)/m.exec(await node().node.metrics())?.[1]
+
+  it("shows peers, states, times and prefixes per family in status and metrics", async () => {
+    const { bird } = await eventually("counted", async () => {
+      const status = await node().status()
+      return status.bird.peers[0]?.ipv6.announced === 1 && status.bird.peers[1]?.ipv4.announced === 1 && status
+    })
+    for (const peer of bird.peers) {
+      assert.strictEqual(peer.state, "Established")
+      assert.match(peer.since, /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/)
+    }
+    const metrics = await node().node.metrics()
+    assert.match(metrics, /^flock_bird_up 1$/m)
+    assert.match(metrics, /^flock_bird_config_stale 0$/m)
+    assert.match(metrics, /^flock_bgp_session_established\{[^}]*peer="198\.51\.100\.1"[^}]*\} 1$/m)
+    assert.match(metrics, /^flock_bgp_prefixes\{(?=[^}]*ipv6)(?=[^}]*announced)(?=[^}]*2001:db8:ffff::1)[^}]*\} 1$/m)
+  })
+
+  const good = nodeSpec(0)
+  const peer = { address: "2001:db8:ffff::1", asn: 65000 }
+  it.each<[string, object, string]>([
+    ["an unknown peer field", { bgp: { asn: 65001, peers: [{ ...peer, hold: 9 }] } }, "hold"],
+    ["an address that is none", { bgp: { asn: 65001, peers: [{ ...peer, address: "2001:db8::g" }] } }, "2001:db8::g"],
+    ["a CIDR with host bits", { cidr6: "2001:db8:100::1/64" }, "2001:db8:100::1/64"],
+    ["a cidr4 of the other family", { cidr4: "2001:db8:100::/64" }, "cidr4"],
+    ["a peer equal to the node", { bgp: { asn: 65001, peers: [{ ...peer, address: node6(0) }] } }, "own address"]
+  ])("keeps what runs after %s, and says so in log, metric and status", async (_, edit, words) => {
+    const conf = node().readConf()
+    node().node.writeNodeConfig({ ...good, ...edit })
+    const status = await eventually("stale", async () => {
+      const { bird } = await node().status()
+      return bird.stale && bird
+    })
+    assert.include(status.configError, words)
+    assert.strictEqual(await stale(), "1")
+    assert.include(node().node.readLog(), words)
+    assert.strictEqual(node().readConf(), conf)
+    assert.isTrue(await there())
+    node().node.writeNodeConfig(good)
+    await eventually("good again", async () => !(await node().status()).bird.stale && await stale() === "0")
+    assert.strictEqual(node().readConf(), conf)
+  })
+
+  it("heals an edited, then a deleted file within the 15 s tick", async () => {
+    const conf = node().readConf()
+    const healed = () => eventually("healed", async () => node().readConf() === conf, 20)
+    const edited = join(node().birdDirectory, "edited")
+    writeFileSync(edited, conf.replaceAll("hold time 9", "hold time 99"))
+    renameSync(edited, node().conf)
+    await healed()
+    unlinkSync(node().conf)
+    await healed()
+    assert.isTrue(await there())
+  }, 60_000)
+})
