@@ -97,18 +97,31 @@ export class TestNode {
   #count = 0
   agent: ChildProcess | undefined
 
-  private constructor(options: NodeOptions) {
+  protected constructor(options: NodeOptions) {
     this.#options = options
   }
 
   static async open(options: NodeOptions = {}): Promise<TestNode> {
     const node = new TestNode(options)
-    await run("ip", "netns", "add", node.netns)
-    await node.ip("link", "set", "lo", "up")
-    for (const address of HOST) await node.ip("addr", "add", address, "dev", "lo")
-    mkdirSync(join(node.config, "pods"), { recursive: true })
-    if (options.spec !== undefined) node.writeNodeConfig(options.spec)
+    await node.setUp()
     return node
+  }
+
+  protected async setUp(): Promise<void> {
+    await run("ip", "netns", "add", this.netns)
+    await this.ip("link", "set", "lo", "up")
+    for (const address of HOST) await this.ip("addr", "add", address, "dev", "lo")
+    mkdirSync(join(this.config, "pods"), { recursive: true })
+    if (this.#options.spec !== undefined) this.writeNodeConfig(this.#options.spec)
+  }
+
+  /** The command that runs another one where the agent runs. */
+  protected enter(): ReadonlyArray<string> {
+    return ["nsenter", `--net=/run/netns/${this.netns}`]
+  }
+
+  protected async signal(agent: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+    agent.kill(signal)
   }
 
   async close(): Promise<void> {
@@ -168,8 +181,9 @@ export class TestNode {
 
   spawnAgent(extra: ReadonlyArray<string> = []): ChildProcess {
     const fd = openSync(this.log, "a")
-    this.agent = spawn("nsenter", [
-      `--net=/run/netns/${this.netns}`,
+    const [command = "", ...args] = this.enter()
+    this.agent = spawn(command, [
+      ...args,
       process.execPath,
       AGENT,
       "run",
@@ -208,7 +222,7 @@ export class TestNode {
     const ended = new Promise<number | NodeJS.Signals | null>((done) =>
       agent.on("exit", (code, name) => done(code ?? name))
     )
-    agent.kill(signal)
+    await this.signal(agent, signal)
     return ended
   }
 
@@ -255,14 +269,15 @@ export class TestNode {
     }
   }
 
-  /** Runs a plugin as a runtime does, in the node's namespace. */
+  /** Runs a plugin as a runtime does. */
   async cni(verb: string, container = "", options: CallOptions = {}): Promise<CniReply> {
     const config = { cniVersion: "1.0.0", name: "flock", type: "flock", ...options.config }
-    const { code, stdout } = await exec(
-      "nsenter",
-      [`--net=/run/netns/${this.netns}`, options.plugin ?? PLUGIN],
-      { input: options.stdin ?? JSON.stringify(config), env: this.env(verb, container, options) }
-    )
+    // flock's plugin only talks to the socket; others work in the namespace that they are started in.
+    const call = options.plugin === undefined ? [PLUGIN] : ["nsenter", `--net=/run/netns/${this.netns}`, options.plugin]
+    const { code, stdout } = await exec(call[0] ?? "", call.slice(1), {
+      input: options.stdin ?? JSON.stringify(config),
+      env: this.env(verb, container, options)
+    })
     return { code, json: stdout.trim() === "" ? undefined : JSON.parse(stdout) }
   }
 
