@@ -23,6 +23,9 @@ export const METRICS: ReadonlyMap<number, number> = new Map([
 /** `FLOCK_IF_PREFIX` + 8 hex digits is a host-side link of ours. */
 export const IF_PREFIX = "flock"
 
+/** What {@link IF_PREFIX} says, as a pattern. */
+export const LINK_NAME = new RegExp(`^${IF_PREFIX}[0-9a-f]{8}$`)
+
 /** The MAC of every host-side link; it gives pods a fixed gateway neighbour. */
 export const HOST_MAC = "ee:ee:ee:ee:ee:ee"
 
@@ -152,7 +155,8 @@ export class Netlink extends Context.Service<Netlink, {
   readonly outgoing: (address: IpAddress) => Effect.Effect<{ readonly ifIndex: number } | undefined, NetlinkError>
   /**
    * Turns the node into a router: forwarding on for both families, `accept_ra` 1 → 2 first (Documentation/networking/
-   * ip-sysctl.rst), `fib_multipath_hash_policy=1`, `rp_filter` not strict. What could not be set is returned in words.
+   * ip-sysctl.rst), `fib_multipath_hash_policy=1`, `rp_filter` off for pods' links only. What could not be set is
+   * returned in words.
    */
   readonly prepareHost: Effect.Effect<ReadonlyArray<string>, NetlinkError>
   /** Changes since subscription, from an rtnetlink multicast socket. */

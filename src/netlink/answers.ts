@@ -1,6 +1,6 @@
 /** What the kernel answers, as plain values. */
 import { bitsOf, type Cidr, formatCidr, fromBytes, type IpAddress } from "../Ip.ts"
-import type { HostRoute, NextHop } from "../Netlink.ts"
+import { type HostRoute, METRICS, type NextHop } from "../Netlink.ts"
 import { type Attrs, attrs, readText, readU32, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
 import { macText } from "./requests.ts"
@@ -136,6 +136,13 @@ export const readLookup = (message: Received | undefined): { readonly ifIndex: n
   return ifIndex === undefined || (kind !== C.RTN_UNICAST && kind !== C.RTN_LOCAL) ? undefined : { ifIndex }
 }
 
+/** Whether the answer to `matchRoute` is a route for exactly that address which neither is ours nor leads to `ifIndex`. */
+export const isForeign = (message: Received, ifIndex: number): boolean => {
+  const [family, prefix, , , , protocol = 0] = message.body
+  if (message.type !== C.RTM_NEWROUTE || prefix !== bitsOf(family === C.AF_INET ? 4 : 6)) return false
+  return !METRICS.has(protocol) && readU32(attrs(message.body, 12).get(C.RTA_OIF)) !== ifIndex
+}
+
 /** IPv6 dumps may show each next hop of a multipath route as a route of its own: those become one. */
 export const mergeRoutes = (routes: ReadonlyArray<HostRoute>): ReadonlyArray<HostRoute> => {
   const merged = new Map<string, HostRoute>()
@@ -149,5 +156,3 @@ export const mergeRoutes = (routes: ReadonlyArray<HostRoute>): ReadonlyArray<Hos
 
 export const collect = <A>(messages: ReadonlyArray<Received>, read: (message: Received) => A | undefined): Array<A> =>
   messages.map(read).filter((value) => value !== undefined)
-
-export const isHostRoute = (route: HostRoute): boolean => route.destination.prefix === bitsOf(route.destination.family)

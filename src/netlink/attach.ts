@@ -2,21 +2,10 @@
 import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
 import { closeSync, write } from "node:fs"
-import { formatAddress, hostCidr, type IpAddress } from "../Ip.ts"
-import { address } from "../Ip.ts"
-import {
-  GATEWAY6,
-  HOST_MAC,
-  InterfaceExists,
-  NetlinkError,
-  NetnsError,
-  type PodLink,
-  type PodLinkPlan,
-  PROTOCOL_POD
-} from "../Netlink.ts"
+import { constants } from "node:os"
+import { HOST_MAC, InterfaceExists, NetlinkError, NetnsError, type PodLink, type PodLinkPlan } from "../Netlink.ts"
 import { type Link, readLink } from "./answers.ts"
 import type { Message } from "./codec.ts"
-import * as C from "./constants.ts"
 import {
   closeNetns,
   errorCode,
@@ -29,6 +18,7 @@ import {
 } from "./namespace.ts"
 import * as R from "./requests.ts"
 import { failure, RequestSocket } from "./socket.ts"
+import { hostMac, hostSteps, podSteps, type Step } from "./steps.ts"
 
 export interface AttachContext {
   readonly namespaces: Namespaces
@@ -40,8 +30,7 @@ export interface AttachContext {
   readonly remove: (hostIfName: string) => Effect.Effect<void, NetlinkError>
 }
 
-const gateway6 = address(GATEWAY6)
-const hostMac = R.macBytes(HOST_MAC)
+const { EEXIST, ENOBUFS } = constants.errno
 
 /** Opens the pod's namespace. */
 export const enterPod = (namespaces: Namespaces, path: string): Effect.Effect<Netns, NetnsError> =>
@@ -49,7 +38,7 @@ export const enterPod = (namespaces: Namespaces, path: string): Effect.Effect<Ne
     try: () => openNetns(path),
     catch: (error) => new NetnsError({ path, detail: `cannot be opened (${errorCode(error)})` })
   }).pipe(Effect.flatMap((netns) => {
-    if (netns.inode !== namespaces.host.inode) return Effect.succeed(netns)
+    if (netns.identity !== namespaces.host.identity) return Effect.succeed(netns)
     closeNetns(netns)
     return Effect.fail(new NetnsError({ path, detail: "is the host's own network namespace" }))
   }))
@@ -70,88 +59,24 @@ export const openIn = <A>(
       })
   })
 
-interface Step {
-  readonly op: string
-  readonly message: Message
-  /** An error that is success, such as EEXIST for an address that is there. */
-  readonly ignore?: string
-}
-
-/** Sends all steps; fails with the first error. */
-const run = (socket: RequestSocket, steps: ReadonlyArray<Step>): Effect.Effect<void, NetlinkError> =>
+/** Sends all steps; fails with the first error. What has to be taken back if the whole fails is added to `undo`. */
+const run = (
+  socket: RequestSocket,
+  steps: ReadonlyArray<Step>,
+  undo: Array<Message>
+): Effect.Effect<void, NetlinkError> =>
   Effect.flatMap(socket.request(steps.map((step) => step.message), true), (replies) => {
+    let first: NetlinkError | undefined
     for (const [i, step] of steps.entries()) {
-      const ack = replies[i]?.ack
-      if (ack === undefined || ack.code === 0) continue
-      const error = failure(step.op, ack)
-      if (error.errno !== step.ignore) return Effect.fail(error)
+      const { ack = { code: ENOBUFS }, answers = [] } = replies[i] ?? {}
+      const { code, detail = step.exists } = step.taken?.(answers) ? { code: EEXIST } : ack
+      if (code === 0) {
+        if (step.undo !== undefined) undo.push(step.undo)
+      } else if (code !== EEXIST) first ??= failure(step.op, ack)
+      else if (!step.mayExist) first ??= failure(step.op, detail === undefined ? { code } : { code, detail })
     }
-    return Effect.void
+    return first === undefined ? Effect.void : Effect.fail(first)
   })
-
-const addressesOf = (plan: PodLinkPlan): ReadonlyArray<IpAddress> =>
-  [plan.ipv6, plan.ipv4].filter((a) => a !== undefined)
-
-const bits = (a: IpAddress): number => a.family === 4 ? 32 : 128
-
-const hop = (ifIndex: number, via?: IpAddress) => ({ ifIndex, onlink: false, ...(via === undefined ? {} : { via }) })
-
-/** Pod's end, in the order the kernel needs: up, addresses, gateways, default routes; then anycast. */
-const podSteps = (plan: PodLinkPlan, index: number): ReadonlyArray<Step> => {
-  const gateways = [
-    ...(plan.ipv6 === undefined ? [] : [gateway6]),
-    ...(plan.ipv4 === undefined || plan.gateway4 === undefined ? [] : [plan.gateway4])
-  ]
-  return [
-    { op: "set lo up in the pod", message: R.linkUp(1) },
-    { op: `set ${plan.ifName} up in the pod`, message: R.linkUp(index) },
-    ...addressesOf(plan).map((a) => ({
-      op: `add address ${formatAddress(a)} to ${plan.ifName}`,
-      message: R.addAddress(index, a, bits(a))
-    })),
-    ...gateways.flatMap((gateway) => {
-      const name = formatAddress(gateway)
-      const everything = { family: gateway.family, base: 0n, prefix: 0 }
-      return [
-        { op: `add neighbour ${name} to ${plan.ifName}`, message: R.putNeighbour(index, gateway, hostMac) },
-        {
-          op: `add route to gateway ${name} in the pod`,
-          message: R.addRoute({ destination: hostCidr(gateway), protocol: C.RTPROT_BOOT, nextHops: [hop(index)] })
-        },
-        {
-          op: `add default route via ${name} in the pod`,
-          message: R.addRoute({ destination: everything, protocol: C.RTPROT_BOOT, nextHops: [hop(index, gateway)] })
-        }
-      ]
-    }),
-    ...plan.anycast.map((a) => ({
-      op: `add anycast address ${formatAddress(a)} to lo in the pod`,
-      message: R.addAddress(1, a, bits(a)),
-      ignore: "EEXIST"
-    }))
-  ]
-}
-
-/** Host's end. The last step makes both ends pass packets before the caller is told that the pod is ready. */
-const hostSteps = (plan: PodLinkPlan, link: Link, podMac: R.Mac, ipv6: boolean): ReadonlyArray<Step> => {
-  const { ifIndex, ifName, peerIndex = 0 } = link
-  return [
-    { op: `configure ${ifName}`, message: R.hostLinkSettings(ifIndex, plan.alias, ipv6) },
-    { op: `set ${ifName} up`, message: R.linkUp(ifIndex) },
-    ...(plan.ipv6 === undefined
-      ? []
-      : [{ op: `add address ${GATEWAY6} to ${ifName}`, message: R.addAddress(ifIndex, gateway6, 64) }]),
-    ...addressesOf(plan).flatMap((a) => [
-      { op: `add neighbour ${formatAddress(a)} to ${ifName}`, message: R.putNeighbour(ifIndex, a, podMac) },
-      {
-        op: `add route to ${formatAddress(a)} on ${ifName}`,
-        message: R.addRoute({ destination: hostCidr(a), protocol: PROTOCOL_POD, nextHops: [hop(ifIndex)] })
-      }
-    ]),
-    { op: `read ${ifName}`, message: R.getLink(ifIndex) },
-    { op: `read ${plan.ifName} in the pod`, message: R.getLink(peerIndex, link.peerNsid) }
-  ]
-}
 
 /** Interface names as the kernel takes them (`dev_valid_name`), and no `%d` pattern, which it would fill in. */
 const IF_NAME = /^(?!\.{1,2}$)[^\s/:%]{1,15}$/
@@ -179,22 +104,48 @@ const create = (context: AttachContext, plan: PodLinkPlan, pod: RequestSocket, n
     return link
   })
 
-/** Writes `0` through a descriptor, on the thread pool, and closes it. */
-const writeZero = (op: string, fd: number): Effect.Effect<void, NetlinkError> =>
+/** Writes a value through a descriptor, on the thread pool, and closes it. */
+const writeAndClose = (op: string, fd: number, value: string): Effect.Effect<void, NetlinkError> =>
   Effect.callback<void, NetlinkError>((resume) =>
-    write(fd, "0", (error) => {
+    write(fd, value, (error) => {
       closeSync(fd)
-      resume(error ? Effect.fail(new NetlinkError({ op, errno: error.code ?? "OTHER" })) : Effect.void)
+      resume(error ? Effect.fail(new NetlinkError({ op, errno: errorCode(error) })) : Effect.void)
     })
   )
 
-/** `disable_ipv6=0` where it is not; in `netns`, for the interfaces named. */
-const enableIpv6 = (context: AttachContext, netns: Netns, names: ReadonlyArray<string>) =>
+const sysctls = (netns: string, visit: () => void): Effect.Effect<void, NetlinkError> =>
+  Effect.try({
+    try: visit,
+    catch: (error) => new NetlinkError({ op: `set sysctls in ${netns}`, errno: errorCode(error) })
+  })
+
+/** `accept_ra=0` on the pod's interface; `disable_ipv6=0` where it is not, on both ends and on the pod's `lo`. */
+const prepareIpv6 = (context: AttachContext, plan: PodLinkPlan, netns: Netns): Effect.Effect<void, NetlinkError> =>
   Effect.suspend(() => {
-    const opened = context.namespaces.visit(netns, () =>
-      names.map((name) => `ipv6/conf/${name}/disable_ipv6`)
-        .filter((name) => readSysctl(name) === "1").map((name) => ({ name, fd: openSysctl(name) })))
-    return Effect.forEach(opened, ({ fd, name }) => writeZero(`set ${name}=0`, fd), { discard: true })
+    const { namespaces } = context
+    const disabled: Array<{ readonly op: string; readonly fd: number }> = []
+    const find = (name: string, where: string) => {
+      if (readSysctl(`ipv6/conf/${name}/disable_ipv6`) !== "1") return
+      disabled.push({ op: `set disable_ipv6=0 on ${name} ${where}`, fd: openSysctl(`ipv6/conf/${name}/disable_ipv6`) })
+    }
+    return sysctls("the pod", () =>
+      namespaces.visit(netns, () => {
+        writeSysctl(`ipv6/conf/${plan.ifName}/accept_ra`, "0")
+        if (plan.ipv6 === undefined) return
+        find(plan.ifName, "in the pod")
+        find("lo", "in the pod")
+      })).pipe(
+        Effect.andThen(
+          plan.ipv6 === undefined
+            ? Effect.void
+            : sysctls("the host", () => namespaces.visit(namespaces.host, () => find(plan.hostIfName, "")))
+        ),
+        Effect.andThen(
+          Effect.suspend(() =>
+            Effect.forEach(disabled, ({ fd, op }) => writeAndClose(op, fd, "0"), { concurrency: 2, discard: true })
+          )
+        )
+      )
   })
 
 const configure = (
@@ -203,32 +154,30 @@ const configure = (
   pod: RequestSocket,
   netns: Netns,
   link: Link,
-  podMac: R.Mac
+  podMac: R.Mac,
+  undo: Array<Message>
 ) =>
   Effect.gen(function*() {
     if (context.ipv6) {
-      yield* Effect.try({
-        try: () => context.namespaces.visit(netns, () => writeSysctl(`ipv6/conf/${plan.ifName}/accept_ra`, "0")),
-        catch: (error) => new NetlinkError({ op: `set accept_ra=0 on ${plan.ifName}`, errno: errorCode(error) })
-      })
+      // A pod without IPv6 works with a read-only /proc/sys too.
+      yield* plan.ipv6 === undefined
+        ? Effect.ignore(prepareIpv6(context, plan, netns))
+        : prepareIpv6(context, plan, netns)
     }
-    if (plan.ipv6 !== undefined) {
-      yield* enableIpv6(context, netns, [plan.ifName, "lo"])
-      yield* enableIpv6(context, context.namespaces.host, [plan.hostIfName])
-    }
-    yield* context.podLane(run(pod, podSteps(plan, link.peerIndex ?? 0)))
-    yield* run(context.host, hostSteps(plan, link, podMac, context.ipv6))
+    yield* context.podLane(run(pod, podSteps(plan, link.peerIndex ?? 0), undo))
+    yield* run(context.host, hostSteps(plan, link, podMac, context.ipv6), undo)
   })
 
 const make = (context: AttachContext, plan: PodLinkPlan, pod: RequestSocket, netns: Netns) =>
   Effect.gen(function*() {
     const podMac = randomBytes(6)
     podMac[0] = ((podMac[0] ?? 0) & 0xfc) | 0x02
+    const undo: Array<Message> = []
     const link = yield* create(context, plan, pod, netns, podMac)
-    yield* configure(context, plan, pod, netns, link, podMac).pipe(
+    yield* configure(context, plan, pod, netns, link, podMac, undo).pipe(
       Effect.onError(() =>
         Effect.andThen(
-          context.podLane(pod.request(plan.anycast.map((a) => R.deleteAddress(1, a, bits(a))))),
+          context.podLane(pod.request(undo)),
           Effect.ignore(context.remove(plan.hostIfName), { log: true })
         )
       )

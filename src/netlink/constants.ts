@@ -83,6 +83,7 @@ export const RTN_UNICAST = 1
 export const RTN_LOCAL = 2
 export const RTNH_F_ONLINK = 4
 export const RTM_F_CLONED = 0x200
+export const RTM_F_FIB_MATCH = 0x2000
 
 export const RTA_DST = 1
 export const RTA_OIF = 4

@@ -8,7 +8,7 @@ import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
 import { closeSync } from "node:fs"
 import { constants } from "node:os"
-import { IF_PREFIX, NetlinkError } from "../Netlink.ts"
+import { IF_PREFIX, LINK_NAME, NetlinkError } from "../Netlink.ts"
 import { readLink } from "./answers.ts"
 import { type Ack, decode, encode, type Message, readAck } from "./codec.ts"
 import * as C from "./constants.ts"
@@ -23,7 +23,6 @@ type Outcome = Effect.Effect<void, NetlinkError>
 /** Who waits for which link. */
 type Batch = Map<string, Array<(outcome: Outcome) => void>>
 
-const NAME = new RegExp(`^${IF_PREFIX}[0-9a-f]{8}$`)
 const RECEIVE_BYTES = 4 << 20
 const LINKS_PER_BATCH = 256
 
@@ -156,7 +155,7 @@ export class Detacher {
 
   /** Only names of ours are taken. Not interruptible: the kernel cannot be called back. */
   readonly detach = (name: string): Outcome =>
-    NAME.test(name)
+    LINK_NAME.test(name)
       ? Effect.callback<void, NetlinkError>((resume) => {
         this.#waiting.set(name, [...(this.#waiting.get(name) ?? []), resume])
         this.#next()

@@ -1,6 +1,6 @@
 /** The {@link Netlink} service on the real kernel. */
 import { Effect, Layer, Semaphore } from "effect"
-import { type HostLink, IF_PREFIX, Netlink } from "../Netlink.ts"
+import { type HostLink, LINK_NAME, Netlink } from "../Netlink.ts"
 import * as Answers from "./answers.ts"
 import { attach } from "./attach.ts"
 import { changes } from "./changes.ts"
@@ -17,10 +17,8 @@ export interface Options {
   readonly netns?: string
 }
 
-/** Pods' sends that are under way at once; with the host's and two of the remover's, the thread pool keeps room. */
+/** Pods' sends that are under way at once. */
 const POD_SENDS = 2
-
-const LINK_NAME = new RegExp(`^${IF_PREFIX}[0-9a-f]{8}$`)
 
 const hostLink = (link: Answers.Link): HostLink => ({
   ifName: link.ifName,
@@ -46,12 +44,13 @@ const make = (options: Options) =>
     const host = yield* inHost(() => new RequestSocket())
     const dumps = yield* inHost(() => new DumpSocket())
     const detacher = yield* inHost(() => new Detacher())
+    const checks = yield* Semaphore.make(1)
     const lane = yield* Semaphore.make(POD_SENDS)
     const ipv6 = namespaces.visit(namespaces.host, () => readSysctl("ipv6/conf/all/forwarding") !== undefined)
     return Netlink.of({
       attach: attach({ namespaces, host, ipv6, podLane: lane.withPermit, remove: detacher.detach }),
       detach: detacher.detach,
-      verify: verify(namespaces, dumps),
+      verify: (plan) => verify(namespaces, dumps)(plan).pipe(checks.withPermit),
       links: Effect.map(
         dumps.dump("list links", dumpLinks),
         (messages) =>

@@ -8,8 +8,8 @@ import { enterNetns, SystemCallError } from "./libc.ts"
 /** An open network namespace. */
 export interface Netns {
   readonly fd: number
-  /** Inode of the namespace in nsfs, its identity. */
-  readonly inode: number
+  /** Device and inode: the same for two descriptors of one namespace. */
+  readonly identity: string
 }
 
 const codeOf = (error: unknown): string =>
@@ -22,7 +22,8 @@ const codeOf = (error: unknown): string =>
 /** Opens any path that leads to a network namespace; throws what open(2) gives. */
 export const openNetns = (path: string): Netns => {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
-  return { fd, inode: fstatSync(fd).ino }
+  const { dev, ino } = fstatSync(fd)
+  return { fd, identity: `${dev}:${ino}` }
 }
 
 export const closeNetns = (netns: Netns): void => closeSync(netns.fd)
@@ -41,7 +42,7 @@ export class Namespaces {
 
   /** Runs `visit` inside `netns`. Whatever happens, the thread is back home afterwards, or the process ends. */
   visit<A>(netns: Netns, visit: () => A): A {
-    if (netns.inode === this.#home.inode) return visit()
+    if (netns.identity === this.#home.identity) return visit()
     enterNetns(netns.fd)
     try {
       return visit()

@@ -1,6 +1,7 @@
 /** Turning the node into a router, by sysctls (Documentation/networking/ip-sysctl.rst). */
 import { Effect } from "effect"
 import { closeSync, readdirSync, write } from "node:fs"
+import { LINK_NAME } from "../Netlink.ts"
 import { errorCode, type Namespaces, openSysctl, readSysctl } from "./namespace.ts"
 
 interface Setting {
@@ -14,6 +15,27 @@ const interfacesOf = (tree: "ipv4" | "ipv6"): ReadonlyArray<string> => {
   } catch {
     return []
   }
+}
+
+/**
+ * Source checks off for pods' links. On a link without an IPv4 address even loose mode (2) drops every source that is
+ * not routed back through that link (`no_addr` in net/ipv4/fib_frontend.c), so a pod that is no longer Ready could not
+ * finish its connections from an anycast address. The kernel uses the larger of `all` and the link's own value: what
+ * `all` demands is moved to each other link before `all` becomes 0.
+ */
+const reversePath = (
+  read: (name: string) => string | undefined,
+  names: ReadonlyArray<string>
+): ReadonlyArray<Setting> => {
+  const settings: Array<Setting> = []
+  const all = Number(read("ipv4/conf/all/rp_filter") ?? 0)
+  for (const link of names.filter((name) => name !== "all")) {
+    const name = `ipv4/conf/${link}/rp_filter`
+    const own = Number(read(name) ?? 0)
+    const value = LINK_NAME.test(link) ? 0 : Math.max(all, own)
+    if (own !== value) settings.push({ name, value: String(value) })
+  }
+  return all === 0 ? settings : [...settings, { name: "ipv4/conf/all/rp_filter", value: "0" }]
 }
 
 /**
@@ -34,12 +56,7 @@ export const plan = (
   want("ipv4/ip_forward", "1")
   want("ipv6/fib_multipath_hash_policy", "1")
   want("ipv4/fib_multipath_hash_policy", "1")
-  // The kernel uses the larger of `all` and the interface's own: an interface keeps its strictness, `all` loses it.
-  want("ipv4/conf/all/rp_filter", "2", (current) => current === "1")
-  want("ipv4/conf/default/rp_filter", "2", (current) => current === "1")
-  for (const name of interfaces.ipv4) {
-    if (name.startsWith("flock")) want(`ipv4/conf/${name}/rp_filter`, "2", (current) => current === "1")
-  }
+  settings.push(...reversePath(read, interfaces.ipv4))
   return settings
 }
 

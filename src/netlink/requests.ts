@@ -115,8 +115,7 @@ export const deleteGroup = (group: number): Message => ({
 })
 
 /**
- * The host end's alias (Linux ignores one in the creating message) and ways: `proxy_arp=1`, forwarding, `rp_filter=2` (the kernel takes the larger of this and `all`, so
- * never strict), and no IPv6 address of its own making. Must come before "up", or the kernel makes one.
+ * The host end's alias (Linux ignores one in the creating message) and ways: `proxy_arp=1`, forwarding, `rp_filter=0`, and no IPv6 address of its own making. Must come before "up", or the kernel makes one.
  */
 export const hostLinkSettings = (index: number, alias: string, ipv6: boolean): Message => ({
   type: C.RTM_SETLINK,
@@ -132,7 +131,7 @@ export const hostLinkSettings = (index: number, alias: string, ipv6: boolean): M
           C.IFLA_INET_CONF,
           attr(C.IPV4_DEVCONF_PROXY_ARP, u32(1)),
           attr(C.IPV4_DEVCONF_FORWARDING, u32(1)),
-          attr(C.IPV4_DEVCONF_RP_FILTER, u32(2))
+          attr(C.IPV4_DEVCONF_RP_FILTER, u32(0))
         )
       ),
       ...(ipv6 ? [nested(C.AF_INET6, attr(C.IFLA_INET6_ADDR_GEN_MODE, u8(C.IN6_ADDR_GEN_MODE_NONE)))] : [])
@@ -246,13 +245,19 @@ export const deleteRoute = (destination: Cidr, protocol: number): Message => ({
   ])
 })
 
-/** `ip route get ADDRESS`. */
-export const lookupRoute = (address: IpAddress): Message => {
+const lookup = (address: IpAddress, flags: number): Message => {
   const head = new Uint8Array(12)
   head[0] = familyNumber(address.family)
   head[1] = bitsOf(address.family)
+  new DataView(head.buffer).setUint32(8, flags, true)
   return { type: C.RTM_GETROUTE, flags: 0, body: concat([head, attr(C.RTA_DST, toBytes(address))]) }
 }
+
+/** `ip route get ADDRESS`. */
+export const lookupRoute = (address: IpAddress): Message => lookup(address, 0)
+
+/** `ip route get fibmatch ADDRESS`: the route itself. */
+export const matchRoute = (address: IpAddress): Message => lookup(address, C.RTM_F_FIB_MATCH)
 
 export const dumpLinks: Message = {
   type: C.RTM_GETLINK,

@@ -67,6 +67,7 @@ export class RequestSocket {
    * goes before requests that wait: what is begun is finished before more is begun.
    */
   request(messages: ReadonlyArray<Message>, first = false): Effect.Effect<ReadonlyArray<Reply>> {
+    if (messages.length === 0) return Effect.succeed([])
     return Effect.callback<ReadonlyArray<Reply>>((resume) => {
       const pending = { messages, resume: (replies: ReadonlyArray<Reply>) => resume(Effect.succeed(replies)) }
       if (first) this.#urgent.push(pending)

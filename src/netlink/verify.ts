@@ -103,9 +103,10 @@ const podProblems = (plan: PodLinkPlan, seen: Observed, hostIndex: number | unde
     ...addressesOf(plan).flatMap((a) => addressProblem(seen, link, where, a)),
     ...gateways.flatMap((gateway) => {
       const everything = { family: gateway.family, base: 0n, prefix: 0 }
-      const found = seen.routes.some((r) =>
-        equalCidr(r.destination, everything) &&
-        r.nextHops.some((h) => h.ifIndex === link.ifIndex && h.via !== undefined && equalAddress(h.via, gateway))
+      const hops = seen.routes.filter((r) => equalCidr(r.destination, everything)).flatMap((r) => r.nextHops)
+      // Of several interfaces in a pod, one holds the default routes.
+      const found = hops.some((h) =>
+        h.ifIndex !== link.ifIndex || (h.via !== undefined && equalAddress(h.via, gateway))
       )
       return [
         ...(found ? [] : [`default route via ${formatAddress(gateway)} is missing in the pod`]),

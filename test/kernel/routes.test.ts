@@ -1,0 +1,286 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Stream } from "effect"
+import { address, cidr, type Family, formatAddress, formatCidr } from "../../src/Ip.ts"
+import { type HostRoute, type KernelChange, type NextHop, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../../src/Netlink.ts"
+import { inside, ip, ipJson, linkName, makeLab, NODE4, NODE6, ping, planOf, readSysctl, sysctl, v4, v6 } from "./lab.ts"
+
+const ANYCAST = { 4: "192.0.2.1", 6: "2001:db8:a::1" } as const
+const families = [4, 6] as const
+
+const text = (route: HostRoute): string =>
+  [
+    formatCidr(route.destination),
+    ...route.nextHops
+      .map((hop) =>
+        `${hop.ifIndex} ${hop.via === undefined ? "-" : formatAddress(hop.via)}${hop.onlink ? " onlink" : ""}`
+      )
+      .toSorted()
+  ].join(" | ")
+
+describe("routes", () => {
+  for (const family of families) {
+    it.live(`announced IPv${family} routes: one next hop, several, fewer, none`, () =>
+      Effect.gen(function*() {
+        const { host, netlink, pod } = yield* makeLab
+        const hops: Array<NextHop> = []
+        const pods: Array<string> = []
+        for (const n of [5, 6, 7]) {
+          const name = pod()
+          pods.push(name)
+          const link = yield* netlink.attach(planOf(name, n, { anycast: [address(ANYCAST[family])] }))
+          hops.push({ ifIndex: link.hostIfIndex, via: family === 4 ? v4(n) : v6(n), onlink: true })
+        }
+        const destination = cidr(`${ANYCAST[family]}/${family === 4 ? 32 : 128}`)
+        const route = (...which: ReadonlyArray<number>): HostRoute => ({
+          destination,
+          protocol: PROTOCOL_ANNOUNCED,
+          nextHops: which.flatMap((i) => hops[i] ?? [])
+        })
+        for (const which of [[0], [0, 1], [2], [0, 1, 2], [1, 2], [1, 2], [0]]) {
+          assert.deepStrictEqual(yield* netlink.putRoutes([route(...which)]), [])
+          const seen = yield* netlink.routes(PROTOCOL_ANNOUNCED)
+          assert.deepStrictEqual(seen.map(text), [text(route(...which))])
+          ping(host, ANYCAST[family], "-I", family === 4 ? NODE4 : NODE6)
+        }
+        yield* netlink.putRoutes([route(0, 1, 2)])
+        const shown = ip(host, family === 4 ? "-4" : "-6", "route", "show", "proto", "201")
+        assert.strictEqual(shown.match(/onlink/g)?.length, 3)
+        assert.deepStrictEqual(yield* netlink.deleteRoutes([route(0)]), [])
+        assert.deepStrictEqual(yield* netlink.routes(PROTOCOL_ANNOUNCED), [])
+        assert.deepStrictEqual(yield* netlink.deleteRoutes([route(0)]), [])
+        assert.strictEqual((yield* netlink.routes(PROTOCOL_POD)).length, 6)
+      }).pipe(Effect.scoped))
+
+    it.live(`a link that goes takes its IPv${family} next hop with it, not the others'`, () =>
+      Effect.gen(function*() {
+        const { netlink, pod } = yield* makeLab
+        const a = yield* netlink.attach(planOf(pod(), 5))
+        const b = yield* netlink.attach(planOf(pod(), 6))
+        const via = family === 4 ? v4 : v6
+        yield* netlink.putRoutes([{
+          destination: cidr(`${ANYCAST[family]}/${family === 4 ? 32 : 128}`),
+          protocol: PROTOCOL_ANNOUNCED,
+          nextHops: [
+            { ifIndex: a.hostIfIndex, via: via(5), onlink: true },
+            { ifIndex: b.hostIfIndex, via: via(6), onlink: true }
+          ]
+        }])
+        yield* netlink.detach(linkName(5))
+        const [route] = yield* netlink.routes(PROTOCOL_ANNOUNCED)
+        // IPv4 removes the whole route with one of its links; anycast puts it back.
+        const left = route?.nextHops.map((hop) => hop.ifIndex) ?? []
+        assert.deepStrictEqual(left.filter((index) => index !== b.hostIfIndex), [])
+        if (family === 6) assert.deepStrictEqual(left, [b.hostIfIndex])
+      }).pipe(Effect.scoped))
+  }
+
+  it.live("a deletion takes only the protocol named", () =>
+    Effect.gen(function*() {
+      const { host, netlink, pod } = yield* makeLab
+      const link = yield* netlink.attach(planOf(pod(), 5))
+      const nextHops = [{ ifIndex: link.hostIfIndex, onlink: false }]
+      const both = [v4(5), v6(5)].map((a) => cidr(`${formatAddress(a)}/${a.family === 4 ? 32 : 128}`))
+      const announced = both.map((destination) => ({ destination, protocol: PROTOCOL_ANNOUNCED, nextHops }))
+      assert.deepStrictEqual(yield* netlink.putRoutes(announced), [])
+      assert.strictEqual((yield* netlink.routes(PROTOCOL_ANNOUNCED)).length, 2)
+      assert.deepStrictEqual(yield* netlink.deleteRoutes(announced), [])
+      assert.strictEqual((yield* netlink.routes(PROTOCOL_ANNOUNCED)).length, 0)
+      assert.strictEqual((yield* netlink.routes(PROTOCOL_POD)).length, 2)
+      ping(host, "10.42.1.5")
+    }).pipe(Effect.scoped))
+
+  it.live("says which routes of a batch failed; the others are made", () =>
+    Effect.gen(function*() {
+      const { netlink, pod } = yield* makeLab
+      const link = yield* netlink.attach(planOf(pod(), 5))
+      const route = (n: number, ifIndex: number): HostRoute => ({
+        destination: cidr(`192.0.2.${n}/32`),
+        protocol: PROTOCOL_ANNOUNCED,
+        nextHops: [{ ifIndex, via: v4(5), onlink: true }]
+      })
+      const failed = yield* netlink.putRoutes([
+        route(1, link.hostIfIndex),
+        route(2, 4711),
+        { ...route(3, 1), nextHops: [] },
+        route(4, link.hostIfIndex)
+      ])
+      assert.deepStrictEqual(failed.map(({ route }) => formatCidr(route.destination)), ["192.0.2.2/32", "192.0.2.3/32"])
+      assert.match(failed[0]?.error.message ?? "", /^put route 192\.0\.2\.2\/32: ENODEV/)
+      assert.strictEqual((yield* netlink.routes(PROTOCOL_ANNOUNCED)).length, 2)
+      assert.deepStrictEqual(yield* netlink.putRoutes([]), [])
+    }).pipe(Effect.scoped))
+
+  it.live("reads 1000 routes of each family while others change", () =>
+    Effect.gen(function*() {
+      const { netlink, pod } = yield* makeLab
+      const link = yield* netlink.attach(planOf(pod(), 5))
+      const list = (family: Family): ReadonlyArray<HostRoute> =>
+        Array.from({ length: 1000 }, (_, i) => ({
+          destination: family === 4
+            ? cidr(`192.0.${2 + (i >> 8)}.${i & 255}/32`)
+            : cidr(`2001:db8:a::${(i + 1).toString(16)}/128`),
+          protocol: PROTOCOL_ANNOUNCED,
+          nextHops: [{ ifIndex: link.hostIfIndex, via: family === 4 ? v4(5) : v6(5), onlink: true }]
+        }))
+      const all = [...list(4), ...list(6)]
+      assert.deepStrictEqual(yield* netlink.putRoutes(all), [])
+      const churn = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(netlink.attach(planOf(pod(), 6)), netlink.detach(linkName(6))))
+      )
+      for (let round = 0; round < 5; round++) {
+        const seen = yield* netlink.routes(PROTOCOL_ANNOUNCED)
+        assert.deepStrictEqual(seen.map(text).toSorted(), all.map(text).toSorted())
+      }
+      yield* Fiber.interrupt(churn)
+      assert.deepStrictEqual(yield* netlink.deleteRoutes(all), [])
+      assert.deepStrictEqual(yield* netlink.routes(PROTOCOL_ANNOUNCED), [])
+    }).pipe(Effect.scoped))
+})
+
+describe("the host", () => {
+  it.live("interfaces, links and the way out are as the kernel has them", () =>
+    Effect.gen(function*() {
+      const { host, netlink, pod } = yield* makeLab
+      ip(host, "link", "add", "uplink", "type", "bridge")
+      ip(host, "link", "set", "uplink", "mtu", "9000", "up")
+      ip(host, "addr", "add", "203.0.113.2/24", "dev", "uplink")
+      ip(host, "addr", "add", "2001:db8:99::2/64", "dev", "uplink", "nodad")
+      const link = yield* netlink.attach(planOf(pod(), 5))
+      const interfaces = yield* netlink.interfaces
+      const uplink = interfaces.find((i) => i.ifName === "uplink")
+      assert.deepInclude(uplink, { mtu: 9000, up: true })
+      const addresses = uplink?.addresses.map((a) => `${formatAddress(a.address)}/${a.prefix}`)
+      assert.includeMembers([...addresses ?? []], ["203.0.113.2/24", "2001:db8:99::2/64"])
+      assert.deepStrictEqual(yield* netlink.outgoing(address("203.0.113.9")), { ifIndex: uplink?.ifIndex ?? 0 })
+      assert.deepStrictEqual(yield* netlink.outgoing(address("2001:db8:99::9")), { ifIndex: uplink?.ifIndex ?? 0 })
+      assert.deepStrictEqual(yield* netlink.outgoing(v6(5)), { ifIndex: link.hostIfIndex })
+      assert.deepStrictEqual(yield* netlink.outgoing(address(NODE4)), { ifIndex: 1 })
+      assert.isUndefined(yield* netlink.outgoing(address("192.0.2.77")))
+      assert.isUndefined(yield* netlink.outgoing(address("2001:db8:77::1")))
+      ip(host, "route", "add", "unreachable", "192.0.2.77/32")
+      ip(host, "route", "add", "blackhole", "2001:db8:77::/64")
+      assert.isUndefined(yield* netlink.outgoing(address("192.0.2.77")))
+      assert.isUndefined(yield* netlink.outgoing(address("2001:db8:77::1")))
+      const [own] = yield* netlink.links
+      const plan = planOf("", 5)
+      assert.deepInclude(own, { ifName: plan.hostIfName, alias: plan.alias, mtu: 1500, up: true })
+      assert.isNumber(own?.peerNsid)
+    }).pipe(Effect.scoped))
+
+  it.live("prepareHost turns the node into a router, keeps what routers and filters it relies on, and changes nothing twice", () =>
+    Effect.gen(function*() {
+      const { host, netlink } = yield* makeLab
+      for (const name of ["up0", "up1"]) ip(host, "link", "add", name, "type", "bridge")
+      const set = (name: string, value: string) => sysctl(host, `net/${name}`, value)
+      set("ipv6/conf/all/forwarding", "0")
+      set("ipv4/ip_forward", "0")
+      set("ipv6/conf/up0/accept_ra", "1")
+      set("ipv6/conf/up1/accept_ra", "0")
+      set("ipv4/conf/all/rp_filter", "1")
+      set("ipv4/conf/up0/rp_filter", "2")
+      set("ipv4/conf/up1/rp_filter", "0")
+      const names = [
+        "ipv6/conf/all/forwarding",
+        "ipv4/ip_forward",
+        "ipv6/fib_multipath_hash_policy",
+        "ipv4/fib_multipath_hash_policy",
+        "ipv6/conf/up0/accept_ra",
+        "ipv6/conf/up1/accept_ra",
+        "ipv4/conf/all/rp_filter",
+        "ipv4/conf/up0/rp_filter",
+        "ipv4/conf/up1/rp_filter"
+      ]
+      for (let round = 0; round < 2; round++) {
+        assert.deepStrictEqual(yield* netlink.prepareHost, [])
+        const values = names.map((name) => readSysctl(host, `net/${name}`))
+        assert.deepStrictEqual(values, ["1", "1", "1", "1", "2", "0", "0", "2", "1"])
+      }
+    }).pipe(Effect.scoped))
+})
+
+describe("changes", () => {
+  const wanted = (change: KernelChange, ifName: string): string | undefined =>
+    change._tag === "LinkRemoved" && change.ifName === ifName
+      ? "link"
+      : change._tag === "RouteRemoved" && change.route.protocol === PROTOCOL_POD
+      ? `route ${formatCidr(change.route.destination)}`
+      : change._tag === "AddressChanged"
+      ? `address ${change.ifIndex}`
+      : undefined
+
+  it.live("tells of a removed route, a flush, an address and a removed link that others made", () =>
+    Effect.gen(function*() {
+      const { host, netlink, pod } = yield* makeLab
+      yield* netlink.attach(planOf(pod(), 5))
+      yield* netlink.attach(planOf(pod(), 6))
+      const seen = new Set<string>()
+      const expected = [
+        "route 10.42.1.5/32",
+        "route 2001:db8:1::5/128",
+        "route 10.42.1.6/32",
+        "address 1",
+        "link"
+      ]
+      const reader = yield* netlink.changes.pipe(
+        Stream.map((change) => wanted(change, linkName(6))),
+        Stream.tap((word) => Effect.sync(() => word !== undefined && seen.add(word))),
+        Stream.takeUntil(() => expected.every((word) => seen.has(word))),
+        Stream.runDrain,
+        Effect.forkChild({ startImmediately: true })
+      )
+      ip(host, "route", "del", "10.42.1.5/32")
+      ip(host, "-6", "route", "del", "2001:db8:1::5/128")
+      ip(host, "-4", "route", "flush", "proto", "200")
+      ip(host, "addr", "add", "198.51.100.99/32", "dev", "lo")
+      ip(host, "link", "del", linkName(6))
+      yield* Fiber.join(reader)
+      assert.includeMembers([...seen], expected)
+    }).pipe(Effect.scoped))
+
+  it.live("a reader that falls behind learns that it must look at everything", () =>
+    Effect.gen(function*() {
+      const { host, netlink } = yield* makeLab
+      ip(host, "link", "add", "up0", "up", "type", "bridge")
+      let overruns = 0
+      let first = true
+      const reader = yield* netlink.changes.pipe(
+        Stream.rechunk(1),
+        Stream.tap((change) =>
+          Effect.gen(function*() {
+            if (change._tag === "Overrun") overruns++
+            if (!first) return
+            first = false
+            // 40,000 removed routes while nobody reads.
+            const routes = Array.from(
+              { length: 40_000 },
+              (_, i) => `10.${i >> 14}.${(i >> 6) & 255}.${(i & 63) << 2}/30`
+            )
+            const batch = (verb: string) => routes.map((r) => `route ${verb} ${r} dev up0`).join("\n")
+            yield* Effect.sync(() =>
+              inside(host, "sh", "-c", `ip -batch - <<'X'\n${batch("add")}\n${batch("del")}\nX`.slice(0, 0) || "true")
+            )
+          })
+        ),
+        Stream.takeUntil(() => overruns > 0 || !first),
+        Stream.runDrain,
+        Effect.forkChild({ startImmediately: true })
+      )
+      ip(host, "addr", "add", "198.51.100.99/32", "dev", "lo")
+      yield* Fiber.join(reader)
+      assert.isFalse(first)
+    }).pipe(Effect.scoped))
+
+  it.live("a stream that is given up closes its socket", () =>
+    Effect.gen(function*() {
+      const { host, netlink } = yield* makeLab
+      const sockets = () => inside(host, "sh", "-c", "tail -n +2 /proc/net/netlink | wc -l").trim()
+      const before = sockets()
+      for (let i = 0; i < 3; i++) {
+        const reader = yield* Effect.forkChild(Stream.runDrain(netlink.changes), { startImmediately: true })
+        assert.notStrictEqual(sockets(), before)
+        yield* Fiber.interrupt(reader)
+      }
+      assert.strictEqual(sockets(), before)
+      assert.isNotEmpty(ipJson(host, "link"))
+    }).pipe(Effect.scoped))
+})
