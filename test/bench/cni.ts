@@ -1,4 +1,5 @@
 /** CNI ADD and DEL, whole process and dual-stack, against Debian's ptp with host-local in the same rounds. */
+import { setTimeout as sleep } from "node:timers/promises"
 import {
   addNamespaces,
   type Agent,
