@@ -128,6 +128,12 @@ export const readRoute = (message: Received): HostRoute | undefined => {
   }
 }
 
+/** The address of a new local route: the kernel delivers to it from then on. */
+export const readLocal = (message: Received): IpAddress | undefined =>
+  message.type === C.RTM_NEWROUTE && message.body.length >= 12 && message.body[7] === C.RTN_LOCAL
+    ? addressOf(attrs(message.body, 12).get(C.RTA_DST))
+    : undefined
+
 /** The interface in the answer to a route lookup; undefined unless packets are sent or delivered. */
 export const readLookup = (message: Received | undefined): { readonly ifIndex: number } | undefined => {
   if (message === undefined || message.type !== C.RTM_NEWROUTE || message.body.length < 12) return undefined

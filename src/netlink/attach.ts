@@ -3,9 +3,11 @@ import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
 import { closeSync, write } from "node:fs"
 import { constants } from "node:os"
+import type { IpAddress } from "../Ip.ts"
 import { HOST_MAC, InterfaceExists, NetlinkError, NetnsError, type PodLink, type PodLinkPlan } from "../Netlink.ts"
 import { type Link, readLink } from "./answers.ts"
 import type { Message } from "./codec.ts"
+import { RTMGRP_IPV6_ROUTE } from "./constants.ts"
 import {
   closeNetns,
   errorCode,
@@ -16,6 +18,7 @@ import {
   readSysctl,
   writeSysctl
 } from "./namespace.ts"
+import { untilLocal } from "./ready.ts"
 import * as R from "./requests.ts"
 import { failure, RequestSocket } from "./socket.ts"
 import { hostMac, hostSteps, podSteps, type Step } from "./steps.ts"
@@ -59,11 +62,18 @@ export const openIn = <A>(
       })
   })
 
-/** Sends all steps; fails with the first error. What has to be taken back if the whole fails is added to `undo`. */
+/** What steps have done so far. */
+interface Done {
+  /** To be sent if the whole fails. */
+  readonly undo: Array<Message>
+  readonly added: Array<IpAddress>
+}
+
+/** Sends all steps; fails with the first error. */
 const run = (
   socket: RequestSocket,
   steps: ReadonlyArray<Step>,
-  undo: Array<Message>
+  done: Done
 ): Effect.Effect<void, NetlinkError> =>
   Effect.flatMap(socket.request(steps.map((step) => step.message), true), (replies) => {
     let first: NetlinkError | undefined
@@ -71,7 +81,8 @@ const run = (
       const { ack = { code: ENOBUFS }, answers = [] } = replies[i] ?? {}
       const { code, detail = step.exists } = step.taken?.(answers) ? { code: EEXIST } : ack
       if (code === 0) {
-        if (step.undo !== undefined) undo.push(step.undo)
+        if (step.undo !== undefined) done.undo.push(step.undo)
+        if (step.adds !== undefined) done.added.push(step.adds)
       } else if (code !== EEXIST) first ??= failure(step.op, ack)
       else if (!step.mayExist) first ??= failure(step.op, detail === undefined ? { code } : { code, detail })
     }
@@ -155,7 +166,7 @@ const configure = (
   netns: Netns,
   link: Link,
   podMac: R.Mac,
-  undo: Array<Message>
+  done: Done
 ) =>
   Effect.gen(function*() {
     if (context.ipv6) {
@@ -164,20 +175,21 @@ const configure = (
         ? Effect.ignore(prepareIpv6(context, plan, netns))
         : prepareIpv6(context, plan, netns)
     }
-    yield* context.podLane(run(pod, podSteps(plan, link.peerIndex ?? 0), undo))
-    yield* run(context.host, hostSteps(plan, link, podMac, context.ipv6), undo)
+    yield* context.podLane(run(pod, podSteps(plan, link.peerIndex ?? 0), done))
+    yield* run(context.host, hostSteps(plan, link, podMac, context.ipv6), done)
+    yield* untilLocal(pod, done.added)
   })
 
 const make = (context: AttachContext, plan: PodLinkPlan, pod: RequestSocket, netns: Netns) =>
   Effect.gen(function*() {
     const podMac = randomBytes(6)
     podMac[0] = ((podMac[0] ?? 0) & 0xfc) | 0x02
-    const undo: Array<Message> = []
+    const done: Done = { undo: [], added: [] }
     const link = yield* create(context, plan, pod, netns, podMac)
-    yield* configure(context, plan, pod, netns, link, podMac, undo).pipe(
+    yield* configure(context, plan, pod, netns, link, podMac, done).pipe(
       Effect.onError(() =>
         Effect.andThen(
-          context.podLane(pod.request(undo)),
+          context.podLane(pod.request(done.undo)),
           Effect.ignore(context.remove(plan.hostIfName), { log: true })
         )
       )
@@ -190,7 +202,7 @@ export const attach = (context: AttachContext) => (plan: PodLinkPlan) =>
     enterPod(context.namespaces, plan.netns),
     (netns) =>
       Effect.acquireUseRelease(
-        openIn(context.namespaces, netns, plan.netns, () => new RequestSocket()),
+        openIn(context.namespaces, netns, plan.netns, () => new RequestSocket(RTMGRP_IPV6_ROUTE)),
         (pod) => make(context, plan, pod, netns),
         (pod) => Effect.sync(() => pod.close())
       ),

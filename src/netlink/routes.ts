@@ -8,7 +8,7 @@ import type { Message } from "./codec.ts"
 import * as R from "./requests.ts"
 import { type DumpSocket, failure, type RequestSocket } from "./socket.ts"
 
-const { EACCES, EHOSTUNREACH, ENETUNREACH, ESRCH } = constants.errno
+const { EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ESRCH } = constants.errno
 
 const families = [6, 4] as const
 
@@ -65,7 +65,8 @@ export const interfaces = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<HostI
     }))
   })
 
-const UNREACHABLE = new Set<number>([ENETUNREACH, EHOSTUNREACH, EACCES])
+/** Without a route, and with an unreachable, prohibit or blackhole route. */
+const UNREACHABLE = new Set<number>([ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL])
 
 export const outgoing = (
   socket: RequestSocket,

@@ -5,7 +5,7 @@ import { constants } from "node:os"
 import { NetlinkError } from "../Netlink.ts"
 import { type Ack, decode, encode, errnoName, type Message, readAck, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
-import { openRouteSocket, recvAsync, recvNow, sendAsync } from "./libc.ts"
+import { openRouteSocket, recvAsync, recvNow, sendAsync, watchReadable } from "./libc.ts"
 
 const { EINTR, EMSGSIZE, ENOBUFS } = constants.errno
 
@@ -57,9 +57,26 @@ export class RequestSocket {
   #busy = false
   #closed = false
 
-  /** Opens in the calling thread's network namespace. */
-  constructor() {
-    this.fd = openRouteSocket(0, RECEIVE_BYTES)
+  readonly #notices: Array<Received> = []
+  #onNotice: ((message: Received) => void) | undefined
+  #watch: { readonly close: () => void } | undefined
+
+  /** Opens in the calling thread's network namespace, bound to the multicast groups in the mask. */
+  constructor(groups = 0) {
+    this.fd = openRouteSocket(groups, RECEIVE_BYTES)
+  }
+
+  /** Multicast messages go to `listener` from now on, those received before included. */
+  listen(listener: (message: Received) => void): void {
+    this.#watch = watchReadable(this.fd, () => this.#receive(() => {}))
+    this.#onNotice = listener
+    this.#receive(() => {})
+  }
+
+  unlisten(): void {
+    this.#onNotice = undefined
+    this.#watch?.close()
+    this.#watch = undefined
   }
 
   /**
@@ -103,23 +120,30 @@ export class RequestSocket {
   #collect(first: number, count: number, errno: number): ReadonlyArray<Reply> {
     const acks = new Map<number, Ack>()
     const answers = new Map<number, Array<Received>>()
-    for (;;) {
-      const length = recvNow(this.fd, scratch)
-      if (length === -EINTR || length === -ENOBUFS) continue
-      if (length < 0) break
-      for (const message of decode(scratch.subarray(0, Math.min(length, scratch.length)))) {
-        if (message.type === C.NLMSG_ERROR) acks.set(message.seq, readAck(message))
-        else {
-          const kept = { ...message, body: message.body.slice() }
-          answers.set(message.seq, [...(answers.get(message.seq) ?? []), kept])
-        }
-      }
-    }
+    this.#receive((message) => {
+      if (message.type === C.NLMSG_ERROR) acks.set(message.seq, readAck(message))
+      else answers.set(message.seq, [...(answers.get(message.seq) ?? []), message])
+    })
     const lost = { code: errno > 0 ? errno : ENOBUFS, detail: "no acknowledgement from the kernel" }
     return Array.from({ length: count }, (_, i) => ({
       ack: acks.get(first + i) ?? lost,
       answers: answers.get(first + i) ?? []
     }))
+  }
+
+  /** Takes what is there, without waiting. Multicast messages have sequence number 0 and are kept for a listener. */
+  #receive(take: (message: Received) => void): void {
+    for (;;) {
+      const length = recvNow(this.fd, scratch)
+      if (length === -EINTR || length === -ENOBUFS) continue
+      if (length < 0) break
+      for (const part of decode(scratch.subarray(0, Math.min(length, scratch.length)))) {
+        const message = { ...part, body: part.body.slice() }
+        if (message.seq === 0) this.#notices.push(message)
+        else take(message)
+      }
+    }
+    if (this.#onNotice !== undefined) this.#notices.splice(0).forEach(this.#onNotice)
   }
 
   /** After the send under way, if any. */

@@ -17,6 +17,8 @@ export interface Step {
   readonly exists?: string
   /** Takes the step back, where that does not happen by itself with the link. */
   readonly undo?: Message
+  /** An IPv6 address that the step makes. */
+  readonly adds?: IpAddress
 }
 
 const gateway6 = address(GATEWAY6)
@@ -49,7 +51,8 @@ export const podSteps = (plan: PodLinkPlan, index: number): ReadonlyArray<Step> 
     { op: `set ${plan.ifName} up in the pod`, message: R.linkUp(index) },
     ...addressesOf(plan).map((a) => ({
       op: `add address ${formatAddress(a)} to ${plan.ifName}`,
-      message: R.addAddress(index, a, bits(a))
+      message: R.addAddress(index, a, bits(a)),
+      ...(a.family === 6 ? { adds: a } : {})
     })),
     ...gateways.flatMap((gateway) => {
       const name = formatAddress(gateway)
@@ -72,7 +75,8 @@ export const podSteps = (plan: PodLinkPlan, index: number): ReadonlyArray<Step> 
       op: `add anycast address ${formatAddress(a)} to lo in the pod`,
       message: R.addAddress(1, a, bits(a)),
       mayExist: true,
-      undo: R.deleteAddress(1, a, bits(a))
+      undo: R.deleteAddress(1, a, bits(a)),
+      ...(a.family === 6 ? { adds: a } : {})
     }))
   ]
 }
