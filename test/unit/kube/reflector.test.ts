@@ -1,0 +1,161 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Queue, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import * as fc from "fast-check"
+import { ApiError } from "../../../src/kube/access.ts"
+import type { Client, Request, WatchEvent } from "../../../src/kube/client.ts"
+import { backOff, delayOf, type Signal, signals } from "../../../src/kube/reflector.ts"
+
+type Reply = ApiError | { readonly list: unknown } | {
+  readonly watch: ReadonlyArray<WatchEvent>
+  readonly then?: ApiError
+}
+
+const item = (name: string, resourceVersion: string) => ({ metadata: { name, resourceVersion } })
+const listed = (resourceVersion: string, names: ReadonlyArray<string>, more = "") => ({
+  list: { metadata: { resourceVersion, continue: more }, items: names.map((name) => item(name, "1")) }
+})
+const event = (type: string, name: string, version: string): WatchEvent => ({ type, object: item(name, version) })
+const gone: WatchEvent = { type: "ERROR", object: { kind: "Status", code: 410 } }
+const failure = (status: number, retryAfterSeconds?: number) =>
+  new ApiError({ message: `answered ${status}`, status, ...(retryAfterSeconds ? { retryAfterSeconds } : {}) })
+
+/** Answers requests from a script, in order; at its end a request waits for ever. */
+const scripted = Effect.fnUntraced(function*(script: ReadonlyArray<Reply>) {
+  const asked: Array<string> = []
+  const ended = yield* Deferred.make<void>()
+  let next = 0
+  const reply = (request: Request) =>
+    Effect.suspend(() => {
+      const { continue: token, resourceVersion } = request.query ?? {}
+      asked.push(`${request.verb} ${token ? `continue=${token}` : `from=${resourceVersion ?? "etcd"}`}`)
+      const answer = script[next++]
+      if (answer === undefined) return Effect.andThen(Deferred.succeed(ended, undefined), Effect.never)
+      return answer instanceof ApiError ? Effect.fail(answer) : Effect.succeed(answer)
+    })
+  const client: Client = {
+    request: (request) => Effect.map(reply(request), (r) => "list" in r ? r.list : assert.fail("a list was asked for")),
+    watch: (request) =>
+      Stream.unwrap(Effect.map(reply(request), (r) => {
+        if (!("watch" in r)) return assert.fail("a watch was asked for")
+        const events = Stream.fromIterable(r.watch)
+        return r.then === undefined ? events : Stream.concat(events, Stream.fail(r.then))
+      }))
+  }
+  return { asked, client, ended }
+})
+
+const resource = {
+  name: "things",
+  path: "/apis/x/v1/things",
+  fieldSelector: "metadata.name=a",
+  decode: (object: unknown) => (object as { readonly metadata: { readonly name: string } }).metadata.name
+}
+
+const text = (signal: Signal<string>): string =>
+  signal._tag === "Listed"
+    ? `Listed ${signal.items.join(" ")}`
+    : signal._tag === "Failed"
+    ? `Failed ${signal.error.status}`
+    : `${signal._tag} ${signal.item}`
+
+/** Everything that comes out while the script lasts; the clock runs a minute whenever all wait. */
+const play = Effect.fnUntraced(function*(script: ReadonlyArray<Reply>, step: `${number} seconds` = "60 seconds") {
+  const { asked, client, ended } = yield* scripted(script)
+  const out = yield* Queue.unbounded<string>()
+  const fiber = yield* Effect.forkChild(
+    Stream.runForEach(signals(client, resource), (signal) => Queue.offer(out, text(signal)))
+  )
+  while (!(yield* Deferred.isDone(ended))) yield* TestClock.adjust(step)
+  yield* Fiber.interrupt(fiber)
+  return { asked, out: yield* Queue.clear(out) }
+})
+
+describe("a list and watch", () => {
+  it.effect("lists from the server's cache, watches from there, and resumes where the watch ended", () =>
+    Effect.gen(function*() {
+      const { asked, out } = yield* play([
+        listed("10", ["a"]),
+        { watch: [event("ADDED", "b", "11"), event("MODIFIED", "b", "12"), event("DELETED", "a", "13")] },
+        { watch: [event("BOOKMARK", "", "40")] },
+        { watch: [], then: failure(0) }
+      ])
+      assert.deepStrictEqual(asked, ["list from=0", "watch from=10", "watch from=13", "watch from=40", "watch from=40"])
+      assert.deepStrictEqual(out, ["Listed a", "Changed b", "Changed b", "Removed a", "Failed 0"])
+    }))
+
+  it.effect("lists anew, from etcd, when its version is forgotten: as an answer and as an event", () =>
+    Effect.gen(function*() {
+      const { asked, out } = yield* play([
+        listed("10", ["a"]),
+        { watch: [event("ADDED", "b", "11"), gone, event("ADDED", "never", "12")] },
+        listed("20", ["b"]),
+        failure(410),
+        listed("30", ["c"]),
+        failure(500)
+      ])
+      assert.deepStrictEqual(asked, [
+        "list from=0",
+        "watch from=10",
+        "list from=etcd",
+        "watch from=20",
+        "list from=etcd",
+        "watch from=30",
+        "watch from=30"
+      ])
+      assert.deepStrictEqual(out, ["Listed a", "Changed b", "Listed b", "Failed 410", "Listed c", "Failed 500"])
+    }))
+
+  it.effect("lists anew, no older than it was, when a watch is refused; from etcd when its version is in the future", () =>
+    Effect.gen(function*() {
+      const { asked } = yield* play([listed("10", []), failure(403), failure(504), listed("5", []), { watch: [] }])
+      assert.deepStrictEqual(asked, [
+        "list from=0",
+        "watch from=10",
+        "list from=10",
+        "list from=etcd",
+        "watch from=5",
+        "watch from=5"
+      ])
+    }))
+
+  it.effect("reads a list page by page", () =>
+    Effect.gen(function*() {
+      const { asked, out } = yield* play([listed("10", ["a"], "T1"), listed("10", ["b"], "T2"), listed("10", ["c"])])
+      assert.deepStrictEqual(asked, ["list from=0", "list continue=T1", "list continue=T2", "watch from=10"])
+      assert.deepStrictEqual(out, ["Listed a b c"])
+    }))
+
+  it.effect("does not ask in a loop: after failures, after watches that end at once, and as Retry-After says", () =>
+    Effect.gen(function*() {
+      const { asked, client } = yield* scripted([
+        listed("10", []),
+        ...Array.from({ length: 500 }, (): Reply => ({ watch: [] }))
+      ])
+      yield* Effect.forkChild(Stream.runDrain(signals(client, resource)))
+      yield* TestClock.adjust("2 minutes")
+      assert.isBelow(asked.length, 20)
+
+      const busy = yield* scripted([failure(429, 50), listed("10", [])])
+      yield* Effect.forkChild(Stream.runDrain(signals(busy.client, resource)))
+      yield* TestClock.adjust("49 seconds")
+      assert.deepStrictEqual(busy.asked, ["list from=0"])
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(busy.asked, ["list from=0", "list from=0", "watch from=10"])
+    }))
+
+  it("backs off exponentially within bounds, half of it random", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 10_000 }),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (attempt, random) => {
+          const delay = delayOf(attempt, random)
+          const full = Math.min(backOff.most, backOff.first * 2 ** (attempt - 1))
+          assert.isAtLeast(delay, full / 2)
+          assert.isAtMost(delay, full)
+        }
+      )
+    )
+  })
+})
