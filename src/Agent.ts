@@ -19,7 +19,7 @@ import * as NetlinkLayer from "./netlink/layer.ts"
 import * as NodeReporter from "./NodeReporter.ts"
 import * as RpcServer from "./RpcServer.ts"
 import { nodeNameOf, type Settings } from "./Settings.ts"
-import { adoptState } from "./Startup.ts"
+import { adoptState, countUnreadable } from "./Startup.ts"
 import { keepTrimmed } from "./trim.ts"
 import { Uplink } from "./Uplink.ts"
 import { VERSION } from "./version.ts"
@@ -73,24 +73,39 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
   )
 }
 
+/** Does the DELs that came while there was no agent; `then` runs with the queue still locked. Returns how many failed. */
+const workOff = Effect.fn("workOff")(function*<E>(settings: Settings, then: Effect.Effect<void, E>) {
+  const cni = yield* Cni.Cni
+  const queue = `${dirname(settings.socket)}/del-queue`
+  const drained = yield* DelQueue.withQueueLock(queue, Effect.tap(DelQueue.drain(queue, cni.queuedDel), () => then))
+  yield* countUnreadable("del", drained.unreadable)
+  if (drained.done + drained.kept + drained.unreadable > 0) {
+    yield* Effect.logInfo("DELs that came while there was no agent").pipe(Effect.annotateLogs({ ...drained }))
+  }
+  return drained.kept
+})
+
+/** The runtime was told that a queued DEL succeeded and will not ask again: one that failed is tried until it does. */
+const workOffRest = (settings: Settings, kept: number) =>
+  workOff(settings, Effect.void).pipe(
+    Effect.tapError((error) => Effect.logError(error.message)),
+    Effect.retry(Schedule.spaced("60 seconds")),
+    Effect.repeat({ while: (left) => left > 0, schedule: Schedule.spaced("60 seconds") }),
+    Effect.delay("60 seconds"),
+    Effect.when(Effect.succeed(kept > 0)),
+    Effect.asVoid
+  )
+
 /**
  * Takes over, works off the queue of DELs, and only then listens: no ADD may be served while an address that a queued
  * DEL frees is still held.
  */
 const comeUp = Effect.fn("comeUp")(function*(settings: Settings, bootId: string) {
-  const cni = yield* Cni.Cni
   const netlink = yield* Netlink
   const rpc = yield* RpcServer.RpcServer
   for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
   yield* adoptState({ bootId })
-  const queue = `${dirname(settings.socket)}/del-queue`
-  const drained = yield* DelQueue.withQueueLock(
-    queue,
-    Effect.tap(DelQueue.drain(queue, cni.queuedDel), () => rpc.listen)
-  )
-  if (drained.done + drained.kept + drained.unreadable > 0) {
-    yield* Effect.logInfo("DELs that came while there was no agent").pipe(Effect.annotateLogs({ ...drained }))
-  }
+  return yield* workOff(settings, rpc.listen)
 })
 
 const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDelay) {
@@ -111,12 +126,8 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
         Effect.retry(Schedule.spaced("15 seconds"))
       )
   })
-  const loops = Effect.all([kube.run, bird.run, anycast.run, reporter.run, conflist, keepTrimmed], {
-    concurrency: "unbounded",
-    discard: true
-  })
   const up = Effect.gen(function*() {
-    yield* comeUp(settings, bootId)
+    const kept = yield* comeUp(settings, bootId)
     yield* serveHttp({
       address: settings.http,
       notReady: reporter.notReady,
@@ -126,7 +137,8 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
     yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
       Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })
     )
-    return yield* loops
+    const loops = [kube.run, bird.run, anycast.run, reporter.run, conflist, keepTrimmed, workOffRest(settings, kept)]
+    return yield* Effect.all(loops, { concurrency: "unbounded", discard: true })
   })
   return yield* up
 })

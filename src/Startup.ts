@@ -3,120 +3,39 @@
  * short, and marks in use every address that the kernel still holds, so that even a lost state directory never leads to
  * an address that two pods have.
  */
-import { DateTime, Effect, Option, SubscriptionRef } from "effect"
-import { aliasOf, type Allocation, attachmentKey, parseAlias, primaryOf } from "./Allocation.ts"
+import { DateTime, Effect, Metric, Option, Result, SubscriptionRef } from "effect"
+import { parseAnnotations } from "./addresses/annotations.ts"
+import { type Allocation, attachmentKey, primaryOf } from "./Allocation.ts"
 import { Allocations } from "./Allocations.ts"
-import { bitsOf, contains, type IpAddress } from "./Ip.ts"
+import { contains, equalAddress } from "./Ip.ts"
 import { Ipam } from "./Ipam.ts"
 import { KubeApi } from "./KubeApi.ts"
-import { type HostLink, type HostRoute, Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "./Netlink.ts"
+import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "./Netlink.ts"
 import type { NodeConfigSpec } from "./NodeConfig.ts"
+import type { PodInfo } from "./Pod.ts"
+import { type KernelState, planStart } from "./startup/plan.ts"
 
-/** Network name of attachments that were rebuilt from the kernel, which does not know it: the conflist's. */
-const DEFAULT_NETWORK = "flock"
+const unreadableRecords = Metric.gauge("flock_unreadable_records", {
+  description: "Allocation records and queued DELs that could not be read and were set aside"
+})
 
-const hostAddress = (route: HostRoute): ReadonlyArray<IpAddress> => {
-  const { base, family, prefix } = route.destination
-  return prefix === bitsOf(family) ? [{ family, value: base }] : []
-}
+/** Sets the gauge of what was set aside. */
+export const countUnreadable = (kind: "allocation" | "del", count: number): Effect.Effect<void> =>
+  Metric.update(Metric.withAttributes(unreadableRecords, { kind }), count)
 
-const over = (link: HostLink) => (route: HostRoute): boolean =>
-  route.nextHops.some((hop) => hop.ifIndex === link.ifIndex)
-
-export interface KernelState {
-  readonly links: ReadonlyArray<HostLink>
-  readonly podRoutes: ReadonlyArray<HostRoute>
-  readonly announcedRoutes: ReadonlyArray<HostRoute>
-}
-
-export interface Plan {
-  /** Records whose link is there and carries their name. */
-  readonly adopt: ReadonlyArray<Allocation>
-  /** Records whose link is gone: the pod's namespace is too. */
-  readonly drop: ReadonlyArray<Allocation>
-  /** Records rebuilt from a link, its alias and its routes. */
-  readonly rebuild: ReadonlyArray<Allocation>
-  /** Links that nothing owns, or that an interrupted ADD left. */
-  readonly remove: ReadonlyArray<HostLink>
-  /** Addresses that a route of ours still holds though no kept record has them, by the link's name. */
-  readonly hold: ReadonlyArray<readonly [owner: string, address: IpAddress]>
-}
-
-export interface Context {
-  readonly bootId: string
-  /** Undefined while no NodeConfig is known. */
-  readonly spec: NodeConfigSpec | undefined
-  /** RFC 3339. */
-  readonly now: string
-}
-
-/** The pod's network as the kernel tells it; undefined where the link holds no address of a pod. */
-const rebuilt = (
-  owner: NonNullable<ReturnType<typeof parseAlias>>,
-  link: HostLink,
-  kernel: KernelState,
-  { bootId, now, spec }: Context
-): Allocation | undefined => {
-  const primary = kernel.podRoutes.filter(over(link)).flatMap(hostAddress)
-  const [ipv6, ipv4] = [6, 4].map((family) => primary.find((address) => address.family === family))
-  if (ipv6 === undefined && ipv4 === undefined) return undefined
-  const pools = [spec?.cidr6, spec?.cidr4].filter((cidr) => cidr !== undefined)
-  const isChosen = (address: IpAddress) => pools.length > 0 && !pools.some((cidr) => contains(cidr, address))
-  return {
-    ...owner,
-    version: 1,
-    bootId,
-    network: DEFAULT_NETWORK,
-    netns: "",
-    hostIfName: link.ifName,
-    mtu: link.mtu,
-    ...(ipv6 ? { ipv6 } : {}),
-    ...(ipv4 ? { ipv4 } : {}),
-    ...(ipv4 && spec?.cidr4 ? { gateway4: { family: 4 as const, value: spec.cidr4.base + 1n } } : {}),
-    chosen: primary.filter(isChosen),
-    anycast: kernel.announcedRoutes.filter(over(link)).flatMap(hostAddress),
-    createdAt: now
-  }
-}
-
-/** Pure: decides what to do with what was found. */
-export const planStart = (
-  records: ReadonlyArray<Allocation>,
-  interrupted: ReadonlyArray<string>,
-  kernel: KernelState,
-  context: Context
-): Plan => {
-  const byName = new Map(kernel.links.map((link) => [link.ifName, link]))
-  const matches = (a: Allocation) => byName.get(a.hostIfName)?.alias === aliasOf(a)
-  const adopt = records.filter(matches)
-  const owned = new Set(adopt.map((a) => a.hostIfName))
-  const known = new Set(adopt.map(attachmentKey))
-  const rebuild: Array<Allocation> = []
-  const remove: Array<HostLink> = []
-  for (const link of kernel.links.filter((l) => !owned.has(l.ifName))) {
-    const owner = parseAlias(link.alias)
-    const key = owner && attachmentKey(owner)
-    const ownable = owner !== undefined && key !== undefined && link.peerNsid !== undefined &&
-      !interrupted.includes(key) && !known.has(key)
-    const allocation = ownable ? rebuilt(owner, link, kernel, context) : undefined
-    if (allocation === undefined) {
-      remove.push(link)
-    } else {
-      known.add(attachmentKey(allocation))
-      rebuild.push(allocation)
-    }
-  }
-  const removed = new Set(remove.map((link) => link.ifIndex))
-  const names = new Map(kernel.links.map((link) => [link.ifIndex, link.ifName]))
-  const kept = new Set([...adopt, ...rebuild].flatMap(primaryOf).map((a) => `${a.family}/${a.value}`))
-  const hold = kernel.podRoutes.flatMap((route) => {
-    const ifIndex = route.nextHops[0]?.ifIndex ?? 0
-    if (removed.has(ifIndex)) return []
-    return hostAddress(route)
-      .filter((a) => !kept.has(`${a.family}/${a.value}`))
-      .map((a) => [`kernel:${names.get(ifIndex) ?? ifIndex}`, a] as const)
-  })
-  return { adopt, drop: records.filter((a) => !matches(a)), rebuild, remove, hold }
+/**
+ * What the kernel did not tell of a rebuilt allocation: the pod's UID, and anycast addresses that were not announced when
+ * the record was lost. ADD put onto the pod's `lo` what the annotation says and the allow-list permits.
+ */
+export const completeFromPod = (allocation: Allocation, pod: PodInfo, spec: NodeConfigSpec): Allocation => {
+  const annotations = parseAnnotations(pod.annotations)
+  const asked = Result.isSuccess(annotations) ? annotations.success.anycast : []
+  const more = asked.filter((address) =>
+    spec.anycast.allowedCIDRs.some((cidr) => contains(cidr, address)) &&
+    primaryOf(allocation).some(({ family }) => family === address.family) &&
+    !allocation.anycast.some((known) => equalAddress(known, address))
+  )
+  return { ...allocation, pod: { ...allocation.pod, uid: pod.uid }, anycast: [...allocation.anycast, ...more] }
 }
 
 /** Finds, decides, does. Run once, before the first call is served. */
@@ -131,26 +50,45 @@ export const adoptState = Effect.fn("adoptState")(function*(options: { readonly 
     podRoutes: yield* netlink.routes(PROTOCOL_POD),
     announcedRoutes: yield* netlink.routes(PROTOCOL_ANNOUNCED)
   }
+  const complete = Effect.fnUntraced(function*(allocation: Allocation) {
+    if (allocation.pod.name === "" || Option.isNone(current)) return allocation
+    const pod = yield* kube.pod(allocation.pod).pipe(
+      Effect.timeout("3 seconds"),
+      Effect.catch((error) =>
+        Effect.as(
+          Effect.logWarning(`anycast addresses of ${allocation.pod.name} may be missing: ${error.message}`),
+          Option.none<PodInfo>()
+        )
+      )
+    )
+    return Option.match(pod, {
+      onNone: () => allocation,
+      onSome: (found) => completeFromPod(allocation, found, current.value.spec)
+    })
+  })
+
   const plan = planStart(yield* allocations.list, allocations.interrupted, kernel, {
     bootId: options.bootId,
     spec: Option.getOrUndefined(current)?.spec,
     now: DateTime.formatIso(yield* DateTime.now)
   })
+  const rebuild = yield* Effect.forEach(plan.rebuild, complete, { concurrency: 16 })
   // Addresses first: nothing may be handed out while a link still holds it.
-  for (const a of [...plan.adopt, ...plan.rebuild]) yield* ipam.markInUse(attachmentKey(a), primaryOf(a), a.anycast)
+  for (const a of [...plan.adopt, ...rebuild]) yield* ipam.markInUse(attachmentKey(a), primaryOf(a), a.anycast)
   for (const [owner, address] of plan.hold) yield* ipam.markInUse(owner, [address])
   yield* Effect.forEach(plan.remove, (link) => netlink.detach(link.ifName), { concurrency: "unbounded", discard: true })
-  yield* Effect.forEach(plan.rebuild, allocations.adopt, { discard: true })
+  yield* Effect.forEach(rebuild, allocations.adopt, { discard: true })
   const forget = [...plan.drop.map(attachmentKey), ...allocations.interrupted]
   yield* Effect.forEach(forget, allocations.remove, { discard: true })
   const counts = {
     adopted: plan.adopt.length,
     dropped: plan.drop.length,
-    rebuilt: plan.rebuild.length,
+    rebuilt: rebuild.length,
     removedLinks: plan.remove.length,
     held: plan.hold.length,
     interrupted: allocations.interrupted.length,
     unreadable: allocations.unreadable
   }
+  yield* countUnreadable("allocation", allocations.unreadable)
   yield* Effect.logInfo("state of the agent before this one taken over").pipe(Effect.annotateLogs(counts))
 })

@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { aliasOf, type Allocation } from "../../src/Allocation.ts"
 import { address, hostCidr } from "../../src/Ip.ts"
 import type { HostLink, HostRoute } from "../../src/Netlink.ts"
-import { type KernelState, planStart } from "../../src/Startup.ts"
+import { completeFromPod } from "../../src/Startup.ts"
+import { type KernelState, planStart } from "../../src/startup/plan.ts"
 import { allocation, nodeConfig } from "./fixtures.ts"
 
 const context = { bootId: "boot", spec: nodeConfig().spec, now: "2026-01-01T00:00:00.000Z" }
@@ -95,5 +96,28 @@ describe("take-over at start", () => {
   it("holds every address that a route of ours still has, whoever's link it is over", () => {
     const state = kernel({ links: [linkOf(mine, 7)], podRoutes: [...routes, route("10.42.1.99", 3)] })
     assert.deepStrictEqual(planStart([mine], [], state, context).hold, [["kernel:3", address("10.42.1.99")]])
+  })
+})
+
+describe("a rebuilt allocation", () => {
+  it("gets from its pod the UID and the anycast addresses that are allowed and of its families", () => {
+    const spec =
+      nodeConfig({ cidr6: "2001:db8:1::/64", anycast: { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] } }).spec
+    const { gateway4: _g, ipv4: _4, ...six } = allocation({ anycast: [address("2001:db8:a::1")] })
+    const pod = {
+      namespace: "default",
+      name: "web",
+      uid: "u9",
+      ready: true,
+      deleting: false,
+      annotations: { anycast: "2001:db8:a::1,2001:db8:a::2,2001:db8:b::1,192.0.2.1" }
+    }
+    const completed = completeFromPod(six, pod, spec)
+    assert.strictEqual(completed.pod.uid, "u9")
+    assert.deepStrictEqual(completed.anycast, [address("2001:db8:a::1"), address("2001:db8:a::2")])
+    assert.deepStrictEqual(
+      completeFromPod(six, { ...pod, annotations: { anycast: "rubbish" } }, spec).anycast,
+      six.anycast
+    )
   })
 })
