@@ -66,7 +66,8 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
   })
   return RpcServer.layer({ path: settings.socket, onCall: loopDelay.busy }).pipe(
     Layer.provideMerge(Introspection.layer({ nodeName })),
-    Layer.provideMerge(Layer.merge(Cni.layer({ bootId }), Anycast.layer)),
+    Layer.provideMerge(Cni.layer({ bootId })),
+    Layer.provideMerge(Anycast.layer),
     Layer.provideMerge(Layer.merge(Uplink.layer, bird)),
     Layer.provideMerge(state),
     Layer.provideMerge(kernelAndKube)

@@ -2,7 +2,9 @@
 import { Effect, Option } from "effect"
 import { attachmentKey } from "../Allocation.ts"
 import { Allocations } from "../Allocations.ts"
-import { Netlink } from "../Netlink.ts"
+import { Anycast } from "../Anycast.ts"
+import { formatAddress } from "../Ip.ts"
+import { Netlink, PROTOCOL_ANNOUNCED } from "../Netlink.ts"
 import type { Request } from "../Wire.ts"
 import { planOf } from "./plan.ts"
 import { prevResultProblems } from "./result.ts"
@@ -10,7 +12,24 @@ import { CniFailure, Code, type NetworkConfig } from "./spec.ts"
 
 export const makeCheck = Effect.gen(function*() {
   const allocations = yield* Allocations
+  const anycast = yield* Anycast
   const netlink = yield* Netlink
+
+  /** Addresses that should draw packets to this attachment now, but have no route that does. */
+  const announcementProblems = Effect.fnUntraced(function*(key: string) {
+    const due = (yield* anycast.status).filter(({ holders }) =>
+      holders.some(({ gate, owner }) => owner === key && gate === "Ready")
+    )
+    if (due.length === 0) return []
+    const routed = new Set(
+      (yield* netlink.routes(PROTOCOL_ANNOUNCED)).map(({ destination: { base, family } }) =>
+        formatAddress({ family, value: base })
+      )
+    )
+    return due.filter(({ address }) => !routed.has(address)).map(({ address }) =>
+      `${address} is to be announced, but the node has no route of protocol ${PROTOCOL_ANNOUNCED} to it`
+    )
+  })
 
   return Effect.fn("Cni.check")(function*(call: Request, config: NetworkConfig) {
     const allocation = yield* allocations.get(attachmentKey(call))
@@ -28,7 +47,8 @@ export const makeCheck = Effect.gen(function*() {
     }
     const problems = [
       ...prevResultProblems(allocation.value, config.prevResult),
-      ...(yield* netlink.verify(planOf(allocation.value, call.netns || allocation.value.netns)))
+      ...(yield* netlink.verify(planOf(allocation.value, call.netns || allocation.value.netns))),
+      ...(yield* announcementProblems(attachmentKey(call)))
     ]
     if (problems.length > 0) {
       return yield* new CniFailure({

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, FileSystem, Layer, Option, Stream, SubscriptionRef } from "effect"
 import * as PlatformError from "effect/PlatformError"
 import { Allocations, layer as allocationsLayer } from "../../src/Allocations.ts"
+import { Anycast, type AnycastAddress } from "../../src/Anycast.ts"
 import { Bird, type BirdStatus } from "../../src/Bird.ts"
 import { Cni, layer as cniLayer } from "../../src/Cni.ts"
 import { Ipam } from "../../src/Ipam.ts"
@@ -39,6 +40,7 @@ interface World {
   readonly config?: Partial<NodeConfigState>
   readonly pod?: KubeApi["Service"]["pod"]
   readonly bird?: Partial<BirdStatus>
+  readonly announcements?: ReadonlyArray<AnycastAddress>
   /** Renames of records fail, as on a full disk. */
   readonly diskFull?: boolean
 }
@@ -80,6 +82,7 @@ const world = (links: Links, options: World = {}) =>
           peerNsid: 0
         }))
       ),
+      routes: () => Effect.succeed([]),
       verify: (plan) => Effect.succeed(links.has(plan.hostIfName) ? [] : [`link ${plan.hostIfName} is missing`])
     })
     const kube = Layer.mock(KubeApi, {
@@ -97,6 +100,7 @@ const world = (links: Links, options: World = {}) =>
         Layer.provide(allocationsLayer({ directory, bootId: "boot" }), files),
         netlink,
         kube,
+        Layer.mock(Anycast, { status: Effect.succeed(options.announcements ?? []) }),
         Layer.mock(Bird, { lastStatus: Effect.succeed({ ...bird, ...options.bird }), statusChanges: Stream.empty }),
         Layer.mock(Uplink, { mtu: () => Effect.succeed(1500) })
       ))
@@ -305,6 +309,24 @@ describe("CHECK", () => {
       assert.strictEqual((yield* ask(call("CHECK", "c9")))["error"].code, 3)
     }).pipe(Effect.provide(world(links)))
   })
+})
+
+describe("CHECK of an announced address", () => {
+  const announcement = (gate: "Ready" | "NotReady"): AnycastAddress => ({
+    address: "192.0.2.1",
+    state: gate === "Ready" ? "announced" : "withdrawn",
+    holders: [{ owner: "c1/eth0", namespace: "default", pod: "web", hostIfName: "x", kind: "anycast", gate }]
+  })
+  const check = (gate: "Ready" | "NotReady") =>
+    Effect.gen(function*() {
+      const { result } = yield* ask(call("ADD", "c1"))
+      return (yield* ask(call("CHECK", "c1", {}, { prevResult: result })))["error"]?.msg
+    }).pipe(Effect.provide(world(new Map(), { announcements: [announcement(gate)] })))
+  it.effect("wants its route while the pod is Ready, and only then", () =>
+    Effect.gen(function*() {
+      assert.match(yield* check("Ready"), /192\.0\.2\.1 is to be announced/)
+      assert.isUndefined(yield* check("NotReady"))
+    }))
 })
 
 describe("GC", () => {
