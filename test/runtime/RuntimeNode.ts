@@ -1,0 +1,140 @@
+/**
+ * A node for container runtimes: besides the network namespace a mount namespace, in which `/etc`, `/run`, `/opt` and
+ * `/var/lib` are its own, and a process namespace, which ends every runtime, shim and container when its first process
+ * ends. That one reads from the test's pipe until end of file: nothing outlives the test, however it dies.
+ */
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { existsSync, globSync, readFileSync, rmdirSync } from "node:fs"
+import { join } from "node:path"
+import type { AllocationReport, StatusReport } from "../../src/Introspection.ts"
+import { DIST, DUAL, exec, type NodeOptions, type Outcome, PLUGINS, run, TestNode } from "../agent/node.ts"
+
+/**
+ * `$1` is the node's directory; flock's default socket is in it. `/etc/cni` starts empty, and what runtimes write by
+ * fixed path (libcni's cache, ctr's FIFOs, the namespaces of the CRI plugin) is gone with the namespace.
+ */
+const LAY_OUT = `
+set -eu
+cp -a /etc "$1/etc"
+rm -rf "$1/etc/cni" "$1/etc/containers"
+mount --bind "$1/etc" /etc
+for folder in /run /opt /var/lib; do mount -t tmpfs -o mode=755 tmpfs "$folder"; done
+mkdir -p /run/lock /run/netns /run/flock /opt/cni/bin /etc/cni/net.d /etc/containers
+mount --bind "$1" /run/flock
+echo ready
+exec cat
+`
+
+export class RuntimeNode extends TestNode {
+  #keeper: ChildProcess | undefined
+
+  static override async open(options: NodeOptions = { spec: DUAL }): Promise<RuntimeNode> {
+    const node = new RuntimeNode(options)
+    try {
+      await node.setUp()
+    } catch (error) {
+      await node.close()
+      throw error
+    }
+    return node
+  }
+
+  protected override async setUp(): Promise<void> {
+    await super.setUp()
+    const keeper = spawn("unshare", [
+      "--mount",
+      "--pid",
+      "--fork",
+      "--kill-child",
+      "--mount-proc",
+      "sh",
+      "-c",
+      LAY_OUT,
+      "sh",
+      this.directory
+    ], { stdio: ["pipe", "pipe", "inherit"] })
+    this.#keeper = keeper
+    const [line] = await Promise.race([once(keeper.stdout, "data"), once(keeper, "exit")])
+    if (String(line) !== "ready\n") throw new Error(`the node's mount namespace: ${line}`)
+  }
+
+  /** nsenter's arguments; the process namespace's own files are read before the mounts are entered. */
+  get namespaces(): ReadonlyArray<string> {
+    const proc = `/proc/${this.#keeper?.pid}/ns`
+    return [`--net=/run/netns/${this.netns}`, `--mount=${proc}/mnt`, `--pid=${proc}/pid_for_children`]
+  }
+
+  /** nsenter forks, and a signal to it does not reach the agent: the agent's own process ID is kept. */
+  protected override enter(): ReadonlyArray<string> {
+    const keep = `echo $$ >"$0" && exec "$@"`
+    return ["nsenter", ...this.namespaces, "sh", "-c", keep, join(this.directory, "agent.pid")]
+  }
+
+  protected override async signal(_agent: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+    const pid = readFileSync(join(this.directory, "agent.pid"), "utf8").trim()
+    await this.within("kill", "-s", signal.replace("SIG", ""), pid)
+  }
+
+  /** Runs a command where the runtimes run; fails with what it said. */
+  within(command: string, ...args: ReadonlyArray<string>): Promise<string> {
+    return run("nsenter", ...this.namespaces, command, ...args)
+  }
+
+  tryWithin(command: string, ...args: ReadonlyArray<string>): Promise<Outcome> {
+    return exec("nsenter", [...this.namespaces, command, ...args])
+  }
+
+  /** A child that goes on; ended with the node at the latest. */
+  spawnWithin(log: number, command: string, ...args: ReadonlyArray<string>): ChildProcess {
+    return spawn("nsenter", [...this.namespaces, command, ...args], { stdio: ["ignore", log, log] })
+  }
+
+  /** The agent, and flock installed as on a real node, beside Debian's portmap and loopback. */
+  override async start(): Promise<void> {
+    await super.start()
+    if (existsSync(join(this.directory, "etc/cni/net.d/01-flock.conflist"))) return
+    await this.within("cp", `${PLUGINS}/portmap`, `${PLUGINS}/loopback`, "/opt/cni/bin/")
+    await this.within(process.execPath, join(DIST, "flock-agent.mjs"), "install-cni")
+  }
+
+  async allocations(): Promise<ReadonlyArray<AllocationReport>> {
+    const { code, stderr, stdout } = await this.tool("status", "--json")
+    if (code !== 0) throw new Error(stderr)
+    return (JSON.parse(stdout) as StatusReport).allocations
+  }
+
+  /** All that an attachment may leave, by kind. */
+  async traces(): Promise<Record<string, ReadonlyArray<string>>> {
+    const nat = await this.within("iptables", "-t", "nat", "-S") + await this.within("ip6tables", "-t", "nat", "-S")
+    return {
+      allocations: (await this.allocations()).map((a) => a.containerId),
+      links: await this.links(),
+      routes: await this.routes(),
+      queued: globSync(join(this.directory, "del-queue/*.json")),
+      // One chain for each container, named by a hash; the plugin's three common ones stay.
+      portmap: nat.split("\n").filter((line) => /CNI-(DN|SN)-/.test(line)),
+      cached: (await this.within("sh", "-c", "ls /var/lib/cni/results 2>/dev/null || true")).split("\n").filter(Boolean)
+    }
+  }
+
+  override async close(): Promise<void> {
+    try {
+      await this.stop()
+    } finally {
+      const keeper = this.#keeper
+      if (keeper !== undefined && keeper.exitCode === null && keeper.signalCode === null) {
+        const ended = once(keeper, "exit")
+        keeper.stdin?.end()
+        await ended
+      }
+      // What a runtime was killed before removing; a group that still has a process refuses.
+      const groups = globSync(`/sys/fs/cgroup/{.,*}/${this.tag}{,/**}`).toSorted().toReversed()
+      for (const group of groups) if (existsSync(join(group, "cgroup.procs"))) rmdirSync(group)
+      await super.close()
+    }
+  }
+}
+
+/** None of an attachment's traces, as {@link RuntimeNode.traces} names them. */
+export const NO_TRACE = { allocations: [], links: [], routes: [], queued: [], portmap: [], cached: [] }

@@ -1,0 +1,41 @@
+/** A containerd of the node's own. */
+import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { eventually } from "../agent/node.ts"
+import { buildImage, IMAGE } from "./image.ts"
+import type { RuntimeNode } from "./RuntimeNode.ts"
+
+/** The CRI plugin's socket too, as seen from outside the node: it is bound there, not moved. */
+export const criSocket = (node: RuntimeNode): string => join(node.directory, "containerd/containerd.sock")
+
+/** Its native snapshots need no overlayfs; the rest is for machines without CAP_SYS_RESOURCE and AppArmor's tools. */
+const config = (directory: string): string => `
+version = 2
+root = "${directory}/containerd/root"
+state = "${directory}/containerd/state"
+[grpc]
+address = "${directory}/containerd/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+restrict_oom_score_adj = true
+disable_apparmor = true
+sandbox_image = "${IMAGE}"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+`
+
+/** Starts containerd and imports the test image into `namespace`. */
+export const startContainerd = async (node: RuntimeNode, namespace: string): Promise<void> => {
+  const directory = join(node.directory, "containerd")
+  mkdirSync(directory)
+  writeFileSync(join(directory, "config.toml"), config(node.directory))
+  const log = join(directory, "containerd.log")
+  const archive = buildImage(directory)
+  const containerd = node.spawnWithin(openSync(log, "a"), "containerd", "--config", join(directory, "config.toml"))
+  await eventually("containerd answers", async () => {
+    if (containerd.exitCode !== null) throw new Error(readFileSync(log, "utf8"))
+    await node.within("ctr", "--address", criSocket(node), "version")
+    return true
+  })
+  const flags = ["--address", criSocket(node), "--namespace", namespace]
+  await node.within("ctr", ...flags, "image", "import", "--snapshotter", "native", await archive)
+}
