@@ -114,7 +114,7 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
   const bird = yield* Bird
   const kube = yield* KubeApi
   const reporter = yield* NodeReporter.make
-  const ready = reporter.notReady.pipe(
+  const ready = reporter.notServing.pipe(
     Effect.repeat({ until: (reason) => reason === undefined, schedule: Schedule.spaced("200 millis") }),
     Effect.asVoid
   )

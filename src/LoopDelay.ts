@@ -1,9 +1,9 @@
 /** How late the event loop runs while calls are served. Idle agents measure nothing: sampling wakes the process. */
 import { Effect, Metric } from "effect"
-import { monitorEventLoopDelay } from "node:perf_hooks"
+import { createHistogram } from "node:perf_hooks"
 
-/** Milliseconds between samples; a sample's value is this much plus the delay. */
-const RESOLUTION = 1
+/** Milliseconds between samples; what is beyond is the delay. */
+const INTERVAL = 1
 
 /** Sampling goes on for this many milliseconds after the last call. */
 const LINGER = 1000
@@ -20,28 +20,38 @@ export interface LoopDelay {
 }
 
 export const make = (): LoopDelay => {
-  const histogram = monitorEventLoopDelay({ resolution: RESOLUTION })
-  let timer: NodeJS.Timeout | undefined
-  const seconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e9 - RESOLUTION / 1000)
+  /** Nanoseconds. */
+  const window = createHistogram()
+  let sampler: NodeJS.Timeout | undefined
+  let before = 0
+  let until = 0
+  const sample = () => {
+    const now = performance.now()
+    window.record(Math.max(1, Math.round((now - before - INTERVAL) * 1e6)))
+    before = now
+    if (now > until) {
+      clearInterval(sampler)
+      sampler = undefined
+    }
+  }
   return {
     busy: () => {
-      if (timer === undefined) {
-        histogram.enable()
-        timer = setTimeout(() => {
-          histogram.disable()
-          timer = undefined
-        }, LINGER).unref()
-      } else {
-        timer.refresh()
-      }
+      const now = performance.now()
+      until = now + LINGER
+      if (sampler !== undefined) return
+      before = now
+      sampler = setInterval(sample, INTERVAL).unref()
     },
     publish: Effect.gen(function*() {
-      const empty = histogram.count === 0
       for (const quantile of [0.5, 0.99, 1]) {
-        const value = empty ? 0 : seconds(quantile === 1 ? histogram.max : histogram.percentile(quantile * 100))
-        yield* Metric.update(Metric.withAttributes(gauge, { quantile: String(quantile) }), value)
+        const nanoseconds = window.count === 0
+          ? 0
+          : quantile === 1
+          ? window.max
+          : window.percentile(quantile * 100)
+        yield* Metric.update(Metric.withAttributes(gauge, { quantile: String(quantile) }), nanoseconds / 1e9)
       }
-      histogram.reset()
+      window.reset()
     })
   }
 }

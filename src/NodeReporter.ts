@@ -146,5 +146,12 @@ export const make = Effect.gen(function*() {
     Effect.andThen(Effect.never)
   )
 
-  return { run, publish, notReady: Effect.map(facts, newAffected) }
+  return {
+    run,
+    publish,
+    /** Why no ADD can be served; undefined if it can. */
+    notServing: Effect.map(facts, newAffected),
+    /** Why the node is not fully in the network: the above, or no way to a router. */
+    notReady: Effect.map(facts, (now) => newAffected(now) ?? existingAffected(now))
+  }
 })
