@@ -16,7 +16,7 @@ const families = [6, 4] as const
 export const routes = (dumps: DumpSocket, protocol: number): Effect.Effect<ReadonlyArray<HostRoute>, NetlinkError> =>
   Effect.forEach(families, (family) =>
     Effect.map(
-      dumps.dump(`list IPv${family} routes of protocol ${protocol}`, R.dumpRoutes(family, protocol)),
+      dumps.dump(`list IPv${family} routes of protocol ${protocol}`, R.dumpRoutes(family, protocol), family === 6),
       (messages) => Answers.collect(messages, Answers.readRoute).filter((route) => route.protocol === protocol)
     )).pipe(Effect.map((lists) => Answers.mergeRoutes(lists.flat())))
 

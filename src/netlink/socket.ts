@@ -154,7 +154,15 @@ export class RequestSocket {
   }
 }
 
-type Dumped = { readonly messages: ReadonlyArray<Received>; readonly interrupted: boolean }
+interface Dumped {
+  readonly messages: ReadonlyArray<Received>
+  /** The kernel noticed a change between two parts. */
+  readonly interrupted: boolean
+  readonly parts: number
+}
+
+const same = (a: ReadonlyArray<Received>, b: ReadonlyArray<Received>): boolean =>
+  a.length === b.length && a.every((message, i) => Buffer.compare(message.body, b[i]?.body ?? message.body) === 0)
 
 /**
  * A socket for dumps, one at a time. Their parts are made inside recv(2), which may wait for RTNL, so both send and
@@ -173,21 +181,29 @@ export class DumpSocket {
     this.#fd = openRouteSocket(0, RECEIVE_BYTES)
   }
 
-  /** All messages of a table; read again if it changed meanwhile (`NLM_F_DUMP_INTR`). */
-  dump(op: string, message: Message): Effect.Effect<ReadonlyArray<Received>, NetlinkError> {
-    return Effect.promise(() => this.#repeat(message)).pipe(
+  /**
+   * All messages of a table; read again if it changed meanwhile (`NLM_F_DUMP_INTR`). `twice`: Linux does not notice that
+   * for IPv6 routes (seen: one route twice, another missing), so what takes several parts is read until it is the same
+   * twice.
+   */
+  dump(op: string, message: Message, twice = false): Effect.Effect<ReadonlyArray<Received>, NetlinkError> {
+    return Effect.promise(() => this.#repeat(message, twice)).pipe(
       Effect.uninterruptible,
       this.#lock.withPermit,
       Effect.flatMap((result) => "code" in result ? Effect.fail(failure(op, result)) : Effect.succeed(result.messages))
     )
   }
 
-  async #repeat(message: Message): Promise<Ack | Dumped> {
+  async #repeat(message: Message, twice: boolean): Promise<Ack | Dumped> {
     this.#busy = true
     try {
+      let last: Dumped | undefined
       for (let tries = 0; tries < DUMP_TRIES; tries++) {
         const result = await this.#once(message)
-        if ("code" in result || !result.interrupted) return result
+        if ("code" in result) return result
+        if (result.interrupted) continue
+        if (!twice || result.parts <= 1 || (last !== undefined && same(last.messages, result.messages))) return result
+        last = result
       }
       return { code: EINTR, detail: `the table changed during each of ${DUMP_TRIES} reads` }
     } finally {
@@ -204,20 +220,24 @@ export class DumpSocket {
     if (errno !== 0) return { code: errno }
     const messages: Array<Received> = []
     let interrupted = false
+    let parts = 0
     for (;;) {
       const length = await new Promise<number>((resolve) => recvAsync(this.#fd, this.#buffer, resolve))
       if (length === -EINTR) continue
       if (length < 0) return { code: -length }
       if (length > this.#buffer.length) return { code: EMSGSIZE }
+      const before = messages.length
       for (const part of decode(this.#buffer.slice(0, length))) {
         if (part.seq !== seq) continue
         if ((part.flags & C.NLM_F_DUMP_INTR) !== 0) interrupted = true
         if (part.type === C.NLMSG_ERROR || part.type === C.NLMSG_DONE) {
           const ack = readAck(part)
-          return ack.code > 0 ? ack : { messages, interrupted }
+          if (messages.length > before) parts++
+          return ack.code > 0 ? ack : { messages, interrupted, parts }
         }
         messages.push(part)
       }
+      parts++
     }
   }
 

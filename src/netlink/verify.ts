@@ -34,7 +34,7 @@ const observe = (dumps: DumpSocket, name: string, protocol: number): Effect.Effe
     )
     const routes = yield* Effect.forEach(
       families,
-      (family) => dumps.dump(`list IPv${family} routes`, R.dumpRoutes(family, protocol))
+      (family) => dumps.dump(`list IPv${family} routes`, R.dumpRoutes(family, protocol), family === 6)
     )
     return {
       links,

@@ -20,6 +20,10 @@ export const ip = (netns: string, ...words: ReadonlyArray<string>): string => co
 export const ipJson = (netns: string, ...words: ReadonlyArray<string>): ReadonlyArray<Record<string, unknown>> =>
   JSON.parse(ip(netns, "-j", "-d", ...words) || "[]")
 
+/** Many `ip` commands at once, one a line. */
+export const ipBatch = (netns: string, lines: string): string =>
+  execFileSync("ip", ["-n", netns, "-batch", "-"], { encoding: "utf8", input: lines })
+
 /** Sets a sysctl (`net/ipv6/conf/all/disable_ipv6`) in a namespace. */
 export const sysctl = (netns: string, name: string, value: string): string =>
   inside(netns, "sh", "-c", `echo ${value} > /proc/sys/${name}`)
@@ -98,7 +102,7 @@ export const ping = (netns: string, to: string, ...options: ReadonlyArray<string
 /** Everything in a namespace that an attachment may leave behind, for comparing before and after. */
 export const snapshot = (netns: string): unknown => ({
   links: ipJson(netns, "link").map(({ ifname, flags }) => ({ ifname, flags })),
-  addresses: ip(netns, "-o", "addr").split("\n").map((line) => line.replace(/^\d+: /, "").trim()).sort(),
+  addresses: ip(netns, "-o", "addr").split("\n").map((line) => line.replace(/^\d+: /, "").trim()).toSorted(),
   routes: [ip(netns, "route", "show", "table", "all"), ip(netns, "-6", "route", "show", "table", "all")],
-  neighbours: ip(netns, "neigh", "show", "nud", "all").split("\n").sort()
+  neighbours: ip(netns, "neigh", "show", "nud", "all").split("\n").toSorted()
 })
