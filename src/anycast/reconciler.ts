@@ -128,9 +128,12 @@ export const make = (onFlip: (flip: Flip) => void) =>
           if (!seen.has(key)) seen.set(key, since)
         }
       }
-      for (const key of lost) if (announcements.forget(key)) keys.add(key)
+      const vanished = [...lost].filter(announcements.forget)
+      for (const key of vanished) keys.add(key)
       if (leave) { for (const key of until.keys()) keys.add(key) }
       for (const name of gone) links.delete(name)
+      // A route that vanishes is most often the first sign of its link's end.
+      if (vanished.length > 0) yield* readLinks
       if (loaded && keys.size > 0) yield* pass(keys, seen)
       if (!full && loaded && ![...gone].some((name) => index.byLink.has(name))) return
       if (index.byDestination.size > 0) yield* readLinks

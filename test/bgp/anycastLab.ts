@@ -1,10 +1,11 @@
 /** Nodes with real agents and BIRDs behind an FRR router, pods that serve HTTP, and a client that fetches in a loop. */
 import { type ChildProcess, spawn } from "node:child_process"
-import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { eventually, run, TestNode } from "../agent/node.ts"
 import { end, inside, Lab, type LabOptions, NODE_ASN, ROUTER4, ROUTER6, ROUTER_ASN, startBird } from "./lab.ts"
+import { now, RouteMonitor } from "./monitor.ts"
 
 export const ANYCAST6 = "2001:db8:a::1"
 export const ANYCAST4 = "192.0.2.1"
@@ -54,9 +55,6 @@ await Promise.all(urls.map(async (url) => {
 export const urlOf = (address: string, query = ""): string =>
   `http://${address.includes(":") ? `[${address}]` : address}/${query}`
 
-/** Milliseconds since the epoch, finer than `Date.now()`. */
-export const now = (): number => performance.timeOrigin + performance.now()
-
 export interface PodOptions {
   readonly anycast?: ReadonlyArray<string>
   readonly addresses?: ReadonlyArray<string>
@@ -87,31 +85,40 @@ export class AnycastPod {
     return this.node.add(this.netns, { pod: this.name, uid: `uid-${this.name}` })
   }
 
-  async del(): Promise<void> {
+  async detach(): Promise<void> {
     const { code, json } = await this.node.cni("DEL", this.netns, { pod: this.name, uid: `uid-${this.name}` })
     if (code !== 0) throw new Error(`DEL of ${this.name} failed: ${JSON.stringify(json)}`)
+  }
+
+  /** DEL, and the Pod is gone from the API. */
+  async del(): Promise<void> {
+    await this.detach()
+    rmSync(join(this.node.config, "pods", `${this.name}.yaml`), { force: true })
   }
 }
 
 export class AnycastLab {
   readonly nodes: ReadonlyArray<TestNode>
   readonly lab: Lab
+  /** Of the router. */
+  readonly monitor: RouteMonitor
   readonly #children = new Set<ChildProcess>()
 
-  private constructor(nodes: ReadonlyArray<TestNode>, lab: Lab) {
+  private constructor(nodes: ReadonlyArray<TestNode>, lab: Lab, monitor: RouteMonitor) {
     this.nodes = nodes
     this.lab = lab
+    this.monitor = monitor
   }
 
   /** All agents and BIRDs run, and every session is Established. */
   static async open(
-    options: Pick<LabOptions, "bfd"> & { readonly nodes: number; readonly holdTimeSeconds?: number }
+    options: Partial<Pick<LabOptions, "bfd" | "router">> & { readonly nodes: number }
   ): Promise<AnycastLab> {
     const nodes: Array<TestNode> = []
     let lab: Lab | undefined
     try {
       for (let i = 0; i < options.nodes; i++) {
-        const peer = { asn: ROUTER_ASN, bfd: options.bfd ?? false, holdTimeSeconds: options.holdTimeSeconds ?? 9 }
+        const peer = { asn: ROUTER_ASN, bfd: options.bfd ?? false, holdTimeSeconds: 9 }
         nodes.push(
           await TestNode.open({
             flags: [],
@@ -124,8 +131,14 @@ export class AnycastLab {
           })
         )
       }
-      lab = await Lab.open({ router: "frr", nodes: nodes.map(({ netns }) => netns), bfd: options.bfd ?? false })
-      const anycast = new AnycastLab(nodes, lab)
+      // A lone node has its addresses on lo; here they are on the uplink.
+      for (const node of nodes) await node.ip("addr", "flush", "dev", "lo", "scope", "global")
+      lab = await Lab.open({
+        router: options.router ?? "frr",
+        nodes: nodes.map(({ netns }) => netns),
+        bfd: options.bfd ?? false
+      })
+      const anycast = new AnycastLab(nodes, lab, await RouteMonitor.open(lab.router))
       await anycast.#start()
       return anycast
     } catch (error) {
@@ -157,6 +170,19 @@ export class AnycastLab {
     }
   }
 
+  /** Runs commands in one session of FRR's shell. */
+  vtysh(...commands: ReadonlyArray<string>): Promise<string> {
+    return run("vtysh", "--vty_socket", join(this.lab.directory, "router"), ...commands.flatMap((c) => ["-c", c]))
+  }
+
+  /** Waits until so many BFD sessions are up. */
+  bfdUp(count: number): Promise<true> {
+    return eventually(`${count} BFD sessions`, async () => {
+      const peers: ReadonlyArray<{ status: string }> = JSON.parse(await this.vtysh("show bfd peers json"))
+      return peers.filter(({ status }) => status === "up").length === count ? true as const : undefined
+    }, 20)
+  }
+
   async startBird(i: number): Promise<ChildProcess> {
     const node = this.nodes[i] as TestNode
     const directory = join(node.directory, "bird")
@@ -174,7 +200,14 @@ export class AnycastLab {
       ...(options.addresses === undefined ? {} : { addresses: options.addresses.join(",") })
     })
     pod.set({ ready: false })
-    await eventually("the agent reads the pod's file", async () => (await pod.add()) !== undefined)
+    const wanted = [...options.anycast ?? [], ...options.addresses ?? []]
+    await eventually("an ADD after the agent has read the pod's file", async () => {
+      await pod.add()
+      const addresses = await run("ip", "-n", pod.netns, "-br", "address", "show")
+      if (wanted.every((address) => addresses.includes(`${address}/`))) return true
+      await pod.detach()
+      return false
+    })
     if (options.serve === true) await this.serve(pod)
     return pod
   }
@@ -236,6 +269,7 @@ export class AnycastLab {
   }
 
   async close(): Promise<void> {
+    await this.monitor.close()
     for (const child of this.#children) await end(child, "SIGKILL")
     for (const node of this.nodes) await node.close()
     await this.lab.close()

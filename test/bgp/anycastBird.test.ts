@@ -1,0 +1,63 @@
+/** A router whose own following takes milliseconds, so that what is seen is flock's. */
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { eventually } from "../agent/node.ts"
+import { ANYCAST4, ANYCAST6, AnycastLab, urlOf } from "./anycastLab.ts"
+import { CLIENT4, CLIENT6, inside } from "./lab.ts"
+
+const BOTH = [ANYCAST6, ANYCAST4] as const
+const URLS = BOTH.map((address) => urlOf(address))
+
+let lab: AnycastLab
+beforeAll(async () => {
+  lab = await AnycastLab.open({ nodes: 2, router: "bird" })
+}, 60_000)
+afterAll(async () => lab?.close(), 30_000)
+
+describe("anycast on two nodes behind BIRD", () => {
+  it("no request started 50 ms after the flip reaches the pod, and none fails", async () => {
+    const a = await lab.pod(0, "a", { anycast: BOTH, serve: true })
+    const b = await lab.pod(1, "b", { anycast: BOTH, serve: true })
+    a.set({ ready: true })
+    for (const address of BOTH) await lab.ways(address, 1)
+    b.set({ ready: true })
+    await eventually(
+      "the other way is known",
+      async () =>
+        (await inside(lab.nodes[1]?.netns ?? "", "ip", "-6", "route", "show", "proto", "201")).includes(ANYCAST6)
+    )
+    const loop = lab.fetchLoop(URLS)
+    await eventually("the first pod answers", async () => loop.fetches.length > 50)
+    assert.deepStrictEqual([...new Set(loop.fetches.map(({ pod }) => pod))], ["a"])
+    const flip = a.set({ ready: false })
+    const from = loop.fetches.length
+    await eventually("100 more fetches", async () => loop.fetches.length > from + 100)
+    await loop.stop()
+    const late = loop.fetches.filter(({ start }) => start > flip + 50)
+    assert.deepStrictEqual([...new Set(late.map(({ pod }) => pod))], ["b"])
+    assert.deepStrictEqual(loop.fetches.filter(({ error }) => error !== undefined), [])
+    await a.del()
+    await b.del()
+    for (const address of BOTH) await lab.ways(address, 0)
+  })
+
+  it("a withdrawn pod's replies leave a node that has no default route either", async () => {
+    const a = await lab.pod(0, "a", { anycast: BOTH, serve: true })
+    a.set({ ready: true })
+    for (const address of BOTH) await lab.ways(address, 1)
+    const { netns = "" } = lab.nodes[0] ?? {}
+    await inside(netns, "ip", "route", "add", `${CLIENT4}/32`, "via", "198.51.100.1")
+    await inside(netns, "ip", "-6", "route", "add", `${CLIENT6}/128`, "via", "2001:db8:ffff::1")
+    await inside(netns, "ip", "route", "del", "default")
+    await inside(netns, "ip", "-6", "route", "del", "default")
+    const slow = BOTH.map((address) => lab.fetch(urlOf(address, "?ms=1200")))
+    await eventually("the requests have arrived", async () => {
+      const established = await inside(a.netns, "ss", "-Htn", "state", "established", "sport", "=", ":80")
+      return established.trim().split("\n").length === 2
+    })
+    a.set({ ready: true, deleting: true })
+    const answers = await Promise.all(slow)
+    assert.deepStrictEqual(answers.map(({ error, pod }) => error ?? pod), ["a", "a"])
+    assert.notInclude(await inside(netns, "ip", "route", "show"), ANYCAST4)
+    await a.del()
+  })
+})
