@@ -37,6 +37,8 @@ const essence = (object: unknown): unknown => {
   return { apiVersion, kind, metadata: { name, uid, generation }, spec }
 }
 
+const matches = (pod: PodInfo, ref: PodRef) => ref.uid === "" || pod.uid === ref.uid
+
 const unavailable = (e: Access.ApiError) => new KubeUnavailable({ message: e.message })
 
 /** Fails when there is no usable kubeconfig or service account; an API server that is away is no failure. */
@@ -169,8 +171,6 @@ export const layerCluster = (
         asked.set(key, fiber)
         return yield* Fiber.join(fiber)
       })
-
-      const matches = (pod: PodInfo, ref: PodRef) => ref.uid === "" || pod.uid === ref.uid
 
       const pod = Effect.fn("KubeApi.pod")(function*(ref: PodRef) {
         const cached = pods.get(podKey(ref))

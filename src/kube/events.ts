@@ -35,6 +35,8 @@ const namespaceOf = (event: EventOn): string =>
   // as kubelet does for what has no namespace
   event.on.kind === "Pod" ? event.on.pod.namespace : "default"
 
+const collection = (event: EventOn) => `/api/v1/namespaces/${namespaceOf(event)}/events`
+
 const involved = ({ on }: EventOn, nodeName: string) =>
   on.kind === "Pod"
     ? { kind: "Pod", apiVersion: "v1", namespace: on.pod.namespace, name: on.pod.name, uid: on.pod.uid }
@@ -97,8 +99,6 @@ export const make = Effect.fnUntraced(function*(client: Client, nodeName: string
     }
     tokens--
   })
-
-  const collection = (event: EventOn) => `/api/v1/namespaces/${namespaceOf(event)}/events`
 
   const create = Effect.fnUntraced(function*(entry: Told) {
     const { event } = entry

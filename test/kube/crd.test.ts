@@ -25,8 +25,10 @@ describe.runIf(available)("the CRD, with a real API server", () => {
   }
 
   it("takes, refuses and completes what the walker of the unit tests does", async () => {
-    await fc.assert(fc.asyncProperty(specs, agrees), { numRuns: 300 })
-    await fc.assert(fc.asyncProperty(single, agrees), { numRuns: 700 })
+    const whole = await fc.check(fc.asyncProperty(specs, agrees), { numRuns: 300 })
+    assert.isFalse(whole.failed, fc.defaultReportMessage(whole))
+    const fields = await fc.check(fc.asyncProperty(single, agrees), { numRuns: 700 })
+    assert.isFalse(fields.failed, fc.defaultReportMessage(fields))
   }, 120_000)
 
   it("has the short name nc, prunes unknown fields, and keeps the status out of a spec write", async () => {

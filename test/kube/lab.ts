@@ -42,6 +42,9 @@ export const eventually = async <A>(
   }
 }
 
+export const wait = (what: string, look: Parameters<typeof eventually>[1]) =>
+  Effect.promise(() => eventually(what, look))
+
 export const nodeConfig = (name = NODE, spec: object = {}) => ({
   apiVersion: "flock.fritzlab.net/v1alpha1",
   kind: "NodeConfig",

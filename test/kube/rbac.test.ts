@@ -43,9 +43,6 @@ describe.runIf(available)("the agent's rights, with a real API server", () => {
   })
   afterAll(() => api?.stop())
 
-  const wait = (what: string, look: Parameters<typeof lab.eventually>[1]) =>
-    Effect.promise(() => lab.eventually(what, look))
-
   /** Everything the agent ever asks of the API server; refusals are for the caller to look at. */
   const everything = Effect.fnUntraced(function*(rounds: number) {
     const kube = yield* lab.agent(api.kubeconfig("agent"))
@@ -68,7 +65,7 @@ describe.runIf(available)("the agent's rights, with a real API server", () => {
       const forbidden = lab.requestsSeen({ code: "403" })
       yield* everything(3)
       for (const grant of grants) {
-        yield* wait(`${grant.verb} ${grant.resource}`, () => seen(grant, "200") + seen(grant, "201") > 0)
+        yield* lab.wait(`${grant.verb} ${grant.resource}`, () => seen(grant, "200") + seen(grant, "201") > 0)
       }
       assert.strictEqual(lab.requestsSeen({ code: "403" }), forbidden)
     }).pipe(Effect.scoped))
@@ -100,11 +97,11 @@ describe.runIf(available)("the agent's rights, with a real API server", () => {
           verbs: rule.resources.includes(grant.resource) ? rule.verbs.filter((v) => v !== grant.verb) : rule.verbs
         })).filter(({ verbs }) => verbs.length > 0)
         yield* put(less)
-        yield* Effect.addFinalizer(() => put(role.rules).pipe(Effect.andThen(wait("restored", may))))
-        yield* wait("taken away", async () => !(await may()))
+        yield* Effect.addFinalizer(() => put(role.rules).pipe(Effect.andThen(lab.wait("restored", may))))
+        yield* lab.wait("taken away", async () => !(await may()))
         const before = seen(grant, "403")
         yield* everything(3)
-        yield* wait("a refusal", () => seen(grant, "403") > before)
+        yield* lab.wait("a refusal", () => seen(grant, "403") > before)
       }).pipe(Effect.scoped)
   )
 
@@ -116,13 +113,13 @@ describe.runIf(available)("the agent's rights, with a real API server", () => {
         ).map((line) => JSON.parse(line) as { readonly verb: string; readonly requestURI: string })
       const start = audit().length
       const kube = yield* everything(1)
-      yield* wait("both watches", () => audit().slice(start).filter(({ verb }) => verb === "watch").length >= 2)
+      yield* lab.wait("both watches", () => audit().slice(start).filter(({ verb }) => verb === "watch").length >= 2)
       yield* Effect.sleep(1000)
       const before = audit().length
       yield* Effect.sleep(5000)
       assert.deepStrictEqual(audit().slice(before), [])
       yield* kube.setNodeCondition({ status: "False", reason: "FlockReady", message: "again" })
-      yield* wait("the patch", () => audit().length > before)
+      yield* lab.wait("the patch", () => audit().length > before)
       const asked = audit().slice(before).map(({ requestURI, verb }) => `${verb} ${requestURI}`)
       assert.deepStrictEqual(asked, [`patch /api/v1/nodes/${lab.NODE}/status`])
     }).pipe(Effect.scoped))

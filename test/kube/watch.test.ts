@@ -31,9 +31,6 @@ describe.runIf(available)("the watches, with a real API server", () => {
       return { kube, changes, seen: (what: string) => () => changes.some((c) => text(c) === what) }
     })
 
-  const wait = (what: string, look: Parameters<typeof lab.eventually>[1]) =>
-    Effect.promise(() => lab.eventually(what, look))
-
   it.live("tells of this node's NodeConfig and pods only, and of their changes", () =>
     Effect.gen(function*() {
       yield* Effect.promise(async () => {
@@ -45,15 +42,15 @@ describe.runIf(available)("the watches, with a real API server", () => {
       assert.isTrue(Option.isNone((yield* SubscriptionRef.get(kube.nodeConfig)).current))
       yield* Effect.promise(() => lab.create(api, lab.nodeConfig()))
       const current = () => Effect.runPromise(Effect.map(SubscriptionRef.get(kube.nodeConfig), (s) => s))
-      yield* wait("the NodeConfig", async () => Option.isSome((await current()).current))
+      yield* lab.wait("the NodeConfig", async () => Option.isSome((await current()).current))
       assert.isTrue(yield* kube.synced)
 
       yield* Effect.promise(() => lab.create(api, lab.pod("web")))
       yield* Effect.promise(() => lab.setReady(api, "web", true))
-      yield* wait("ready", seen("Changed web ready"))
+      yield* lab.wait("ready", seen("Changed web ready"))
       yield* Effect.promise(() => lab.setReady(api, "web", false))
       yield* Effect.promise(() => lab.remove(api, "web"))
-      yield* wait("removed", seen("Removed web"))
+      yield* lab.wait("removed", seen("Removed web"))
       assert.deepStrictEqual(changes.filter((c) => c.pod.name !== "before").map(text), [
         "Changed web",
         "Changed web ready",
@@ -73,13 +70,13 @@ describe.runIf(available)("the watches, with a real API server", () => {
           "application/merge-patch+json"
         )
       )
-      yield* wait("rejected", async () => Option.isSome((await current()).rejected))
+      yield* lab.wait("rejected", async () => Option.isSome((await current()).rejected))
       const { rejected, current: kept } = yield* Effect.promise(current)
       assert.strictEqual(Option.getOrThrow(rejected).problems[0]?.field, "spec.cidr6")
       assert.strictEqual(Option.getOrThrow(kept).generation, 1)
 
       yield* Effect.promise(() => api.call("DELETE", `${lab.NODECONFIGS}/${lab.NODE}`))
-      yield* wait("gone", async () => Option.isNone((await current()).current))
+      yield* lab.wait("gone", async () => Option.isNone((await current()).current))
     }).pipe(Effect.scoped))
 
   it.live("answers a cached pod without the API, an unknown one with one GET however many ask", () =>
@@ -119,9 +116,9 @@ describe.runIf(available)("the watches, with a real API server", () => {
         await lab.create(api, lab.pod("stays"))
       })
       relay.mend()
-      yield* wait("all of it", () =>
+      yield* lab.wait("all of it", () =>
         ["Removed goes", "Changed turns ready", "Changed comes", "Removed stays"].every((w) => seen(w)()))
-      yield* wait("the new one", () =>
+      yield* lab.wait("the new one", () =>
         seen("Changed stays")())
       assert.isFalse((yield* kube.pods).has("default/goes"))
     }).pipe(Effect.scoped))
@@ -145,11 +142,11 @@ describe.runIf(available)("the watches, with a real API server", () => {
         )
       })
       relay.mend()
-      yield* wait("what happened meanwhile", () => seen("Removed killed")() && seen("Changed born")())
+      yield* lab.wait("what happened meanwhile", () => seen("Removed killed")() && seen("Changed born")())
       assert.isAbove(lab.requestsSeen({ verb: "list", resource: "pods", code: "200" }), lists)
       assert.isTrue((yield* kube.pods).has("default/born"))
       yield* Effect.promise(() => lab.setReady(api, "born", true))
-      yield* wait("the watch goes on", seen("Changed born ready"))
+      yield* lab.wait("the watch goes on", seen("Changed born ready"))
     }).pipe(Effect.scoped))
 
   it.live("notices a network that swallows everything, and one request that hangs renews silent watches", () =>
@@ -167,7 +164,7 @@ describe.runIf(available)("the watches, with a real API server", () => {
       )
       relay.cut()
       relay.mend()
-      yield* wait("ready", seen("Changed silent ready"))
+      yield* lab.wait("ready", seen("Changed silent ready"))
     }).pipe(Effect.scoped))
 
   it.live("notices a stopped API server (SIGSTOP) by silence and goes on when it does", () =>
@@ -179,10 +176,10 @@ describe.runIf(available)("the watches, with a real API server", () => {
       const dead = () => lab.requestsSeen({ verb: "watch", resource: "pods", code: "0" })
       const before = dead()
       api.signal("SIGSTOP")
-      yield* wait("a watch given up and refused", () => dead() > before)
+      yield* lab.wait("a watch given up and refused", () => dead() > before)
       assert.isTrue(Option.isSome(yield* kube.pod(ref("stopped"))), "a cached pod needs no API server")
       api.signal("SIGCONT")
       yield* Effect.promise(() => lab.setReady(api, "stopped", true))
-      yield* wait("ready", seen("Changed stopped ready"))
+      yield* lab.wait("ready", seen("Changed stopped ready"))
     }).pipe(Effect.scoped))
 })

@@ -36,9 +36,6 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
   })
   afterAll(() => api?.stop())
 
-  const wait = (what: string, look: Parameters<typeof lab.eventually>[1]) =>
-    Effect.promise(() => lab.eventually(what, look))
-
   const conditions = async (): Promise<ReadonlyArray<Condition>> =>
     (await api.call("GET", `/api/v1/nodes/${lab.NODE}`)).body.status.conditions ?? []
 
@@ -123,9 +120,9 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       const read = async () => (await api.call("GET", `${lab.NODECONFIGS}/${lab.NODE}`)).body
       const kube = yield* lab.agent(api.kubeconfig("agent"))
       for (let i = 0; i <= 5; i++) yield* kube.setStatus(status(i))
-      yield* wait("the first", () => written() >= 1)
+      yield* lab.wait("the first", () => written() >= 1)
       for (let i = 6; i <= 200; i++) yield* kube.setStatus(status(i))
-      yield* wait("the newest", async () => (await read()).status.addresses.ipv4.used === 200)
+      yield* lab.wait("the newest", async () => (await read()).status.addresses.ipv4.used === 200)
       assert.strictEqual(written(), 2)
       yield* kube.setStatus(status(200))
       const object = yield* Effect.promise(read)
@@ -155,10 +152,10 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
 
       // another agent process: one write, and no transition; a family that went is taken away
       const again = yield* lab.agent(api.kubeconfig("agent"))
-      yield* wait("its NodeConfig", async () => Effect.runPromise(again.synced))
+      yield* lab.wait("its NodeConfig", async () => Effect.runPromise(again.synced))
       const { ipv4 } = status(7).addresses
       yield* again.setStatus({ ...status(7), addresses: ipv4 === undefined ? {} : { ipv4 } })
-      yield* wait("the other's", async () => (await read()).status.addresses.ipv4.used === 7)
+      yield* lab.wait("the other's", async () => (await read()).status.addresses.ipv4.used === 7)
       const after = yield* Effect.promise(read)
       assert.strictEqual(after.status.conditions[0].lastTransitionTime, lastTransitionTime)
       assert.isUndefined(after.status.addresses.ipv6)
@@ -177,9 +174,9 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       yield* kube.event({ on: { kind: "Node" }, type: "Normal", reason: "Hello", message: "x".repeat(5000) })
       const events = async (): Promise<ReadonlyArray<Record<string, unknown>>> =>
         (await api.call("GET", "/api/v1/namespaces/default/events?fieldSelector=source=flock-agent")).body.items
-      yield* wait("three Events", async () => (await events()).length === 3)
+      yield* lab.wait("three Events", async () => (await events()).length === 3)
       yield* kube.event({ on, type: "Warning", reason: "AnycastRefused", message: "192.0.2.1: not allowed" })
-      yield* wait("the count", async () => (await events()).some((e) => e["count"] === 11))
+      yield* lab.wait("the count", async () => (await events()).some((e) => e["count"] === 11))
       const all = yield* Effect.promise(events)
       assert.strictEqual(all.length, 3)
       const hello = all.find((e) => e["reason"] === "Hello")
@@ -218,11 +215,11 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       yield* Effect.promise(() =>
         api.call("PUT", `/api/v1/namespaces/${lab.NAMESPACE}/secrets/tor`, secret("second-pw"))
       )
-      yield* wait("the change", () => changed.length === 1)
+      yield* lab.wait("the change", () => changed.length === 1)
       assert.deepStrictEqual(changed, [password])
       assert.deepStrictEqual(yield* value, Option.some("second-pw"))
       yield* Effect.promise(() => api.call("DELETE", `/api/v1/namespaces/${lab.NAMESPACE}/secrets/tor`))
-      yield* wait("its end", () => changed.length === 2)
+      yield* lab.wait("its end", () => changed.length === 2)
       assert.isTrue(Option.isNone(yield* value))
     }).pipe(Effect.scoped))
 
@@ -234,7 +231,7 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       const relay = yield* Effect.acquireRelease(Effect.promise(() => lab.relay(api)), (r) => Effect.sync(r.close))
       yield* Effect.scoped(Effect.gen(function*() {
         yield* lab.agent(relay.kubeconfig, { stateDir })
-        yield* wait("the copy", () => {
+        yield* lab.wait("the copy", () => {
           try {
             return statSync(copy).size > 0
           } catch {
@@ -254,7 +251,7 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       const error = yield* Effect.flip(kube.pod({ namespace: "default", name: "told", uid: "" }))
       assert.match(error.message, /^Pod default\/told is not in the agent's cache, and asking failed: .*no answer/)
       relay.mend()
-      yield* wait("the lists", () => Effect.runPromise(kube.podsListed))
+      yield* lab.wait("the lists", () => Effect.runPromise(kube.podsListed))
       assert.isTrue(yield* kube.synced)
 
       writeFileSync(copy, "{ half a fi")

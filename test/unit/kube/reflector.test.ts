@@ -8,7 +8,7 @@ import { backOff, delayOf, type Signal, signals } from "../../../src/kube/reflec
 
 type Reply = ApiError | { readonly list: unknown } | {
   readonly watch: ReadonlyArray<WatchEvent>
-  readonly then?: ApiError
+  readonly fails?: ApiError
 }
 
 const item = (name: string, resourceVersion: string) => ({ metadata: { name, resourceVersion } })
@@ -39,7 +39,7 @@ const scripted = Effect.fnUntraced(function*(script: ReadonlyArray<Reply>) {
       Stream.unwrap(Effect.map(reply(request), (r) => {
         if (!("watch" in r)) return assert.fail("a watch was asked for")
         const events = Stream.fromIterable(r.watch)
-        return r.then === undefined ? events : Stream.concat(events, Stream.fail(r.then))
+        return r.fails === undefined ? events : Stream.concat(events, Stream.fail(r.fails))
       }))
   }
   return { asked, client, ended }
@@ -78,7 +78,7 @@ describe("a list and watch", () => {
         listed("10", ["a"]),
         { watch: [event("ADDED", "b", "11"), event("MODIFIED", "b", "12"), event("DELETED", "a", "13")] },
         { watch: [event("BOOKMARK", "", "40")] },
-        { watch: [], then: failure(0) }
+        { watch: [], fails: failure(0) }
       ])
       assert.deepStrictEqual(asked, ["list from=0", "watch from=10", "watch from=13", "watch from=40", "watch from=40"])
       assert.deepStrictEqual(out, ["Listed a", "Changed b", "Changed b", "Removed a", "Failed 0"])

@@ -1,0 +1,232 @@
+/** The writers against a stand-in client on a test clock: what is asked, and when. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Option, Redacted, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import * as fc from "fast-check"
+import { ApiError } from "../../../src/kube/access.ts"
+import type { Client, Request } from "../../../src/kube/client.ts"
+import * as Events from "../../../src/kube/events.ts"
+import * as Lines from "../../../src/kube/lines.ts"
+import * as NodeCondition from "../../../src/kube/nodeCondition.ts"
+import * as Secrets from "../../../src/kube/secrets.ts"
+import * as Status from "../../../src/kube/status.ts"
+import type { EventOn, NodeConfigStatus } from "../../../src/KubeApi.ts"
+
+const failure = (status: number) => new ApiError({ message: `answered ${status}`, status })
+
+/** Records requests; `answer` says what comes back. */
+const recorded = (answer: (request: Request, nth: number) => unknown = () => ({})) => {
+  const requests: Array<Request> = []
+  const client: Client = {
+    request: (request) =>
+      Effect.suspend(() => {
+        const given = answer(request, requests.push(request))
+        return given instanceof ApiError ? Effect.fail(given) : Effect.succeed(given)
+      }),
+    watch: () => Stream.never
+  }
+  return { client, requests }
+}
+
+const status = (used: number): NodeConfigStatus => ({
+  observedGeneration: 1,
+  conditions: [{ type: "Ready", status: "True", reason: "R", message: "" }],
+  addresses: { ipv4: { used, free: 1 } },
+  peers: []
+})
+
+const object = (uid: string) => ({ metadata: { uid }, status: { conditions: [] } })
+
+describe("the status writer", () => {
+  const start = (answer?: Parameters<typeof recorded>[0]) =>
+    Effect.gen(function*() {
+      const { client, requests } = recorded(answer)
+      const writer = yield* Status.make(client, "n")
+      yield* Effect.forkChild(writer.run)
+      const used = () => requests.map(({ body }) => (body as { status: NodeConfigStatus }).status.addresses.ipv4?.used)
+      return { writer, used }
+    })
+
+  it.effect("writes nothing before there is a NodeConfig, then the newest at once, then the newest after 5 s", () =>
+    Effect.gen(function*() {
+      const { used, writer } = yield* start()
+      yield* writer.set(status(1))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(used(), [])
+      yield* writer.set(status(2))
+      yield* writer.seen(object("u"))
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(used(), [2])
+      yield* writer.set(status(3))
+      yield* writer.set(status(4))
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(used(), [2])
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(used(), [2, 4])
+      yield* writer.set(status(4))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(used(), [2, 4])
+    }))
+
+  it.effect("keeps what the API server did not take, and writes anew for a new NodeConfig or a lost status", () =>
+    Effect.gen(function*() {
+      const { used, writer } = yield* start((_, nth) => nth === 1 ? failure(500) : {})
+      yield* writer.seen(object("u"))
+      yield* writer.set(status(1))
+      yield* TestClock.adjust("29 seconds")
+      assert.deepStrictEqual(used(), [1])
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(used(), [1, 1])
+      yield* TestClock.adjust("1 minute")
+      yield* writer.seen(object("u"))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(used(), [1, 1], "its own write comes back in the watch")
+      yield* writer.seen({ metadata: { uid: "u" } })
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(used(), [1, 1, 1], "another tool replaced the object")
+      yield* writer.seen(undefined)
+      yield* writer.set(status(2))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(used(), [1, 1, 1], "there is no NodeConfig")
+      yield* writer.seen(object("v"))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(used(), [1, 1, 1, 2])
+    }))
+
+  it("moves the transition time with the status only", () => {
+    const old = "2020-01-01T00:00:00Z"
+    const known = (now: string) =>
+      Status.transitionsOf({ status: { conditions: [{ type: "Ready", status: now, lastTransitionTime: old }] } })
+    const time = (now: string) =>
+      (Status.patchOf(status(0), known(now), "now") as { status: { conditions: [{ lastTransitionTime: string }] } })
+        .status.conditions[0].lastTransitionTime
+    assert.strictEqual(time("True"), old)
+    assert.strictEqual(time("False"), "now")
+  })
+})
+
+describe("Events", () => {
+  const event = (message: string): EventOn => ({ on: { kind: "Node" }, type: "Warning", reason: "R", message })
+
+  const start = (answer?: Parameters<typeof recorded>[0]) =>
+    Effect.gen(function*() {
+      const { client, requests } = recorded(answer)
+      const recorder = yield* Events.make(client, "n")
+      yield* Effect.forkChild(recorder.run)
+      return { recorder, requests }
+    })
+
+  it.effect("are written in a burst of 25, then one every 5 s, and never more than 512 wait", () =>
+    Effect.gen(function*() {
+      const { recorder, requests } = yield* start()
+      yield* TestClock.adjust("1 millis")
+      for (let i = 0; i < 5000; i++) yield* recorder.tell(event(`${i}`))
+      // the writer gives way now and then: many small steps let it finish
+      for (let i = 0; i < 100; i++) yield* TestClock.adjust("1 millis")
+      assert.strictEqual(requests.length, 25)
+      for (let i = 0; i < 50; i++) yield* TestClock.adjust("1 seconds")
+      assert.strictEqual(requests.length, 35)
+      yield* TestClock.adjust("5 hours")
+      assert.isAtMost(requests.length, 25 + 512 + 1)
+      assert.isAtLeast(requests.length, 512)
+    }))
+
+  it.effect("that repeat raise the count; one whose time to live is over is made anew", () =>
+    Effect.gen(function*() {
+      const { recorder, requests } = yield* start((request) => request.verb === "patch" ? failure(404) : {})
+      yield* recorder.tell(event("x"))
+      yield* TestClock.adjust("1 millis")
+      yield* recorder.tell(event("x"))
+      yield* recorder.tell(event("x"))
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(requests.map(({ verb }) => verb), ["create", "patch", "create"])
+      assert.deepInclude(requests[2]?.body, { count: 3 })
+    }))
+
+  it.effect("wait for an API server that is away, are dropped when it refuses, and are no news after ten minutes", () =>
+    Effect.gen(function*() {
+      const { recorder, requests } = yield* start((_, nth) => nth < 3 ? failure(0) : nth === 3 ? {} : failure(403))
+      yield* recorder.tell(event("x"))
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(requests.length, 3)
+      yield* recorder.tell(event("y"))
+      yield* TestClock.adjust("10 minutes")
+      assert.strictEqual(requests.length, 4)
+
+      const away = yield* start(() => failure(0))
+      yield* away.recorder.tell(event("z"))
+      yield* TestClock.adjust("11 minutes")
+      const tried = away.requests.length
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(away.requests.length, tried)
+    }))
+})
+
+describe("the node condition", () => {
+  const condition = { status: "False", reason: "FlockReady", message: "" } as const
+
+  it.effect("is asked for anew after a failure, whatever the failure left behind", () =>
+    Effect.gen(function*() {
+      const node = {
+        status: { conditions: [{ type: "NetworkUnavailable", status: "False", lastTransitionTime: "t" }] }
+      }
+      const { client, requests } = recorded((_, nth) => nth === 3 ? failure(0) : node)
+      const set = NodeCondition.make(client, "n")
+      yield* set(condition)
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(set(condition))))
+      yield* set(condition)
+      yield* set(condition)
+      assert.deepStrictEqual(requests.map(({ verb }) => verb), ["get", "patch", "patch", "get", "patch", "patch"])
+    }))
+})
+
+describe("Secrets", () => {
+  const listed = (data: Record<string, string>) => ({
+    metadata: { resourceVersion: "1" },
+    items: [{ data: Object.fromEntries(Object.entries(data).map(([k, v]) => [k, Buffer.from(v).toString("base64")])) }]
+  })
+
+  it.effect("are said to be unavailable, with the reason, until the API server was asked", () =>
+    Effect.gen(function*() {
+      const { client } = recorded(() => failure(403))
+      const secrets = yield* Secrets.make(client, "flock-system")
+      const asking = yield* Effect.forkChild(Effect.flip(secrets.get({ name: "tor", key: "password" })))
+      yield* TestClock.adjust("13 seconds")
+      const error = asking.pollUnsafe()
+      assert.isDefined(error)
+      if (error === undefined || !Exit.isSuccess(error)) return assert.fail("an error was to come")
+      assert.strictEqual(error.value.message, "Secret flock-system/tor cannot be read: answered 403")
+    }).pipe(Effect.scoped))
+
+  it.effect("are one list however many keys, and never show", () =>
+    Effect.gen(function*() {
+      const { client, requests } = recorded(() => listed({ a: "hunter2", b: "ü" }))
+      const secrets = yield* Secrets.make(client, "flock-system")
+      const a = yield* secrets.get({ name: "tor", key: "a" })
+      const b = yield* secrets.get({ name: "tor", key: "b" })
+      assert.deepStrictEqual([a, b].map((s) => Option.getOrUndefined(Option.map(s, Redacted.value))), ["hunter2", "ü"])
+      assert.notInclude(`${JSON.stringify(a)} ${String(a)}`, "hunter2")
+      assert.strictEqual(requests.length, 1)
+      assert.deepInclude(requests[0]?.query, { fieldSelector: "metadata.name=tor" })
+    }).pipe(Effect.scoped))
+})
+
+describe("lines", () => {
+  it("come out whole however the bytes are cut", () => {
+    const texts = fc.array(
+      fc.string({ unit: "grapheme", maxLength: 20 }).filter((s) => s.trim() !== "" && !s.includes("\n"))
+    )
+    fc.assert(fc.property(texts, fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1 }), (wanted, sizes) => {
+      const bytes = Buffer.from(wanted.map((line) => `${line}\n`).join("\n"))
+      const lines = Lines.make()
+      const got: Array<string> = []
+      for (let at = 0, i = 0; at < bytes.length; i++) {
+        const size = sizes[i % sizes.length] ?? 1
+        got.push(...lines.push(bytes.subarray(at, at + size)))
+        at += size
+      }
+      assert.deepStrictEqual(got, wanted)
+      assert.strictEqual(lines.pending(), 0)
+    }))
+  })
+})
