@@ -42,7 +42,10 @@ describe("verify", () => {
     [
       `host link ${HOST} has alias "x", should have "default/pod-5 ${"5".padStart(64, "0")} eth0"`,
       `host link ${HOST} has MTU 1400, should have 1500`,
-      `host link ${HOST} has MAC 02:00:00:00:00:02, should have ee:ee:ee:ee:ee:ee`
+      `host link ${HOST} has MAC 02:00:00:00:00:02, should have ee:ee:ee:ee:ee:ee`,
+      // Linux drops a link's neighbour entries with its MAC.
+      `neighbour entry for 2001:db8:1::5 on host link ${HOST} is missing`,
+      `neighbour entry for 10.42.1.5 on host link ${HOST} is missing`
     ]
   )
   finds("addresses inside that are gone", (_, pod) => {
