@@ -30,6 +30,7 @@ curl curl
 openssl openssl
 xz-utils xz
 git git
+nix-bin nix-instantiate
 make make
 gcc cc
 libc6-dev /usr/lib/*/libc.a'
@@ -44,7 +45,7 @@ missing_packages() {
   done
 }
 
-# The newest packages in the lock file, without install scripts. Not `npm ci`: it refuses a lock file that leaves out
+# The lock file's packages, without install scripts. Not `npm ci`: it refuses a lock file that leaves out
 # other platforms' optional packages, which a registry need not have. --no-save keeps the lock file as it is, and what
 # came is compared with it.
 install_packages() {

@@ -1,0 +1,34 @@
+# The images without Nix, from Debian and npm alone, in the layout of flake.nix:
+#   docker build --target agent -t flock-agent:0.1.0 . && docker build --target bird -t flock-bird:0.1.0 .
+FROM debian:bookworm-slim AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates npm make gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /flock
+COPY package.json package-lock.json .npmrc ./
+# as scripts/setup.sh does: the lock file's versions and hashes, no install scripts; a current Node comes with them
+RUN npm install --no-save --ignore-scripts
+COPY tsconfig.json ./
+COPY cni cni
+COPY scripts scripts
+COPY src src
+RUN PATH="$PWD/node_modules/.bin:$PATH" node scripts/build.mjs \
+ && cp -L node_modules/.bin/node /usr/local/bin/node
+
+FROM debian:bookworm-slim AS agent
+# Node's binary links libstdc++
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends libstdc++6 \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=build /usr/local/bin/node /usr/local/bin/node
+COPY --from=build /flock/dist /usr/lib/flock
+RUN rm /usr/lib/flock/flock-agent.mjs.map \
+ && ln -s /usr/lib/flock/flock-agent.mjs /usr/local/bin/flock-agent \
+ && flock-agent version
+CMD ["flock-agent", "run"]
+
+FROM debian:bookworm-slim AS bird
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends bird2 \
+ && rm -rf /var/lib/apt/lists/*
+CMD ["bird", "--version"]
