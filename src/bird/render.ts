@@ -171,7 +171,7 @@ const head = (id: string): ReadonlyArray<string> => [
   "log stderr all;",
   "timeformat protocol iso long;",
   `router id ${id};`,
-  "graceful restart wait 10;",
+  "graceful restart wait 5;",
   ""
 ]
 
