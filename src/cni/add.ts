@@ -115,7 +115,7 @@ export const makeAdd = Effect.fnUntraced(function*(options: { readonly bootId: s
     return allocation
   })
 
-  return Effect.fn("Cni.add")(function*(call: Request, config: NetworkConfig, version: CniVersion) {
+  return Effect.fnUntraced(function*(call: Request, config: NetworkConfig, version: CniVersion) {
     if (call.netns === "") {
       return yield* new CniFailure({
         code: Code.INVALID_ENVIRONMENT,

@@ -22,7 +22,7 @@ export const makeRelease = Effect.fnUntraced(function*(lock: KeyedLock) {
     }).map((link) => link.ifName)
   })
 
-  const del = Effect.fn("Cni.del")(function*(attachment: Attachment) {
+  const del = Effect.fnUntraced(function*(attachment: Attachment) {
     const key = attachmentKey(attachment)
     const allocation = yield* allocations.get(key)
     const names = Option.isSome(allocation) ? [allocation.value.hostIfName] : yield* linksByAlias(key)
