@@ -19,7 +19,7 @@ set -eu
 cp -a /etc "$1/etc"
 rm -rf "$1/etc/cni" "$1/etc/containers"
 mount --bind "$1/etc" /etc
-for folder in /run /opt /var/lib; do mount -t tmpfs -o mode=755 tmpfs "$folder"; done
+for folder in /run /opt /var/lib /dev/shm; do mount -t tmpfs -o mode=755 tmpfs "$folder"; done
 mkdir -p /run/lock /run/netns /run/flock /opt/cni/bin /etc/cni/net.d /etc/containers
 mount --bind "$1" /run/flock
 echo ready
@@ -122,16 +122,21 @@ export class RuntimeNode extends TestNode {
     try {
       await this.stop()
     } finally {
-      const keeper = this.#keeper
-      if (keeper !== undefined && keeper.exitCode === null && keeper.signalCode === null) {
-        const ended = once(keeper, "exit")
-        keeper.stdin?.end()
-        await ended
-      }
-      // What a runtime was killed before removing; a group that still has a process refuses.
-      const groups = globSync(`/sys/fs/cgroup/{.,*}/${this.tag}{,/**}`).toSorted().toReversed()
-      for (const group of groups) if (existsSync(join(group, "cgroup.procs"))) rmdirSync(group)
+      await this.#end()
       await super.close()
+    }
+  }
+
+  async #end(): Promise<void> {
+    const keeper = this.#keeper
+    if (keeper !== undefined && keeper.exitCode === null && keeper.signalCode === null) {
+      const ended = once(keeper, "exit")
+      keeper.stdin?.end()
+      await ended
+    }
+    // What a runtime was killed before removing, innermost first; a group that still has a process refuses.
+    for (const group of globSync(`/sys/fs/cgroup/{.,*}/${this.tag}{,/**}`).toSorted().toReversed()) {
+      if (existsSync(join(group, "cgroup.procs"))) rmdirSync(group)
     }
   }
 }
