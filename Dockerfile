@@ -7,7 +7,7 @@ RUN apt-get update \
 WORKDIR /flock
 COPY package.json package-lock.json .npmrc ./
 # as scripts/setup.sh does: the lock file's versions and hashes, no install scripts; a current Node comes with them
-RUN npm install --no-save --ignore-scripts
+RUN npm install --no-save --ignore-scripts --loglevel=error
 COPY tsconfig.json ./
 COPY cni cni
 COPY scripts scripts

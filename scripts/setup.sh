@@ -21,6 +21,8 @@ iputils-ping ping
 containernetworking-plugins /usr/lib/cni/host-local
 containerd containerd
 runc runc
+podman podman
+conmon conmon
 busybox-static static-busybox
 etcd-server etcd
 iptables iptables
@@ -30,6 +32,7 @@ curl curl
 openssl openssl
 xz-utils xz
 git git
+python3 python3
 nix-bin nix-instantiate
 make make
 gcc cc
