@@ -38,7 +38,11 @@ export const runBird = Effect.fnUntraced(function*(facts: Facts, directory: stri
     secretChanges: Stream.never,
     synced: Ref.get(facts.synced)
   })
-  const netlink = Layer.mock(Netlink, { interfaces: Ref.get(facts.interfaces), changes: Stream.never })
+  const netlink = Layer.mock(Netlink, {
+    interfaces: Ref.get(facts.interfaces),
+    outgoing: () => Effect.succeed({ ifIndex: 2 }),
+    changes: Stream.never
+  })
   const context = yield* Layer.build(
     layer({
       enabled: true,

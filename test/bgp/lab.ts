@@ -24,7 +24,8 @@ import {
   node4,
   node6,
   ROUTER4,
-  ROUTER6
+  ROUTER6,
+  ROUTER_LOOPBACK
 } from "./routers.ts"
 
 export * from "./routers.ts"
@@ -108,7 +109,7 @@ link add cl type veth peer name eth0 netns ${this.client}
 link set cl up
 addr add 2001:db8:c::1/64 dev cl nodad
 addr add 203.0.113.1/24 dev cl
-`
+${this.options.multihop ? `addr add ${ROUTER_LOOPBACK}/128 dev lo\n` : ""}`
     )
     await lines(
       this.client,

@@ -1,6 +1,8 @@
 /** Names, addresses and router configurations of the lab. */
 export const ROUTER6 = "2001:db8:ffff::1"
 export const ROUTER4 = "198.51.100.1"
+/** On the router's `lo`, with `multihop`. */
+export const ROUTER_LOOPBACK = "2001:db8:9::9"
 export const CLIENT6 = "2001:db8:c::2"
 export const CLIENT4 = "203.0.113.2"
 export const ROUTER_ASN = 65000
@@ -16,12 +18,18 @@ export interface LabOptions {
   readonly password?: string
   readonly ttlSecurity?: boolean
   readonly bfd?: boolean
+  /** FRR only: its IPv6 sessions come from {@link ROUTER_LOOPBACK}, two hops away for GTSM. */
+  readonly multihop?: boolean
+  /** FRR only: IPv6 prefixes that it announces besides. */
+  readonly announce?: ReadonlyArray<string>
 }
 
 export const node6 = (i: number): string => `2001:db8:ffff::${11 + i}`
 export const node4 = (i: number): string => `198.51.100.${11 + i}`
 
-export const frrConfig = ({ asns = [], bfd, nodes, password, ttlSecurity }: LabOptions): string => {
+export const frrConfig = (
+  { announce = [], asns = [], bfd, multihop, nodes, password, ttlSecurity }: LabOptions
+): string => {
   const neighbors = nodes.flatMap((_, i) => [
     { address: node6(i), asn: asns[i] ?? NODE_ASN },
     { address: node4(i), asn: asns[i] ?? NODE_ASN }
@@ -47,9 +55,12 @@ export const frrConfig = ({ asns = [], bfd, nodes, password, ttlSecurity }: LabO
       ` neighbor ${address} advertisement-interval 0`,
       ...(password === undefined ? [] : [` neighbor ${address} password ${password}`]),
       ...(ttlSecurity ? [` neighbor ${address} ttl-security hops 1`] : []),
+      ...(multihop && address.includes(":")
+        ? [` neighbor ${address} ebgp-multihop 3`, ` neighbor ${address} update-source ${ROUTER_LOOPBACK}`]
+        : []),
       ...(bfd ? [` neighbor ${address} bfd`] : [])
     ]),
-    ...family("ipv6", ["2001:db8:c::/64", "2001:db8:ffff::/64"]),
+    ...family("ipv6", ["2001:db8:c::/64", "2001:db8:ffff::/64", ...announce]),
     ...family("ipv4", ["203.0.113.0/24", "198.51.100.0/24"]),
     ""
   ].join("\n")

@@ -1,78 +1,12 @@
 /** Session options against FRR, an independent implementation: what the router itself says of them is asserted. */
 import { afterEach, assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Option, Redacted, Ref, Scope, SubscriptionRef } from "effect"
-import type { ChildProcess } from "node:child_process"
-import { existsSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
-import type { Bird } from "../../src/Bird.ts"
-import { eventually, exec, run } from "../agent/node.ts"
-import { hostInterface, nodeConfig } from "../unit/bird/inputs.ts"
-import { makeFacts, runBird } from "./bird.ts"
-import { end, Lab, type LabOptions, node4, node6, ROUTER4, ROUTER6, startBird } from "./lab.ts"
+import { Effect, Option, Redacted, Ref, SubscriptionRef } from "effect"
+import { eventually, run } from "../agent/node.ts"
+import { nodeConfig } from "../unit/bird/inputs.ts"
+import { node4, node6, ROUTER6 } from "./lab.ts"
+import { closeWorlds, established, has, open, peer4, peer6 } from "./world.ts"
 
-const cleanups: Array<() => Promise<unknown>> = []
-afterEach(async () => {
-  for (const cleanup of cleanups.toReversed()) await cleanup()
-  cleanups.length = 0
-})
-
-interface World {
-  readonly lab: Lab
-  readonly netns: string
-  readonly bird: Bird["Service"]
-  readonly facts: Effect.Success<ReturnType<typeof makeFacts>>
-}
-
-/** A node with `bgp`, a router with `options`. */
-const open = async (
-  bgp: object,
-  options: Partial<LabOptions> = {},
-  secrets: ReadonlyMap<string, string> = new Map(),
-  addresses: ReadonlyArray<string> = [`${node6(0)}/64`, `${node4(0)}/24`]
-): Promise<World> => {
-  const netns = `fls-${process.pid}-${Math.random().toString(16).slice(2, 8)}`
-  await run("ip", "netns", "add", netns)
-  cleanups.push(() => exec("ip", ["netns", "del", netns]))
-  const lab = await Lab.open({ router: "frr", nodes: [netns], ...options })
-  cleanups.push(() => lab.close())
-  const directory = mkdtempSync(join(tmpdir(), "flock-sessions-"))
-  cleanups.push(async () => rmSync(directory, { recursive: true }))
-  const scope = Scope.makeUnsafe()
-  cleanups.push(() => Effect.runPromise(Scope.close(scope, Exit.void)))
-  const spec = nodeConfig({ cidr6: "2001:db8:100::/64", cidr4: "10.42.0.0/24", bgp }, "node1")
-  const [bird, facts] = await Effect.runPromise(
-    Effect.gen(function*() {
-      const facts = yield* makeFacts({ current: Option.some(spec) }, [hostInterface("uplink", addresses)])
-      yield* Ref.set(facts.secrets, new Map([...secrets].map(([key, value]) => [key, Redacted.make(value)])))
-      const bird = yield* runBird(facts, directory)
-      yield* bird.setExports([])
-      return [bird, facts] as const
-    }).pipe(Effect.provideService(Scope.Scope, scope))
-  )
-  await eventually("bird.conf", async () => existsSync(join(directory, "bird.conf")))
-  const process_: ChildProcess = await startBird(netns, directory, "-R")
-  cleanups.push(() => end(process_, "SIGKILL"))
-  return { lab, netns, bird, facts }
-}
-
-const established = ({ bird }: World, count: number) =>
-  eventually("sessions Established", async () => {
-    const status = await Effect.runPromise(bird.status)
-    if (status.peers.filter(({ state }) => state === "Established").length !== count) {
-      throw new Error(JSON.stringify(status))
-    }
-    return status
-  }, 20)
-
-const has = ({ lab }: World, family: 4 | 6) =>
-  eventually(`the IPv${family} prefix`, async () => {
-    const prefix = family === 6 ? "2001:db8:100::/64" : "10.42.0.0/24"
-    return (await lab.bgpTable(family)).get(prefix)
-  })
-
-const peer6 = { address: ROUTER6, asn: 65000, holdTimeSeconds: 9 }
-const peer4 = { address: ROUTER4, asn: 65000, holdTimeSeconds: 9 }
+afterEach(closeWorlds)
 
 describe("sessions with FRR", () => {
   it("takes a password, TTL security and communities, all at once", async () => {
