@@ -2,7 +2,7 @@
  * One worker that holds the kernel's protocol-201 routes to what the gate says. It keeps a mirror of what it installed,
  * so that a flip of one pod costs a look at that pod's addresses; full passes check the mirror against the kernel.
  */
-import { Clock, Effect, Metric, Queue } from "effect"
+import { Clock, Effect, Match, Metric, Queue } from "effect"
 import { Allocations } from "../Allocations.ts"
 import { Bird } from "../Bird.ts"
 import { type Cidr, equalAddress, type IpAddress } from "../Ip.ts"
@@ -154,6 +154,15 @@ export const make = (onFlip: (flip: Flip) => void) =>
       Effect.forever
     )
 
+    const onKernel = Match.type<KernelChange>().pipe(
+      Match.tag("Overrun", () => pending.full()),
+      Match.tag("LinkRemoved", ({ ifName }) => pending.link(ifName)),
+      Match.tag("RouteRemoved", ({ route }) => {
+        if (route.protocol === PROTOCOL_ANNOUNCED) pending.lost(destinationKey(route.destination))
+      }),
+      Match.orElse(() => undefined)
+    )
+
     const marking = (mark: () => void) => Effect.andThen(Effect.sync(mark), signal)
 
     return {
@@ -177,13 +186,7 @@ export const make = (onFlip: (flip: Flip) => void) =>
       }),
       markKernel: (changes) =>
         marking(() => {
-          for (const change of changes) {
-            if (change._tag === "Overrun") pending.full()
-            else if (change._tag === "LinkRemoved") pending.link(change.ifName)
-            else if (change._tag === "RouteRemoved" && change.route.protocol === PROTOCOL_ANNOUNCED) {
-              pending.lost(destinationKey(change.route.destination))
-            }
-          }
+          for (const change of changes) onKernel(change)
         }),
       state: Effect.map(cache, (cache) => ({ index, cache, installed: announcements.installed() })),
       isInstalled: (destination) => announcements.installed().has(destinationKey(destination))

@@ -13,15 +13,18 @@ export const birdSteps = (
   { bird, exportedTo, exports }: Snapshot
 ): ReadonlyArray<Step> => {
   if (!bird.enabled) {
-    return rest("the agent runs with --no-bird: what announces kernel routes is not flock's", "bird", "announced")
+    return [
+      failed("bird", "the agent runs with --no-bird and announces nothing; another speaker may announce kernel routes"),
+      ...rest("no BIRD", "session", "announced")
+    ]
   }
-  const stale = bird.stale ? `; but the newest bird.conf is not in force: ${bird.configError || "not applied yet"}` : ""
+  const remark = bird.stale ? `; not all of the wanted configuration is in force: ${bird.configError}` : ""
   const listed = exports.some((exported) => equalAddress(exported, address))
   const exportSet = kind === "pod"
     ? aggregate === undefined
       ? failed("export-set", "it lies outside the node's CIDRs: they were changed after the pod was added")
-      : check(!bird.stale, "export-set", `part of ${formatCidr(aggregate)}${stale}`)
-    : check(listed && !bird.stale, "export-set", `${listed ? "" : "not "}in bird.conf's export set${stale}`)
+      : passed("export-set", `part of ${formatCidr(aggregate)}${remark}`)
+    : check(listed, "export-set", `${listed ? "" : "not "}in the export set of bird.conf${remark}`)
   if (!bird.up) {
     return [
       exportSet,
@@ -33,7 +36,9 @@ export const birdSteps = (
   const states = bird.peers.map((peer) =>
     `${peer.address} (AS${peer.asn}) is ${peer.state}${peer.lastError === "" ? "" : `: ${peer.lastError}`}`
   )
-  const session = bird.peers.length === 0
+  const session = bird.drained
+    ? failed("session", "this node was withdrawn by flock-agent withdraw; flock-agent restore takes it back")
+    : bird.peers.length === 0
     ? failed("session", "spec.bgp.peers is empty")
     : check(established.length > 0, "session", states.join("; "))
   const channel = address.family === 6 ? "ipv6" : "ipv4"
@@ -50,7 +55,7 @@ export const birdSteps = (
       : told.length > 0
       ? check(shouldServe, "announced", `${what}to ${told.map((peer) => `${peer.address} (AS${peer.asn})`).join(", ")}`)
       : shouldServe
-      ? failed("announced", "BIRD exports it to no peer")
+      ? failed("announced", `BIRD exports it to no peer${remark}`)
       : skipped("announced", "withdrawn, as it should be")
   ]
 }

@@ -64,6 +64,7 @@ const good: Snapshot = {
 }
 
 const pods = (...list: ReadonlyArray<PodInfo>) => ({ pods: new Map(list.map((p) => [podKey(p), p])) })
+const asking = (annotations: Readonly<Record<string, string>>) => pods(pod(1, { annotations }))
 const holding = (...allocations: ReadonlyArray<Allocation>) => ({ allocations })
 
 const why = (changes: Partial<Snapshot>, text = V6) => walk(address(text), { ...good, ...changes })
@@ -91,7 +92,6 @@ describe("why", () => {
   })
 
   const noRoute = { kernel: { ...kernel, announcedRoutes: [] }, exportedTo: [] }
-  const asking = (annotations: Readonly<Record<string, string>>) => pods(pod(1, { annotations }))
 
   for (
     const [name, changes, text, step, words] of [
@@ -137,15 +137,17 @@ describe("why", () => {
         "none of the serving pods' links"
       ],
       ["kernel not to be asked", { kernel: { error: "dump routes: EPERM" } }, V6, "link", "dump routes: EPERM"],
-      ["not in the export set", { exports: [] }, V6, "export-set", "not in bird.conf's export set"],
+      ["not in the export set", { exports: [] }, V6, "export-set", "not in the export set of bird.conf"],
       [
         "bird.conf rejected",
-        { bird: { ...good.bird, stale: true, configError: "bird.conf:3:1 syntax error" } },
+        { bird: { ...good.bird, stale: true, configError: "bird.conf:3:1 syntax error" }, exportedTo: [] },
         V6,
-        "export-set",
+        "announced",
         "bird.conf:3:1 syntax error"
       ],
       ["BIRD down", { bird: { ...good.bird, up: false, peers: [] } }, V6, "bird", "does not answer"],
+      ["withdrawn by hand", { bird: { ...good.bird, drained: true } }, V6, "session", "flock-agent restore"],
+      ["--no-bird", { bird: { ...idleBird, enabled: false, up: false } }, V6, "bird", "--no-bird"],
       ["no peers", { bird: idleBird, exportedTo: [] }, V6, "session", "spec.bgp.peers is empty"],
       [
         "no session",
@@ -205,10 +207,10 @@ describe("why", () => {
     )
   })
 
-  it("says so where another speaker announces (--no-bird)", () => {
-    const report = why({ bird: { ...idleBird, enabled: false, up: false } })
+  it("a peer that waits for its Secret does not hide that others are told", () => {
+    const report = why({ bird: { ...good.bird, stale: true, configError: "spec.bgp.peers[2]: no such Secret" } })
     assert.isTrue(report.announced)
-    assert.include(report.steps.at(-1)?.detail, "--no-bird")
+    assert.include(report.steps.find(({ step }) => step === "export-set")?.detail, "spec.bgp.peers[2]: no such Secret")
   })
 
   it("renders the answer first and one line a step", () => {
