@@ -25,6 +25,7 @@ const RECEIVE_BYTES = 4 << 20
 /** Requests (each of several messages) that go into one send(2). */
 const REQUESTS_PER_SEND = 4
 const DUMP_TRIES = 20
+const QUIET_READS = 3
 /** The kernel makes parts of at most 32 KiB, more only for a single large message. */
 const DUMP_BYTES = 256 << 10
 
@@ -161,9 +162,6 @@ interface Dumped {
   readonly parts: number
 }
 
-const same = (a: ReadonlyArray<Received>, b: ReadonlyArray<Received>): boolean =>
-  a.length === b.length && a.every((message, i) => Buffer.compare(message.body, b[i]?.body ?? message.body) === 0)
-
 /**
  * A socket for dumps, one at a time. Their parts are made inside recv(2), which may wait for RTNL, so both send and
  * receive run on the thread pool.
@@ -182,30 +180,35 @@ export class DumpSocket {
   }
 
   /**
-   * All messages of a table; read again if it changed meanwhile (`NLM_F_DUMP_INTR`). `twice`: Linux does not notice that
-   * for IPv6 routes (seen: one route twice, another missing), so what takes several parts is read until it is the same
-   * twice.
+   * All messages of a table; read again if it changed meanwhile (`NLM_F_DUMP_INTR`). `union`: Linux does not notice
+   * changes for IPv6 routes (seen: one route twice, another missing, the same one in two reads running), so what takes
+   * several parts is read until `QUIET_READS` reads find nothing more; a route just removed may be among them.
    */
-  dump(op: string, message: Message, twice = false): Effect.Effect<ReadonlyArray<Received>, NetlinkError> {
-    return Effect.promise(() => this.#repeat(message, twice)).pipe(
+  dump(op: string, message: Message, union = false): Effect.Effect<ReadonlyArray<Received>, NetlinkError> {
+    return Effect.promise(() => this.#repeat(message, union)).pipe(
       Effect.uninterruptible,
       this.#lock.withPermit,
       Effect.flatMap((result) => "code" in result ? Effect.fail(failure(op, result)) : Effect.succeed(result.messages))
     )
   }
 
-  async #repeat(message: Message, twice: boolean): Promise<Ack | Dumped> {
+  async #repeat(message: Message, union: boolean): Promise<Ack | Dumped> {
     this.#busy = true
     try {
-      let last: Dumped | undefined
-      for (let tries = 0; tries < DUMP_TRIES; tries++) {
+      const found = new Map<string, Received>()
+      let quiet = 0
+      for (let tries = 0; tries < DUMP_TRIES && quiet < QUIET_READS; tries++) {
         const result = await this.#once(message)
         if ("code" in result) return result
-        if (result.interrupted) continue
-        if (!twice || result.parts <= 1 || (last !== undefined && same(last.messages, result.messages))) return result
-        last = result
+        if (!union && result.interrupted) continue
+        if (!union || result.parts <= 1) return result
+        const before = found.size
+        for (const part of result.messages) found.set(Buffer.from(part.body).toString("latin1"), part)
+        quiet = found.size === before ? quiet + 1 : 0
       }
-      return { code: EINTR, detail: `the table changed during each of ${DUMP_TRIES} reads` }
+      return union
+        ? { messages: [...found.values()], interrupted: false, parts: 2 }
+        : { code: EINTR, detail: `the table changed during each of ${DUMP_TRIES} reads` }
     } finally {
       this.#busy = false
       if (this.#closed) closeSync(this.#fd)
