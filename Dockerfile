@@ -12,8 +12,8 @@ COPY tsconfig.json ./
 COPY cni cni
 COPY scripts scripts
 COPY src src
-RUN PATH="$PWD/node_modules/.bin:$PATH" node scripts/build.mjs \
- && cp -L node_modules/.bin/node /usr/local/bin/node
+RUN cp node_modules/node-linux-*/bin/node /usr/local/bin/node \
+ && node scripts/build.mjs
 
 FROM debian:bookworm-slim AS agent
 # Node's binary links libstdc++

@@ -66,6 +66,10 @@ install_packages() {
     for (const [path, { version }] of bad) console.error(`setup: ${path} ${version}: found ${got[path]?.version}`)
     process.exit(bad.length === 0 ? 0 : 1)
 JS
+  # npm before 10 leaves out this link
+  for node in node_modules/node-linux-*/bin/node; do
+    [ ! -x "$node" ] || [ -e node_modules/.bin/node ] || ln -s "../${node#node_modules/}" node_modules/.bin/node
+  done
   PATH="$PWD/node_modules/.bin:$PATH" node -e '
     const [major, minor] = process.versions.node.split(".").map(Number)
     process.exit(major > 22 || (major === 22 && minor >= 19) ? 0 : 1)' ||
