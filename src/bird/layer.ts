@@ -1,7 +1,7 @@
 /** `Bird` over BIRD's file and control socket. */
 import { Clock, Effect, FileSystem, Layer, Path, Schedule, Stream, SubscriptionRef } from "effect"
-import { Bird, type BirdStatus, type PeerStatus } from "../Bird.ts"
-import { formatAddress, formatCidr, hostCidr, type IpAddress } from "../Ip.ts"
+import { Bird, type BirdStatus } from "../Bird.ts"
+import { formatCidr, hostCidr, type IpAddress } from "../Ip.ts"
 import { KubeApi } from "../KubeApi.ts"
 import { Netlink } from "../Netlink.ts"
 import type { NodeConfig } from "../NodeConfig.ts"
@@ -10,7 +10,7 @@ import { makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { publish } from "./metrics.ts"
 import { parseProtocols } from "./protocols.ts"
-import { protocolName } from "./render.ts"
+import { gist, initial, liveness, logChanges, withConfigured } from "./status.ts"
 import { makeWanted } from "./wanted.ts"
 
 export interface Options {
@@ -34,47 +34,6 @@ const WATCH = "2 seconds"
 const WATCH_SOON = "200 millis"
 const SOON_FOR = 5000
 const TIMEOUT = "5 seconds"
-
-const NO_PREFIXES = { announced: 0, learned: 0 }
-
-/** BIRD's sessions, and configured peers that BIRD does not know (yet) as Down. */
-const withConfigured = (
-  seen: ReadonlyArray<PeerStatus>,
-  config: NodeConfig | undefined
-): ReadonlyArray<PeerStatus> => [
-  ...seen,
-  ...(config?.spec.bgp?.peers ?? [])
-    .filter(({ address }) => seen.every(({ protocol }) => protocol !== protocolName(address)))
-    .map(({ address, asn }) => ({
-      address: formatAddress(address),
-      asn,
-      protocol: protocolName(address),
-      state: "Down",
-      since: "",
-      lastError: "",
-      ipv6: NO_PREFIXES,
-      ipv4: NO_PREFIXES
-    }))
-]
-
-const initial = (enabled: boolean): BirdStatus => ({
-  enabled,
-  up: false,
-  version: "",
-  peers: [],
-  stale: false,
-  configError: "",
-  reloads: 0,
-  drained: false
-})
-
-/** What subscribers of `statusChanges` are woken for. */
-const gist = ({ configError, drained, peers, stale, up }: BirdStatus): string =>
-  JSON.stringify([up, drained, stale, configError, peers.map(({ address, state }) => [address, state])])
-
-/** Without the back and forth of a session that cannot come up. */
-const liveness = ({ peers, up }: BirdStatus): string =>
-  JSON.stringify([up, peers.filter(({ state }) => state === "Established").map(({ address }) => address)])
 
 const off = Bird.of({
   requestReload: Effect.void,
@@ -134,6 +93,7 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
     }
     const before = yield* SubscriptionRef.get(last)
     yield* publish(now, before)
+    yield* logChanges(now, before, error)
     yield* SubscriptionRef.set(last, now)
     if (liveness(now) !== liveness(before)) changed = yield* Clock.currentTimeMillis
     return now
@@ -149,7 +109,7 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
     refusal = refused
   })
 
-  const attempt = Effect.gen(function*() {
+  const round = Effect.gen(function*() {
     const start = performance.now()
     const want = yield* wanted
     config = want.config
@@ -168,6 +128,10 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
     yield* status
     return outcome._tag === "Applied"
   })
+  // What the kernel or the file system refuses now is tried again by the tick; a cut connection to BIRD much sooner.
+  const hindered = (error: { readonly message: string }) =>
+    report([error.message], refusal).pipe(Effect.andThen(status), Effect.as(false))
+  const attempt = round.pipe(Effect.catchTags({ PlatformError: hindered, NetlinkError: hindered }))
   const coalescer = yield* makeCoalescer({ reload: attempt, window: WINDOW })
 
   /** A BIRD that came, or came back, may run anything. */

@@ -162,7 +162,15 @@ export const ping = async (
 ): Promise<Pings & { readonly ttl: number | undefined }> => {
   const { stdout } = await exec("nsenter", [
     `--net=/run/netns/${netns}`,
-    ...["ping", "-n", "-c", String(count), "-i", "0.01", "-W", "2", target]
+    "ping",
+    "-n",
+    "-c",
+    String(count),
+    "-i",
+    "0.01",
+    "-W",
+    "2",
+    target
   ])
   const ttl = /ttl=(\d+)/.exec(stdout)?.[1]
   return { ...summary(stdout), ttl: ttl === undefined ? undefined : Number(ttl) }

@@ -1,7 +1,7 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { renameSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { eventually, sleep } from "../agent/node.ts"
+import { eventually, run, sleep } from "../agent/node.ts"
 import { node6 } from "./lab.ts"
 import { cidr4, cidr6, type Network, nodeSpec, openNetwork, peers, pinging, type Pings } from "./nodes.ts"
 
@@ -82,6 +82,19 @@ describe("restarts, with pings from the client all along", () => {
     console.log(`BIRD restart with graceful restart: ${lostOf(loss)} of ${loss.v6.sent + loss.v4.sent} pings lost`)
     assert.strictEqual(lostOf(loss), 0, loss.v6.text + loss.v4.text)
     assert.isTrue(await there())
+  })
+
+  it("keeps routes over a planned stop: `birdc graceful restart`, as the sidecar's preStop hook runs it", async () => {
+    await settled()
+    const loss = await during(async () => {
+      await run("birdc", "-s", join(node().birdDirectory, "bird.ctl"), "graceful", "restart")
+      await node().stopBird("SIGTERM")
+      await sleep(1000)
+      assert.isTrue(await there())
+      await node().startBird()
+      await settled()
+    })
+    assert.strictEqual(lostOf(loss), 0, loss.v6.text + loss.v4.text)
   })
 
   it("loses routes with graceful restart off (negative control)", async () => {

@@ -54,8 +54,8 @@ export const open = async (
     }).pipe(Effect.provideService(Scope.Scope, scope))
   )
   await eventually("bird.conf", async () => existsSync(join(directory, "bird.conf")))
-  const process_: ChildProcess = await startBird(netns, directory, "-R")
-  cleanups.push(() => end(process_, "SIGKILL"))
+  const daemon: ChildProcess = await startBird(netns, directory, "-R")
+  cleanups.push(() => end(daemon, "SIGKILL"))
   return { lab, netns, bird, facts }
 }
 

@@ -1,0 +1,169 @@
+import { assert, describe } from "@effect/vitest"
+import { Effect, Option, Ref, SubscriptionRef } from "effect"
+import { unlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { address } from "../../src/Ip.ts"
+import { NodeConfigInvalid } from "../../src/NodeConfig.ts"
+import { eventually, run } from "../agent/node.ts"
+import { hostInterface } from "../unit/bird/inputs.ts"
+import { makeFacts, runBird } from "./bird.ts"
+import { end, node6, startBird } from "./lab.ts"
+import { established, Single, some, spec, until, uplink } from "./single.ts"
+
+const world = new Single()
+
+describe("Bird heals and holds", () => {
+  world.live(
+    "heals an edited and a deleted file, and a BIRD that was restarted with another one",
+    Effect.gen(function*() {
+      const facts = yield* makeFacts(some(spec()), [uplink])
+      const service = yield* runBird(facts, world.directory)
+      yield* service.setExports([])
+      yield* world.start
+      yield* until(service, "sessions", established)
+      const good = world.readConf()
+      const healed = Effect.promise(() => eventually("healed", async () => world.readConf() === good))
+      writeFileSync(world.conf, good.replace("hold time 9", "hold time 240"))
+      yield* service.requestReload
+      yield* healed
+      unlinkSync(world.conf)
+      yield* service.requestReload
+      yield* healed
+      // Another file under another name, which BIRD itself would read again at a plain `configure`.
+      yield* Effect.promise(async () => {
+        if (world.bird !== undefined) await end(world.bird, "SIGTERM")
+        const other = join(world.directory, "other")
+        await run("mkdir", other)
+        writeFileSync(join(other, "bird.conf"), "log stderr all; protocol device { }\n")
+        world.bird = await startBird(world.netns, other)
+        await run("ln", "-sf", join(other, "bird.ctl"), join(world.directory, "bird.ctl"))
+      })
+      yield* until(service, "sessions again", established)
+    })
+  )
+
+  world.live(
+    "keeps what runs when the NodeConfig is refused, when a peer is the node itself, and over a restart meanwhile",
+    Effect.gen(function*() {
+      const facts = yield* makeFacts(some(spec()), [uplink])
+      const good = yield* Effect.scoped(Effect.gen(function*() {
+        const service = yield* runBird(facts, world.directory)
+        yield* service.setExports([])
+        yield* world.start
+        yield* until(service, "sessions", established)
+        const text = world.readConf()
+        const rejected = new NodeConfigInvalid({
+          name: "node1",
+          generation: 2,
+          problems: [{ field: "spec.bgp.peers[0].adress", message: "unknown field" }]
+        })
+        yield* SubscriptionRef.update(facts.nodeConfig, (it) => ({ ...it, rejected: Option.some(rejected) }))
+        const status = yield* until(service, "stale", ({ stale }) => stale)
+        assert.include(status.configError, "spec.bgp.peers[0].adress: unknown field")
+        yield* SubscriptionRef.set(facts.nodeConfig, some(spec({}, { peers: [{ address: node6(0), asn: 1 }] })))
+        const self = yield* until(service, "self", ({ configError }) => configError.includes("own address"))
+        assert.include(self.configError, `spec.bgp.peers[0].address: "${node6(0)}"`)
+        assert.isTrue(self.stale)
+        // An agent that restarts now has no good NodeConfig: the file must stay.
+        yield* SubscriptionRef.set(facts.nodeConfig, { current: Option.none(), rejected: Option.some(rejected) })
+        return text
+      }))
+      const again = yield* runBird(facts, world.directory)
+      yield* again.setExports([])
+      const status = yield* until(again, "stale", ({ stale }) => stale)
+      assert.include(status.configError, "unknown field")
+      assert.strictEqual(world.readConf(), good)
+      assert.isTrue(status.peers.every(({ state }) => state === "Established"))
+      yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))
+      yield* until(again, "good again", established)
+      assert.strictEqual(world.readConf(), good)
+    })
+  )
+
+  world.live(
+    "touches nothing after a restart until it knows the exports and the NodeConfig",
+    Effect.gen(function*() {
+      const facts = yield* makeFacts(some(spec()), [uplink])
+      const first = yield* Effect.scoped(Effect.gen(function*() {
+        const service = yield* runBird(facts, world.directory)
+        yield* service.setExports([address("2001:db8:a::7")])
+        yield* world.start
+        yield* until(service, "sessions", established)
+        return world.readConf()
+      }))
+      yield* SubscriptionRef.set(facts.nodeConfig, { current: Option.none(), rejected: Option.none() })
+      yield* Ref.set(facts.synced, false)
+      const service = yield* runBird(facts, world.directory)
+      const [count, text] = [world.taken(), () => world.readConf()]
+      yield* Effect.sleep("300 millis")
+      assert.strictEqual(text(), first)
+      yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))
+      yield* Ref.set(facts.synced, true)
+      yield* Effect.sleep("300 millis")
+      assert.strictEqual(text(), first)
+      yield* service.setExports([address("2001:db8:a::7")])
+      yield* Effect.sleep("700 millis")
+      assert.strictEqual(text(), first)
+      assert.strictEqual(world.taken(), count)
+    })
+  )
+
+  world.live(
+    "follows the node's addresses: a peer waits for one, alone",
+    Effect.gen(function*() {
+      const facts = yield* makeFacts(some(spec()), [hostInterface("uplink", [`${node6(0)}/64`])])
+      const service = yield* runBird(facts, world.directory)
+      yield* service.setExports([])
+      yield* world.start
+      const waiting = yield* until(service, "one session", ({ peers }) => peers[0]?.state === "Established")
+      assert.include(waiting.configError, "spec.bgp.peers[1].address: \"198.51.100.1\"")
+      assert.strictEqual(waiting.peers[1]?.state, "Down")
+      const since = waiting.peers[0]?.since
+      yield* Ref.set(facts.interfaces, [uplink])
+      yield* service.requestReload
+      // The router ID changes with the first IPv4 address, which restarts sessions; nothing else may.
+      assert.isDefined(since)
+      yield* until(service, "both", established)
+    })
+  )
+
+  world.live(
+    "withdraws everything at once when told, and comes back",
+    Effect.gen(function*() {
+      const facts = yield* makeFacts(some(spec()), [uplink])
+      const service = yield* runBird(facts, world.directory)
+      yield* service.setExports([])
+      yield* world.start
+      yield* until(service, "sessions", established)
+      const there = () => world.lab.kernelRoutes(6).then((routes) => routes.has("2001:db8:1::/64"))
+      yield* Effect.promise(() => eventually("announced", there))
+      const said = yield* service.withdrawAll
+      assert.deepStrictEqual(said, ["peer_2001_db8_ffff__1: disabled", "peer_198_51_100_1: disabled"])
+      yield* Effect.promise(() => eventually("withdrawn", async () => !(await there()), 1))
+      // Neither a reload nor the status watch brings the sessions back.
+      yield* service.setExports([address("2001:db8:a::9")])
+      yield* service.requestReload
+      yield* Effect.sleep("1500 millis")
+      assert.isFalse(yield* Effect.promise(there))
+      yield* service.restoreAll
+      yield* until(service, "sessions", established)
+      yield* Effect.promise(() => eventually("announced again", there))
+    })
+  )
+
+  world.live(
+    "says when it cannot write its file, and goes on when it can",
+    Effect.gen(function*() {
+      const facts = yield* makeFacts(some(spec()), [uplink])
+      // A file where the folder should be: not even root can write below it.
+      writeFileSync(join(world.directory, "blocked"), "")
+      const service = yield* runBird(facts, `${world.directory}/blocked`)
+      yield* service.setExports([])
+      const status = yield* until(service, "stale", ({ configError }) => configError.includes("blocked"))
+      assert.isTrue(status.stale)
+      unlinkSync(join(world.directory, "blocked"))
+      yield* service.requestReload
+      yield* until(service, "written", ({ configError }) => !configError.includes("bird.conf"))
+    })
+  )
+})
