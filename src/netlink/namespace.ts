@@ -2,7 +2,7 @@
  * Short visits to other network namespaces. setns(2) moves only the calling thread, which is JavaScript's; a visit is
  * synchronous from entry to return, so no other code ever runs in the wrong namespace.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync, writeSync } from "node:fs"
+import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs"
 import { enterNetns, SystemCallError } from "./libc.ts"
 
 /** An open network namespace. */
@@ -62,7 +62,20 @@ export class Namespaces {
   }
 }
 
-const root = "/proc/sys/net"
+/**
+ * In a container that is not privileged `/proc/sys` is read-only. Its manifest mounts the host's `/proc/sys/net` elsewhere
+ * and says where; like every procfs mount, that one shows the namespace of the thread that looks.
+ */
+const root = process.env["FLOCK_PROC_SYS_NET"] ?? "/proc/sys/net"
+
+/** Entries of a directory below `/proc/sys/net` (`ipv4/conf`) in the calling thread's namespace. */
+export const listSysctls = (name: string): ReadonlyArray<string> => {
+  try {
+    return readdirSync(`${root}/${name}`)
+  } catch {
+    return []
+  }
+}
 
 /** Value of a sysctl (`ipv4/ip_forward`) in the calling thread's namespace; undefined where there is none. */
 export const readSysctl = (name: string): string | undefined => {

@@ -1,21 +1,15 @@
 /** Turning the node into a router, by sysctls (Documentation/networking/ip-sysctl.rst). */
 import { Effect } from "effect"
-import { closeSync, readdirSync, write } from "node:fs"
+import { closeSync, write } from "node:fs"
 import { LINK_NAME } from "../Netlink.ts"
-import { errorCode, type Namespaces, openSysctl, readSysctl } from "./namespace.ts"
+import { errorCode, listSysctls, type Namespaces, openSysctl, readSysctl } from "./namespace.ts"
 
 interface Setting {
   readonly name: string
   readonly value: string
 }
 
-const interfacesOf = (tree: "ipv4" | "ipv6"): ReadonlyArray<string> => {
-  try {
-    return readdirSync(`/proc/sys/net/${tree}/conf`)
-  } catch {
-    return []
-  }
-}
+const interfacesOf = (tree: "ipv4" | "ipv6"): ReadonlyArray<string> => listSysctls(`${tree}/conf`)
 
 /**
  * Source checks off for pods' links. On a link without an IPv4 address even loose mode (2) drops every source that is
