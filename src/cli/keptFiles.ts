@@ -106,6 +106,16 @@ const keepCopy = Effect.fnUntraced(function*(path: string) {
   return { action: "kept", path, detail: `as ${name}` } satisfies Change
 })
 
+/** A distribution may have put the same file there, read-only (NixOS links it from its store): then it is left as it is. */
+const executableAs = Effect.fnUntraced(
+  function*(mode: number, path: string) {
+    const fs = yield* FileSystem.FileSystem
+    const info = yield* fs.stat(path)
+    if ((mode & 0o111 & ~info.mode) !== 0) yield* fs.chmod(path, mode)
+  },
+  (effect, _, path) => Effect.mapError(effect, failing("set the mode of", path))
+)
+
 /** Puts our file in place and keeps what somebody else's content it replaces. */
 export const install = Effect.fnUntraced(function*(path: string, content: Uint8Array, mode: number) {
   const fs = yield* FileSystem.FileSystem
@@ -119,7 +129,7 @@ export const install = Effect.fnUntraced(function*(path: string, content: Uint8A
   // Before the file: a crash in between must not leave a file of ours that looks like another's.
   if (!receipt.includes(line)) yield* writeReceipt(path, [...receipt, line])
   if (current !== undefined && sha256(current) === sha256(content)) {
-    yield* fs.chmod(path, mode).pipe(Effect.mapError(failing("set the mode of", path)))
+    yield* executableAs(mode, path)
     return [...changes, { action: "unchanged", path } satisfies Change]
   }
   yield* putAtomically(path, content, mode)

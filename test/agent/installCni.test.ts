@@ -124,6 +124,19 @@ describe("install-cni", () => {
       assert.isTrue(Fs.readFileSync("/bin/sleep").equals(Fs.readFileSync(`${target}.flock-kept`)))
     })))
 
+  it.live("takes a link to the same plugin as installed, as NixOS makes it", () =>
+    scoped(Effect.gen(function*() {
+      const node = yield* makeNode
+      const target = join(node.paths.binDir, "flock")
+      Fs.chmodSync(node.source, 0o555)
+      Fs.symlinkSync(node.source, target)
+      assert.deepStrictEqual((yield* installPlugin(node.paths, node.source)).map((c) => c.action), ["unchanged"])
+      assert.strictEqual(Fs.statSync(target).mode & 0o777, 0o555)
+      Fs.chmodSync(node.source, 0o644)
+      yield* installPlugin(node.paths, node.source)
+      assert.strictEqual(Fs.statSync(target).mode & 0o111, 0o111)
+    })))
+
   it.live("keeps the plugin for pods that still need it to go", () =>
     scoped(Effect.gen(function*() {
       const node = yield* makeNode
