@@ -1,0 +1,220 @@
+/** The documents say what the source does: every field, annotation, flag, metric and error code, and no other. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Result, Schema } from "effect"
+import type { Flag } from "effect/cli"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { dirname, join, resolve } from "node:path"
+import { parseAllDocuments } from "yaml"
+import { parseAnnotations } from "../../src/addresses/annotations.ts"
+import { Code, SUPPORTED_VERSIONS } from "../../src/cni/spec.ts"
+import { API_VERSION, decode, NodeConfigSpec } from "../../src/NodeConfig.ts"
+import { ANNOTATION_PREFIX } from "../../src/Pod.ts"
+import { runFlags } from "../../src/Settings.ts"
+
+const ROOT = resolve(import.meta.dirname, "../..")
+const read = (file: string): string => readFileSync(join(ROOT, file), "utf8")
+const DOCUMENTS = [
+  "README.md",
+  ...readdirSync(join(ROOT, "docs")).filter((f) => f.endsWith(".md")).map((f) => `docs/${f}`)
+]
+
+/** Cells of a document's table rows whose first cell is one code word, without the backquotes; `heading` narrows. */
+const rows = (file: string, heading?: string): ReadonlyArray<ReadonlyArray<string>> => {
+  const text = read(file)
+  const from = heading === undefined ? 0 : text.indexOf(`\n## ${heading}\n`)
+  assert.isAtLeast(from, 0, `${file} has no heading ${heading}`)
+  const end = heading === undefined ? -1 : text.indexOf("\n## ", from + 1)
+  return text.slice(from, end < 0 ? undefined : end).split("\n")
+    .filter((line) => /^\| `[^`]+` \|/.test(line))
+    .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()))
+}
+const word = (cell = ""): string => /`([^`]*)`/.exec(cell)?.[1] ?? ""
+
+interface Node {
+  readonly type?: string
+  readonly properties?: Readonly<Record<string, Node>>
+  readonly required?: ReadonlyArray<string>
+  readonly items?: Node
+  readonly minimum?: number
+  readonly maximum?: number
+}
+
+const fieldsOf = (node: Node, path: string): ReadonlyArray<readonly [string, Node, boolean]> => [
+  ...Object.entries(node.properties ?? {}).flatMap(([key, inner]) => [
+    [`${path}.${key}`, inner, (node.required ?? []).includes(key)] as const,
+    ...fieldsOf(inner, `${path}.${key}`)
+  ]),
+  ...(node.items === undefined ? [] : fieldsOf(node.items, `${path}[]`))
+]
+
+const PEER = { address: "192.0.2.1", asn: 65000 }
+const get = (value: unknown, path: string): unknown =>
+  path.replaceAll("[]", ".0").split(".").slice(1).reduce<unknown>(
+    (inner, key) => (inner as Record<string, unknown> | undefined)?.[key],
+    value
+  )
+
+/** A spec that is good but for `value` at `path`. */
+const specWith = (path: string, value: unknown): unknown => {
+  const spec = structuredClone({ cidr6: "2001:db8:1::/64", bgp: { asn: 65001, peers: [PEER] } })
+  const keys = path.replaceAll("[]", ".0").split(".").slice(1)
+  const last = keys.pop() ?? ""
+  const target = keys.reduce<Record<string, unknown>>(
+    (inner, key) => (inner[key] ??= {}) as Record<string, unknown>,
+    spec as Record<string, unknown>
+  )
+  target[last] = value
+  return spec
+}
+const takes = (path: string, value: unknown): boolean =>
+  Result.isSuccess(
+    decode("n", { apiVersion: API_VERSION, kind: "NodeConfig", metadata: { name: "n" }, spec: specWith(path, value) })
+  )
+
+describe("docs/nodeconfig.md", () => {
+  const documented = rows("docs/nodeconfig.md", "Fields")
+  const fields = fieldsOf(Schema.toJsonSchemaDocument(NodeConfigSpec).schema as Node, "spec")
+  const defaults = Schema.encodeSync(NodeConfigSpec)(
+    Schema.decodeUnknownSync(NodeConfigSpec)({ bgp: { asn: 1, peers: [PEER] } })
+  )
+  const empty = Schema.encodeSync(NodeConfigSpec)(
+    Schema.decodeUnknownSync(NodeConfigSpec)({ bgp: { asn: 1 } })
+  )
+
+  it("has every field of the schema, and no other", () => {
+    assert.deepStrictEqual(documented.map(([cell]) => word(cell)).toSorted(), fields.map(([path]) => path).toSorted())
+  })
+
+  it.each(fields)("says %s's type, default and range", (path, node, required) => {
+    const [, type = "", fallback = "", range = ""] = documented.find(([cell]) => word(cell) === path) ?? []
+    const types: Readonly<Record<string, RegExp>> = {
+      integer: /^integer$/,
+      boolean: /^boolean$/,
+      array: /^list of /,
+      object: /^object$/,
+      string: /^(string|dotted quad|address|IPv[46] prefix)$/
+    }
+    assert.match(type, types[node.type ?? ""] ?? /^$/)
+    const value = path === "spec.bgp.peers" ? get(empty, path) : get(defaults, path)
+    if (required) assert.strictEqual(fallback, "required")
+    else if (value === undefined || path === "spec.bgp") assert.strictEqual(fallback, "–")
+    else if (node.type === "object") assert.strictEqual(fallback, "`{}`")
+    else assert.deepStrictEqual(JSON.parse(word(fallback)), value)
+    if (node.type === "integer") assert.match(range, /^(0 or )?\d+ to \d+$/)
+    const [, least = "", most = ""] = /(\d+) to (\d+)/.exec(range) ?? []
+    const prefixed = (n: number) => path.endsWith("6") ? `::/${n}` : `0.0.0.0/${n}`
+    if (node.type === "integer") {
+      for (const good of [Number(least), Number(most), ...(range.startsWith("0 or") ? [0] : [])]) {
+        assert.isTrue(takes(path, good), `${path}: ${good}`)
+      }
+      assert.isFalse(takes(path, Number(least) - 1))
+      assert.isFalse(takes(path, Number(most) + 1))
+    } else if (range.startsWith("length ")) {
+      const base = path.endsWith("6") ? "2001::" : "10.0.0.0"
+      assert.isTrue(takes(path, `${base}/${least}`))
+      assert.isTrue(takes(path, `${base}/${most}`))
+      assert.isFalse(takes(path, `${base}/${Number(most) + 1}`))
+      assert.isFalse(takes(path, prefixed(Number(least) - 1)))
+    }
+  })
+})
+
+it("docs/annotations.md and README.md have every annotation that is read, and no other", () => {
+  const { warnings } = Result.getOrThrow(parseAnnotations({ nonesuch: "x" }))
+  const names = (/flock reads (.*)$/.exec(warnings[0] ?? "")?.[1] ?? "").split(", ").toSorted()
+  assert.isAbove(names.length, 5)
+  const documented = rows("docs/annotations.md").map(([cell]) => word(cell)).filter((name) => name.includes("/"))
+  assert.deepStrictEqual(documented.toSorted(), names.map((name) => ANNOTATION_PREFIX + name))
+  const [, table = ""] = read("README.md").split("Annotations of a pod (prefix")
+  const short = table.split("\n## ")[0]?.split("\n").filter((line) => line.startsWith("| `")) ?? []
+  const listed = short.flatMap((line) => [...(line.split("|")[1] ?? "").matchAll(/`([^`]+)`/g)].map((m) => m[1] ?? ""))
+  assert.deepStrictEqual(listed.toSorted(), names)
+})
+
+describe("docs/reference.md", () => {
+  const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ts")).map((file) => read(`src/${file}`))
+
+  it("has every metric with its type, and no other", () => {
+    const registered = sources.flatMap((text) =>
+      [...text.matchAll(/Metric\.(counter|gauge|histogram)\(\s*"([a-z_]+)"/g)].map(([, type, name]) =>
+        `${name} ${type}`
+      )
+    )
+    assert.isAbove(registered.length, 10)
+    const documented = rows("docs/reference.md", "Metrics").map(([name, type]) => `${word(name)} ${type}`)
+    assert.deepStrictEqual(documented.toSorted(), registered.toSorted())
+  })
+
+  it("has every CNI error code and the supported versions", () => {
+    const section = read("docs/reference.md").split("\n## CNI error codes\n")[1]?.split("\n## ")[0] ?? ""
+    const documented = [...section.matchAll(/^\| (\d+) \|/gm)].map(([, code]) => Number(code))
+    assert.deepStrictEqual(documented, Object.values(Code).toSorted((a, b) => a - b))
+    assert.include(section, SUPPORTED_VERSIONS.join(", "))
+  })
+
+  it("has no Event that is never told", () => {
+    for (const [reason] of rows("docs/reference.md", "Events")) {
+      assert.isTrue(sources.some((text) => text.includes(`"${word(reason)}"`)), word(reason))
+    }
+  })
+
+  const documented = rows("docs/reference.md", "Flags of `flock-agent run`")
+  /** What the flag is if it is not given, in an environment, as JSON. */
+  const valueOf = (flag: Flag.Flag<unknown>, env: Record<string, string>) =>
+    flag.parse({ flags: {}, arguments: [] }).pipe(
+      Effect.map(([, value]) => JSON.stringify(value)),
+      Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env })),
+      Effect.provide(NodeServices.layer)
+    )
+  const camel = (flag: string) => flag.slice(2).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())
+
+  it("has every flag of `run`, and no other", () => {
+    assert.deepStrictEqual(documented.map(([flag]) => camel(word(flag))), Object.keys(runFlags))
+  })
+
+  it.effect.each(Object.entries(runFlags))(
+    "says %s's environment variable and default",
+    ([name, flag]) =>
+      Effect.gen(function*() {
+        const [, variable, fallback = ""] = documented.find(([cell]) => camel(word(cell)) === name) ?? []
+        const unset = yield* valueOf(flag, {})
+        assert.include(yield* valueOf(flag, { [word(variable)]: "true" }), "true")
+        if (word(fallback) === "") assert.include(unset, "None")
+        else assert.strictEqual(String(JSON.parse(unset)), word(fallback))
+      })
+  )
+})
+
+describe.each(DOCUMENTS)("%s", (file) => {
+  const text = read(file)
+  const slug = (heading: string) => heading.trim().toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+
+  it("links only to files and headings that are there", () => {
+    for (const [, target = ""] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(target)) continue
+      const [path = "", anchor] = target.split("#")
+      const absolute = path === "" ? join(ROOT, file) : join(ROOT, dirname(file), path)
+      assert.isTrue(existsSync(absolute), `${target} is not there`)
+      if (anchor === undefined) continue
+      const headings = [...readFileSync(absolute, "utf8").matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+        slug(heading)
+      )
+      assert.include(headings, anchor, target)
+    }
+  })
+
+  it("shows only NodeConfigs that the agent takes", () => {
+    for (const [, block = ""] of text.matchAll(/^ *```yaml\n([\s\S]*?)^ *```/gm)) {
+      for (const document of parseAllDocuments(block)) {
+        const object = document.toJS() as
+          | { readonly kind?: string; readonly metadata?: { readonly name: string } }
+          | null
+        if (object?.kind !== "NodeConfig") continue
+        const decoded = decode(object.metadata?.name ?? "", object)
+        assert.isTrue(Result.isSuccess(decoded), Result.isFailure(decoded) ? decoded.failure.message : "")
+      }
+    }
+  })
+})
