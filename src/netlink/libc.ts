@@ -10,10 +10,10 @@ import { errnoName } from "./codec.ts"
 const libc = koffi.load(null)
 
 /**
- * At most seven threads of the pool wait for the kernel here (the host's requests, two pods', two removals, two dumps);
+ * At most nine threads of the pool wait for the kernel here (the host's requests, two pods', four removals, two dumps);
  * of the default four, files would get none. libuv reads this when the pool is first used.
  */
-process.env["UV_THREADPOOL_SIZE"] ??= "10"
+process.env["UV_THREADPOOL_SIZE"] ??= "12"
 
 const socketCall = libc.func("int socket(int, int, int)")
 const bindCall = libc.func("int bind(int, void *, unsigned int)")
