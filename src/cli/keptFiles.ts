@@ -118,7 +118,6 @@ const executableAs = Effect.fnUntraced(
 
 /** Puts our file in place and keeps what somebody else's content it replaces. */
 export const install = Effect.fnUntraced(function*(path: string, content: Uint8Array, mode: number) {
-  const fs = yield* FileSystem.FileSystem
   const current = yield* readIfThere(path)
   const line = receiptLine(path, content)
   const receipt = yield* receiptOf(path)
