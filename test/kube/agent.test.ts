@@ -12,6 +12,18 @@ import * as lab from "./lab.ts"
 const root = resolve(import.meta.dirname, "../..")
 const PODS = 250
 
+interface Container {
+  readonly name: string
+  readonly env: ReadonlyArray<{ readonly name: string; readonly value?: string }>
+  readonly volumeMounts: ReadonlyArray<{ readonly mountPath: string; readonly mountPropagation?: string }>
+  readonly securityContext: {
+    readonly capabilities: { readonly drop: ReadonlyArray<string>; readonly add: ReadonlyArray<string> }
+  }
+}
+
+const containers: ReadonlyArray<Container> = lab.documents("daemonset.yaml")[0].spec.template.spec.containers
+const agentContainer = containers.find(({ name }) => name === "agent") ?? assert.fail("the DaemonSet has no agent")
+
 describe.runIf(available)("the agent in a cluster, with a real API server", () => {
   const netns = `flk-${process.pid}-${randomBytes(3).toString("hex")}`
   const pods: Array<string> = []
@@ -23,19 +35,39 @@ describe.runIf(available)("the agent in a cluster, with a real API server", () =
   const inside = (...command: ReadonlyArray<string>) => ["nsenter", `--net=/run/netns/${netns}`, ...command] as const
   const here = (name: string) => join(api.dir, name)
 
+  /** As a runtime starts the DaemonSet's agent: /proc/sys read-only, its mount propagation, its capabilities. */
+  const confined = (...command: ReadonlyArray<string>): ReadonlyArray<string> => {
+    const bounding = ["-all", ...agentContainer.securityContext.capabilities.add.map((c) => `+${c.toLowerCase()}`)]
+    const mounts = [
+      `mount --bind /proc/sys/net ${here("proc-sys-net")}`,
+      "mount --bind /proc/sys /proc/sys",
+      "mount -o remount,ro,bind /proc/sys"
+    ]
+    const drop = ["setpriv", "--no-new-privs", `--bounding-set=${bounding.join(",")}`, "--inh-caps=-all"]
+    const { mountPropagation } = agentContainer.volumeMounts.find(({ mountPath }) => mountPath === "/run/netns") ?? {}
+    const propagation = mountPropagation === "HostToContainer" ? "slave" : "private"
+    return [
+      "unshare",
+      "-m",
+      "--propagation",
+      propagation,
+      "sh",
+      "-c",
+      `${mounts.join(" && ")} && exec "$@"`,
+      "sh",
+      ...drop,
+      ...command
+    ]
+  }
+
   const startAgent = async () => {
     const log = openSync(here("agent.log"), "a")
-    const [command, ...args] = inside(process.execPath, join(root, "dist/flock-agent.mjs"), "run", "--no-bird")
-    const paths = [
-      "--state-dir",
-      here("state"),
-      "--socket",
-      here("state/agent.sock"),
-      "--kubeconfig",
-      here("netns.kubeconfig")
-    ]
+    const flags = ["--no-bird", "--node-name", lab.NODE, "--kubeconfig", here("netns.kubeconfig")]
+    const paths = ["--state-dir", here("state"), "--socket", here("state/agent.sock")]
+    const [command, ...args] = inside(...confined(process.execPath, join(root, "dist/flock-agent.mjs"), "run"))
     const began = performance.now()
-    agent = spawn(command, [...args, "--node-name", lab.NODE, ...paths], { stdio: ["ignore", log, log] })
+    const env = { ...process.env, FLOCK_PROC_SYS_NET: here("proc-sys-net") }
+    agent = spawn(command, [...args, ...flags, ...paths], { stdio: ["ignore", log, log], env })
     await lab.eventually("the agent serves", async () => (await plugin("STATUS", "")).status === 0)
     return Math.round(performance.now() - began)
   }
@@ -106,6 +138,7 @@ describe.runIf(available)("the agent in a cluster, with a real API server", () =
     const kubeconfig = readFileSync(api.kubeconfig("agent"), "utf8").replace(api.url, `https://127.0.0.1:${port}`)
     writeFileSync(here("netns.kubeconfig"), kubeconfig)
     mkdirSync(here("state"))
+    mkdirSync(here("proc-sys-net"))
   })
 
   afterAll(async () => {
@@ -138,6 +171,13 @@ describe.runIf(available)("the agent in a cluster, with a real API server", () =
     })
     assert.deepInclude(body.status.conditions[0], { type: "Ready", status: "True" })
     assert.strictEqual(body.status.observedGeneration, 1)
+    const caps = /CapEff:\s+([0-9a-f]+)/.exec(readFileSync(`/proc/${agent?.pid}/status`, "utf8"))?.[1]
+    assert.deepStrictEqual(agentContainer.securityContext.capabilities, {
+      drop: ["ALL"],
+      add: ["NET_ADMIN", "SYS_ADMIN", "DAC_OVERRIDE"]
+    })
+    assert.strictEqual(caps, "0000000000201002", "it runs with those capabilities (linux/capability.h)")
+    assert.include(agentContainer.env.map(({ name }) => name), "FLOCK_PROC_SYS_NET")
     const text = metrics()
     assert.match(text, /flock_kube_requests_total\{[^}]*resource="pods"/)
     assert.notMatch(text, /flock_kube_requests_total\{[^}]*code="403"/)
