@@ -1,0 +1,62 @@
+/** The service account of a pod: found where kubelet mounts it, and read again when kubelet rotates the token. */
+import { assert, describe, it } from "@effect/vitest"
+import { type ChildProcess, spawn } from "node:child_process"
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { afterAll, beforeAll } from "vitest"
+import { type ApiServer, available, start } from "./ApiServer.ts"
+import * as lab from "./lab.ts"
+
+describe.runIf(available)("in a cluster, with a real API server", () => {
+  let api: ApiServer
+  let child: ChildProcess | undefined
+
+  beforeAll(async () => {
+    api = await start()
+    await lab.prepare(api)
+    await lab.create(api, lab.nodeConfig())
+  })
+  afterAll(async () => {
+    child?.kill()
+    await api?.stop()
+  })
+
+  it("uses the mounted token, and at a refusal (401) the one that is there now", async () => {
+    const account = join(api.dir, "serviceaccount")
+    const put = (token: string) => writeFileSync(join(account, "token"), token)
+    mkdirSync(account)
+    copyFileSync(join(api.dir, "ca.crt"), join(account, "ca.crt"))
+    put("agent-token")
+    const { hostname, port } = new URL(api.url)
+    // /run of its own, so that /var/run/secrets is there and this machine's is left alone
+    const mounts = [
+      "mount -t tmpfs none /run",
+      "mkdir -p /run/secrets/kubernetes.io/serviceaccount",
+      `mount --bind ${account} /run/secrets/kubernetes.io/serviceaccount`
+    ]
+    const script = ["sh", "-c", `${mounts.join(" && ")} && exec "$@"`, "sh", process.execPath]
+    const program = [join(import.meta.dirname, "inCluster.ts"), lab.NODE, api.dir]
+    const lines: Array<string> = []
+    child = spawn("unshare", ["-m", ...script, ...program], {
+      stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port }
+    })
+    child.stdout?.on("data", (text: Buffer) => lines.push(...text.toString("utf8").trim().split("\n")))
+    await lab.eventually("synced", () => lines.includes(`synced ${lab.NODE}`))
+    await lab.eventually("patched", () => lines.includes("patched"))
+
+    // the server forgets this token, as it does when one expires
+    const tokens = join(api.dir, "tokens.csv")
+    writeFileSync(
+      tokens,
+      `admin-token,admin,admin,"system:masters"\nrotated,system:serviceaccount:flock-system:flock-agent,agent\n`
+    )
+    api.signal("SIGKILL")
+    api.restart()
+    await lab.eventually("refused", () => lines.some((line) => line.includes("answered 401")))
+    put("rotated")
+    lines.length = 0
+    await lab.eventually("patched again", () => lines.includes("patched"))
+    assert.notInclude(lines.join("\n"), "rotated")
+  })
+})
