@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { existsSync, globSync, readFileSync, rmdirSync } from "node:fs"
+import { existsSync, globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import type { AllocationReport, StatusReport } from "../../src/Introspection.ts"
 import { DIST, DUAL, exec, type NodeOptions, type Outcome, PLUGINS, run, TestNode } from "../agent/node.ts"
@@ -26,6 +26,21 @@ echo ready
 exec cat
 `
 
+/**
+ * Arguments: {@link LAY_OUT}, the node's directory, network namespace and name of its control groups. It ends when
+ * everything of the node is gone: also what a runtime was killed before removing, and also if the test was killed.
+ */
+const KEEP = `
+exec 3<&0
+unshare --mount --pid --fork --kill-child --mount-proc sh -c "$1" sh "$2" <&3 3<&- &
+echo $! >"$2/keeper.pid"
+wait $!
+set -e
+find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup/*$4*" -exec rmdir {} +
+find /run/netns -name "$3" -exec ip netns del "$3" ";"
+rm -rf "$2"
+`
+
 export class RuntimeNode extends TestNode {
   #keeper: ChildProcess | undefined
 
@@ -42,18 +57,11 @@ export class RuntimeNode extends TestNode {
 
   protected override async setUp(): Promise<void> {
     await super.setUp()
-    const keeper = spawn("unshare", [
-      "--mount",
-      "--pid",
-      "--fork",
-      "--kill-child",
-      "--mount-proc",
-      "sh",
-      "-c",
-      LAY_OUT,
-      "sh",
-      this.directory
-    ], { stdio: ["pipe", "pipe", "inherit"] })
+    const keeper = spawn("sh", ["-c", KEEP, "sh", LAY_OUT, this.directory, this.netns, this.tag], {
+      stdio: ["pipe", "pipe", "inherit"],
+      // A signal to the test's process group is none to this one.
+      detached: true
+    })
     this.#keeper = keeper
     const [line] = await Promise.race([once(keeper.stdout, "data"), once(keeper, "exit")])
     if (String(line) !== "ready\n") throw new Error(`the node's mount namespace: ${line}`)
@@ -61,7 +69,7 @@ export class RuntimeNode extends TestNode {
 
   /** nsenter's arguments; the process namespace's own files are read before the mounts are entered. */
   get namespaces(): ReadonlyArray<string> {
-    const proc = `/proc/${this.#keeper?.pid}/ns`
+    const proc = `/proc/${readFileSync(join(this.directory, "keeper.pid"), "utf8").trim()}/ns`
     return [`--net=/run/netns/${this.netns}`, `--mount=${proc}/mnt`, `--pid=${proc}/pid_for_children`]
   }
 
@@ -122,22 +130,15 @@ export class RuntimeNode extends TestNode {
     try {
       await this.stop()
     } finally {
-      await this.#end()
+      const keeper = this.#keeper
+      if (keeper !== undefined && keeper.exitCode === null && keeper.signalCode === null) {
+        const ended = once(keeper, "exit")
+        keeper.stdin?.end()
+        await ended
+      }
       await super.close()
     }
-  }
-
-  async #end(): Promise<void> {
-    const keeper = this.#keeper
-    if (keeper !== undefined && keeper.exitCode === null && keeper.signalCode === null) {
-      const ended = once(keeper, "exit")
-      keeper.stdin?.end()
-      await ended
-    }
-    // What a runtime was killed before removing, innermost first; a group that still has a process refuses.
-    for (const group of globSync(`/sys/fs/cgroup/{.,*}/${this.tag}{,/**}`).toSorted().toReversed()) {
-      if (existsSync(join(group, "cgroup.procs"))) rmdirSync(group)
-    }
+    if (this.#keeper?.exitCode !== 0) throw new Error(`the node was not removed: exit ${this.#keeper?.exitCode}`)
   }
 }
 
