@@ -35,7 +35,7 @@ const sha256 = (content: Uint8Array): string => createHash("sha256").update(cont
 const readIfThere = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
   return yield* fs.readFile(path).pipe(
-    Effect.catchReason("PlatformError", "NotFound", () => Effect.succeed(undefined)),
+    Effect.catchReason("PlatformError", "NotFound", () => Effect.void),
     Effect.mapError(failing("read", path))
   )
 })
