@@ -1,0 +1,123 @@
+/** The manifests against the code: names, flags, paths; and the promises that a reader of the DaemonSet relies on. */
+import { assert, describe, it } from "@effect/vitest"
+import { readdirSync, readFileSync } from "node:fs"
+import { resolve } from "node:path"
+import { parseAllDocuments } from "yaml"
+import { conflist, CONFLIST_NAME } from "../../../src/cli/conflist.ts"
+import { DEFAULT_SOCKET, runFlags } from "../../../src/Settings.ts"
+import { VERSION } from "../../../src/version.ts"
+
+const folder = resolve(import.meta.dirname, "../../../manifests")
+const text = (file: string) => readFileSync(resolve(folder, file), "utf8")
+const documents = (file: string) => parseAllDocuments(text(file)).map((d) => d.toJS())
+
+const [daemonSet] = documents("daemonset.yaml")
+const pod = daemonSet.spec.template.spec
+const [installCni] = pod.initContainers
+
+interface Mount {
+  readonly name: string
+  readonly mountPath: string
+  readonly mountPropagation?: string
+  readonly readOnly?: boolean
+}
+
+const containerOf = (name: string) =>
+  pod.containers.find((c: { readonly name: string }) => c.name === name) ?? assert.fail(`no container ${name}`)
+const agent = containerOf("agent")
+const bird = containerOf("bird")
+
+describe("the DaemonSet", () => {
+  it("gives the agent flags and variables that it knows", () => {
+    const flags: ReadonlyArray<string> = agent.command.filter((word: string) => word.startsWith("--"))
+    const known = Object.keys(runFlags).map((name) => `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`)
+    assert.includeMembers(known, [...flags])
+    const variables = [
+      "NODE_NAME",
+      "FLOCK_PROC_SYS_NET",
+      ...known.map((flag) => `FLOCK_${flag.slice(2).toUpperCase().replaceAll("-", "_")}`)
+    ]
+    assert.includeMembers(variables, agent.env.map(({ name }: { readonly name: string }) => name))
+    assert.deepStrictEqual(installCni.command.slice(0, 4), ["flock-agent", "install-cni", "--only", "plugin"])
+  })
+
+  it("shares the agent's folders with BIRD and the host at the agent's default paths", () => {
+    assert.strictEqual(DEFAULT_SOCKET, "/run/flock/agent.sock")
+    for (const container of [agent, bird]) {
+      const mount = container.volumeMounts.find(({ name }: Mount) => name === "run-flock")
+      assert.strictEqual(mount?.mountPath, "/run/flock")
+    }
+    assert.match(
+      bird.command.join(" "),
+      /bird -f -R -c \/run\/flock\/bird\/bird\.conf -s \/run\/flock\/bird\/bird\.ctl/
+    )
+    const volume = pod.volumes.find(({ name }: { readonly name: string }) => name === "run-flock")
+    assert.strictEqual(volume.hostPath.path, "/run/flock")
+    const propagated = agent.volumeMounts.filter((m: Mount) => m.mountPropagation === "HostToContainer")
+    assert.deepStrictEqual(propagated.map((m: Mount) => m.mountPath), ["/run/netns", "/var/run/netns"])
+    for (const container of [installCni, agent, bird]) {
+      for (const { name } of container.volumeMounts as ReadonlyArray<Mount>) {
+        assert.isTrue(pod.volumes.some((v: { readonly name: string }) => v.name === name), name)
+      }
+    }
+  })
+
+  it("is killed for no router's failure", () => {
+    assert.strictEqual(agent.livenessProbe.httpGet.path, "/healthz")
+    assert.strictEqual(agent.readinessProbe.httpGet.path, "/readyz")
+    assert.isUndefined(bird.livenessProbe)
+    const address = agent.env.find(({ name }: { readonly name: string }) => name === "FLOCK_HTTP").value
+    for (const { httpGet } of [agent.livenessProbe, agent.readinessProbe]) {
+      assert.strictEqual(`${httpGet.host}:${httpGet.port}`, address)
+    }
+  })
+
+  it("runs on labelled nodes however tainted, before other pods, and is replaced node by node", () => {
+    const [term] = pod.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms
+    assert.deepStrictEqual(term.matchExpressions, [{ key: "flock.fritzlab.net/agent", operator: "Exists" }])
+    assert.deepStrictEqual(pod.tolerations, [{ operator: "Exists" }])
+    assert.strictEqual(pod.priorityClassName, "system-node-critical")
+    assert.strictEqual(pod.hostNetwork, true)
+    assert.strictEqual(daemonSet.spec.updateStrategy.rollingUpdate.maxUnavailable, "10%")
+    for (const container of [installCni, agent, bird]) assert.isDefined(container.resources.requests.memory)
+  })
+
+  it("has no more rights than named capabilities", () => {
+    for (const container of [installCni, agent, bird]) {
+      const { securityContext } = container
+      assert.isUndefined(securityContext.privileged)
+      assert.isFalse(securityContext.allowPrivilegeEscalation)
+      assert.isTrue(securityContext.readOnlyRootFilesystem)
+      assert.deepStrictEqual(securityContext.capabilities.drop, ["ALL"])
+    }
+    assert.isUndefined(pod.hostPID)
+  })
+})
+
+describe("the manifests", () => {
+  it("are all in the kustomization, in one namespace, at one version", () => {
+    const [kustomization] = documents("kustomization.yaml")
+    const files = readdirSync(folder).filter((f) => f.endsWith(".yaml") && f !== "kustomization.yaml")
+    assert.sameMembers(kustomization.resources, files)
+    for (const { newTag } of kustomization.images) assert.strictEqual(newTag, VERSION)
+    const all = kustomization.resources.flatMap(documents)
+    const namespaces = new Set(
+      all.map((d: { readonly metadata: { readonly namespace?: string } }) => d.metadata.namespace)
+    )
+    assert.sameMembers([...namespaces], [undefined, "flock-system"])
+  })
+
+  it("grant no wildcard and nothing that writes a Secret or a Pod", () => {
+    const rules = documents("rbac.yaml").flatMap((d) => d.rules ?? [])
+    for (const { apiGroups, resources, verbs } of rules) {
+      assert.notIncludeMembers([...apiGroups, ...resources, ...verbs], ["*"])
+      if (["secrets", "pods"].some((r) => resources.includes(r))) {
+        assert.isEmpty(verbs.filter((verb: string) => !["get", "list", "watch"].includes(verb)))
+      }
+    }
+  })
+
+  it("have the conflist that the agent writes", () => {
+    assert.strictEqual(text(CONFLIST_NAME), conflist({ portmap: true }))
+  })
+})
