@@ -29,6 +29,8 @@ export interface Accesses {
   readonly get: Effect.Effect<Access, ApiError>
   /** Forget what was read: the server no longer takes it (401). */
   readonly renew: Effect.Effect<void>
+  /** Close pooled connections: one that went silent is seldom alone. */
+  readonly dropIdle: Effect.Effect<void>
 }
 
 /** The token and certificate files are read again after this time, as client-go does: kubelet rotates them. */
@@ -71,6 +73,11 @@ export const make = (kubeconfig: string | undefined): Accesses => {
   return {
     renew: Effect.sync(() => {
       known = undefined
+    }),
+    dropIdle: Effect.sync(() => {
+      for (const { freeSockets } of Object.values(pools)) {
+        for (const socket of Object.values(freeSockets).flat()) socket?.destroy()
+      }
     }),
     get: Effect.gen(function*() {
       const now = yield* Clock.currentTimeMillis

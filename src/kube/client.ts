@@ -45,6 +45,9 @@ export const timing: Timing = { requestMillis: 10_000, idleMillis: 150_000 }
 /** A line longer than any object the API server stores (etcd: 1.5 MiB; 3 MiB for aggregated ones). */
 const LINE_LIMIT = 32 * 1024 * 1024
 
+/** However long the server asks to be left alone, a node must not be blind for longer. */
+const MOST_RETRY_SECONDS = 60
+
 const requests = Metric.counter("flock_kube_requests_total", {
   description: "Answers of the API server by verb, resource and status code (0: no answer)",
   incremental: true
@@ -76,7 +79,7 @@ const refusal = (request: Request, response: http.IncomingMessage, text: string)
   return new ApiError({
     message: `${what(request)}: the API server answered ${status}: ${detail.slice(0, 500)}`,
     status,
-    ...(Number.isFinite(seconds) && seconds > 0 ? { retryAfterSeconds: seconds } : {})
+    ...(Number.isFinite(seconds) && seconds > 0 ? { retryAfterSeconds: Math.min(seconds, MOST_RETRY_SECONDS) } : {})
   })
 }
 
@@ -185,6 +188,7 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
 
   /** A server that lets a request hang is likely to have forgotten its watches too: those that are silent start anew. */
   const suspect = Effect.gen(function*() {
+    yield* accesses.dropIdle
     const now = yield* Clock.currentTimeMillis
     for (const [response, last] of watches) {
       if (now - last >= requestMillis) response.destroy(new Error("the API server does not answer other requests"))

@@ -168,7 +168,7 @@ export const layerCluster = (
         const running = asked.get(key)
         if (running !== undefined) return yield* Fiber.join(running)
         const fiber = yield* Effect.forkIn(Effect.ensuring(ask(ref), Effect.sync(() => asked.delete(key))), scope)
-        asked.set(key, fiber)
+        if (fiber.pollUnsafe() === undefined) asked.set(key, fiber)
         return yield* Fiber.join(fiber)
       })
 

@@ -68,7 +68,7 @@ export const make = Effect.fnUntraced(
     })
 
     const watch = Effect.fnUntraced(function*(name: string, now: number) {
-      const listed = yield* Deferred.make<void>()
+      const listed = Deferred.makeUnsafe<void>()
       const secret: Watched = { listed, known: false, values: {}, keys: new Set(), asked: now, why: "no answer yet" }
       watched.set(name, secret)
       const resource = {
