@@ -36,11 +36,15 @@ export interface Client {
 export interface Timing {
   /** A request without a complete answer in this time fails. */
   readonly requestMillis: number
-  /** A watch on which nothing came, not even a bookmark (one a minute), is taken for dead. */
+  /**
+   * A watch on which nothing came is taken for dead. Longer than any `timeoutSeconds` asked for: servers promise no
+   * bookmarks on a resource that does not change. A cut network shows sooner by TCP keepalive (25 s), a server that
+   * stopped by the first request that it lets hang (see `suspect`), such as the Node condition's patch every minute.
+   */
   readonly idleMillis: number
 }
 
-export const timing: Timing = { requestMillis: 10_000, idleMillis: 150_000 }
+export const timing: Timing = { requestMillis: 10_000, idleMillis: 510_000 }
 
 /** A line longer than any object the API server stores (etcd: 1.5 MiB; 3 MiB for aggregated ones). */
 const LINE_LIMIT = 32 * 1024 * 1024
