@@ -23,19 +23,29 @@ sandbox_image = "${IMAGE}"
 snapshotter = "native"
 `
 
-/** Starts containerd and imports the test image into `namespace`. */
-export const startContainerd = async (node: RuntimeNode, namespace: string): Promise<void> => {
+/** Starts containerd, a first or a further time, and waits until it answers. */
+export const launchContainerd = async (node: RuntimeNode): Promise<void> => {
   const directory = join(node.directory, "containerd")
-  mkdirSync(directory)
-  writeFileSync(join(directory, "config.toml"), config(node.directory))
   const log = join(directory, "containerd.log")
-  const archive = buildImage(directory)
-  const containerd = node.spawnWithin(openSync(log, "a"), "containerd", "--config", join(directory, "config.toml"))
+  const keep = `echo $$ >"${directory}/pid" && exec containerd --config "${directory}/config.toml"`
+  const containerd = node.spawnWithin(openSync(log, "a"), "sh", "-c", keep)
   await eventually("containerd answers", async () => {
     if (containerd.exitCode !== null) throw new Error(readFileSync(log, "utf8"))
     await node.within("ctr", "--address", criSocket(node), "version")
     return true
   })
+}
+
+/** `kill -9`; shims and containers go on. */
+export const killContainerd = (node: RuntimeNode): Promise<string> =>
+  node.within("kill", "-s", "KILL", readFileSync(join(node.directory, "containerd/pid"), "utf8").trim())
+
+/** Starts containerd and imports the test image into `namespace`. */
+export const startContainerd = async (node: RuntimeNode, namespace: string): Promise<void> => {
+  const directory = join(node.directory, "containerd")
+  mkdirSync(directory)
+  writeFileSync(join(directory, "config.toml"), config(node.directory))
+  const [archive] = await Promise.all([buildImage(directory), launchContainerd(node)])
   const flags = ["--address", criSocket(node), "--namespace", namespace]
-  await node.within("ctr", ...flags, "image", "import", "--snapshotter", "native", await archive)
+  await node.within("ctr", ...flags, "image", "import", "--snapshotter", "native", archive)
 }

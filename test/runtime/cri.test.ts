@@ -1,7 +1,7 @@
 /** containerd's CRI plugin, called as kubelet does: `CNI_ARGS` carry the pod, and its annotations count. */
 import { afterAll, afterEach, assert, beforeAll, describe, it } from "vitest"
 import { DUAL, eventually, HOST } from "../agent/node.ts"
-import { criSocket, startContainerd } from "./containerd.ts"
+import { criSocket, killContainerd, launchContainerd, startContainerd } from "./containerd.ts"
 import { Cri, type SandboxConfig } from "./cri.ts"
 import { IMAGE } from "./image.ts"
 import { havePackages } from "./packages.ts"
@@ -130,5 +130,18 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
     for (const address of addresses) await node.inside("ping", "-c", "1", "-W", "2", "-q", address)
     await remove(kept)
     assert.deepStrictEqual(await node.traces(), NO_TRACE)
+  })
+
+  it("containerd killed -9 amid six sandboxes: when it is back, stopping what it knows leaves nothing", async () => {
+    const runs = Promise.allSettled(Array.from({ length: 6 }, (_, i) => start(`cut${i}`)))
+    await eventually("the first attachment", async () => (await node.allocations()).length > 0)
+    await killContainerd(node)
+    await launchContainerd(node)
+    await eventually("the CRI plugin has the sandbox image", () => cri.hasImage(IMAGE))
+    await runs
+    const listed = await node.within("ctr", "--address", criSocket(node), "--namespace=k8s.io", "container", "ls", "-q")
+    for (const id of listed.split("\n").filter((line) => line !== "")) await remove(id)
+    const { allocations, links, portmap, queued, routes } = await node.traces()
+    assert.deepStrictEqual({ ...NO_TRACE, allocations, links, portmap, queued, routes }, NO_TRACE)
   })
 })

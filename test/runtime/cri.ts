@@ -94,6 +94,8 @@ export class Cri {
       stream.on("trailers", read)
       stream.on("data", (chunk: Buffer) => chunks.push(chunk))
       stream.on("error", fail)
+      // After an answer this changes nothing.
+      stream.on("close", () => fail(new Error(`${method}: the connection ended without an answer`)))
       stream.on("end", () => {
         session.close()
         if (status !== "0") return fail(new Error(`${method}: ${decodeURIComponent(String(reason))}`))
