@@ -119,9 +119,8 @@ describe.runIf(available)("the agent in a cluster, with a real API server", () =
     api = await start()
     await lab.prepare(api)
     await lab.create(api, lab.nodeConfig())
-    for (let i = 0; i < PODS; i++) {
-      await lab.create(api, lab.pod(`pod-${i}`, { "flock.fritzlab.net/ip-algo": "namespace,pod" }))
-    }
+    const own = { "flock.fritzlab.net/ip-algo": "namespace,pod" }
+    await Promise.all(Array.from({ length: PODS }, (_, i) => lab.create(api, lab.pod(`pod-${i}`, own))))
 
     const target = new URL(api.url)
     relaySocket = net.createServer((from) => {

@@ -21,11 +21,11 @@ const program = Effect.gen(function*() {
     Effect.match({ onFailure: ({ message }) => message, onSuccess: () => "patched" }),
     Effect.flatMap(say)
   )
-  yield* Effect.raceFirst(
+  return yield* Effect.raceFirst(
     kube.run,
     Effect.gen(function*() {
       while (!(yield* told)) yield* Effect.sleep("20 millis")
-      yield* Effect.forever(Effect.andThen(ask, Effect.sleep("200 millis")))
+      return yield* Effect.forever(Effect.andThen(ask, Effect.sleep("200 millis")))
     })
   )
 })

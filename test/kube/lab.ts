@@ -45,6 +45,11 @@ export const eventually = async <A>(
 export const wait = (what: string, look: Parameters<typeof eventually>[1]) =>
   Effect.promise(() => eventually(what, look))
 
+export const until = (what: string, look: Effect.Effect<boolean>) =>
+  Effect.repeat(Effect.delay(look, "20 millis"), { while: (seen) => !seen }).pipe(
+    Effect.timeoutOrElse({ duration: "60 seconds", orElse: () => Effect.die(new Error(`never happened: ${what}`)) })
+  )
+
 export const nodeConfig = (name = NODE, spec: object = {}) => ({
   apiVersion: "flock.fritzlab.net/v1alpha1",
   kind: "NodeConfig",

@@ -27,7 +27,7 @@ describe.runIf(available)("the watches, with a real API server", () => {
       yield* Effect.forkScoped(Stream.runForEach(kube.podChanges, (c) => Effect.sync(() => changes.push(c))))
       yield* Effect.yieldNow
       yield* Effect.forkScoped(kube.run)
-      yield* Effect.promise(() => lab.eventually("synced", () => Effect.runPromise(kube.podsListed)))
+      yield* lab.until("synced", kube.podsListed)
       return { kube, changes, seen: (what: string) => () => changes.some((c) => text(c) === what) }
     })
 
@@ -41,8 +41,8 @@ describe.runIf(available)("the watches, with a real API server", () => {
       const { changes, kube, seen } = yield* watching(api.kubeconfig("agent"))
       assert.isTrue(Option.isNone((yield* SubscriptionRef.get(kube.nodeConfig)).current))
       yield* Effect.promise(() => lab.create(api, lab.nodeConfig()))
-      const current = () => Effect.runPromise(Effect.map(SubscriptionRef.get(kube.nodeConfig), (s) => s))
-      yield* lab.wait("the NodeConfig", async () => Option.isSome((await current()).current))
+      const state = SubscriptionRef.get(kube.nodeConfig)
+      yield* lab.until("the NodeConfig", Effect.map(state, ({ current }) => Option.isSome(current)))
       assert.isTrue(yield* kube.synced)
 
       yield* Effect.promise(() => lab.create(api, lab.pod("web")))
@@ -70,13 +70,13 @@ describe.runIf(available)("the watches, with a real API server", () => {
           "application/merge-patch+json"
         )
       )
-      yield* lab.wait("rejected", async () => Option.isSome((await current()).rejected))
-      const { rejected, current: kept } = yield* Effect.promise(current)
+      yield* lab.until("rejected", Effect.map(state, ({ rejected }) => Option.isSome(rejected)))
+      const { current: kept, rejected } = yield* state
       assert.strictEqual(Option.getOrThrow(rejected).problems[0]?.field, "spec.cidr6")
       assert.strictEqual(Option.getOrThrow(kept).generation, 1)
 
       yield* Effect.promise(() => api.call("DELETE", `${lab.NODECONFIGS}/${lab.NODE}`))
-      yield* lab.wait("gone", async () => Option.isNone((await current()).current))
+      yield* lab.until("gone", Effect.map(state, ({ current }) => Option.isNone(current)))
     }).pipe(Effect.scoped))
 
   it.live("answers a cached pod without the API, an unknown one with one GET however many ask", () =>

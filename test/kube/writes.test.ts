@@ -152,7 +152,7 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
 
       // another agent process: one write, and no transition; a family that went is taken away
       const again = yield* lab.agent(api.kubeconfig("agent"))
-      yield* lab.wait("its NodeConfig", async () => Effect.runPromise(again.synced))
+      yield* lab.until("its NodeConfig", again.synced)
       const { ipv4 } = status(7).addresses
       yield* again.setStatus({ ...status(7), addresses: ipv4 === undefined ? {} : { ipv4 } })
       yield* lab.wait("the other's", async () => (await read()).status.addresses.ipv4.used === 7)
@@ -251,7 +251,7 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       const error = yield* Effect.flip(kube.pod({ namespace: "default", name: "told", uid: "" }))
       assert.match(error.message, /^Pod default\/told is not in the agent's cache, and asking failed: .*no answer/)
       relay.mend()
-      yield* lab.wait("the lists", () => Effect.runPromise(kube.podsListed))
+      yield* lab.until("the lists", kube.podsListed)
       assert.isTrue(yield* kube.synced)
 
       writeFileSync(copy, "{ half a fi")

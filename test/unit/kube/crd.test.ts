@@ -78,7 +78,7 @@ describe("the CRD and the agent's schema", () => {
         { cidr4: "10.42.1.0/24", anycast: {}, bgp: { asn: 1, peers: [{ address: "192.0.2.1", asn: 2 }] } }
       ]
     ) {
-      const decoded = Schema.decodeUnknownSync(NodeConfig.NodeConfigSpec)(given)
+      const decoded = Schema.decodeSync(NodeConfig.NodeConfigSpec)(given)
       assert.deepStrictEqual(defaulted(spec, given), Schema.encodeSync(NodeConfig.NodeConfigSpec)(decoded))
     }
   })
