@@ -171,10 +171,7 @@ describe("anycast on two nodes behind FRR", () => {
     a.set({ ready: true })
     await ways(1)
     const slow = BOTH.map((address) => lab.fetch(urlOf(address, "?ms=1500")))
-    await eventually("the requests have arrived", async () => {
-      const established = await inside(a.netns, "ss", "-Htn", "state", "established", "sport", "=", ":80")
-      return established.trim().split("\n").length === 2
-    })
+    await eventually("the requests have arrived", async () => a.requests === 2)
     a.set({ ready: true, deleting: true })
     await ways(0)
     assert.deepStrictEqual(await routesOf(0, 201), [])
@@ -217,6 +214,7 @@ describe("chosen addresses", () => {
   it("that another pod of the node holds are refused", async () => {
     await pod(0, "a", { addresses: BOTH })
     const second = await lab.pod(0, "b", { anycast: [] })
+    pods.push(second)
     await second.detach()
     lab.nodes[0]?.writePod("b", { uid: "uid-b", annotations: { addresses: BOTH.join(",") } })
     const refusal = await eventually("the refusal", async () => {
@@ -244,6 +242,18 @@ describe("refused addresses", () => {
     const { code, report } = await why(0, "2001:db8:bad::1")
     assert.strictEqual(code, 1)
     assert.match(report.answer, /pod default\/evil asks for it .* and was refused/)
+  })
+})
+
+describe("an address of a family that the pod lacks", () => {
+  it("is skipped with a warning, and the other one is announced", async () => {
+    const a = await pod(0, "a", { anycast: BOTH, ipv4: false })
+    a.set({ ready: true })
+    await lab.ways(ANYCAST6, 1)
+    assert.deepStrictEqual((await routesOf(0, 201)).map((route) => route.split(" ")[0]), [ANYCAST6])
+    assert.notInclude(await inside(a.netns, "ip", "address", "show"), ANYCAST4)
+    assert.match(lab.nodes[0]?.readLog() ?? "", /192\.0\.2\.1[^\n]*IPv4/)
+    assert.match((await why(0, ANYCAST4)).report.answer, /pod default\/a has no IPv4 address to reach it by/)
   })
 })
 

@@ -20,11 +20,12 @@ export interface Fetch {
   readonly error?: string
 }
 
-/** `/?ms=N` answers after N milliseconds, with the server's name. */
+/** `/?ms=N` answers after N milliseconds, with the server's name; a line is printed when the request arrives. */
 const SERVER = `import { createServer } from "node:http"
 createServer((request, response) => {
   const ms = Number(new URL(request.url, "http://pod").searchParams.get("ms") ?? 0)
   response.setHeader("connection", "close")
+  console.log(request.url)
   setTimeout(() => response.end(process.argv[2]), ms)
 }).listen(80, "::")
 `
@@ -58,6 +59,8 @@ export const urlOf = (address: string, query = ""): string =>
 export interface PodOptions {
   readonly anycast?: ReadonlyArray<string>
   readonly addresses?: ReadonlyArray<string>
+  /** False: without an IPv4 address. */
+  readonly ipv4?: boolean
   /** Runs the HTTP server in it. */
   readonly serve?: boolean
 }
@@ -66,6 +69,8 @@ export class AnycastPod {
   readonly node: TestNode
   readonly name: string
   readonly netns: string
+  /** Requests that have reached its server. */
+  requests = 0
   readonly #annotations: Record<string, string>
 
   constructor(node: TestNode, name: string, netns: string, annotations: Record<string, string>) {
@@ -197,10 +202,12 @@ export class AnycastLab {
     const node = this.nodes[i] as TestNode
     const pod = new AnycastPod(node, name, await node.pod(), {
       ...(options.anycast === undefined ? {} : { anycast: options.anycast.join(",") }),
-      ...(options.addresses === undefined ? {} : { addresses: options.addresses.join(",") })
+      ...(options.addresses === undefined ? {} : { addresses: options.addresses.join(",") }),
+      ...(options.ipv4 === false ? { ipv4: "false" } : {})
     })
     pod.set({ ready: false })
     const wanted = [...options.anycast ?? [], ...options.addresses ?? []]
+      .filter((address) => options.ipv4 !== false || address.includes(":"))
     await eventually("an ADD after the agent has read the pod's file", async () => {
       await pod.add()
       const addresses = await run("ip", "-n", pod.netns, "-br", "address", "show")
@@ -215,7 +222,8 @@ export class AnycastLab {
   async serve(pod: AnycastPod): Promise<void> {
     const script = join(this.lab.directory, "server.mjs")
     writeFileSync(script, SERVER)
-    this.#spawn(pod.netns, script, pod.name)
+    const child = this.#spawn(pod.netns, script, pod.name)
+    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on("line", () => pod.requests++)
     await eventually(`${pod.name} serves`, async () => {
       const listening = await run("nsenter", `--net=/run/netns/${pod.netns}`, "ss", "-Htnl", "sport", "=", ":80")
       return listening !== ""
