@@ -9,9 +9,12 @@ import { table } from "./table.ts"
 
 const orDash = (text: string | undefined): string => text === undefined || text === "" ? "-" : text
 
+/** An IPv6 prefix has more addresses than a number can say. */
+const freeText = (free: number): string => free === Number.MAX_SAFE_INTEGER ? "more than anyone can use" : String(free)
+
 const poolLines = ({ usage }: StatusReport): ReadonlyArray<string> =>
   [usage.ipv6, usage.ipv4].flatMap((pool) =>
-    pool === undefined ? [] : [`prefix  ${pool.cidr}: ${pool.used} used, ${pool.free} free`]
+    pool === undefined ? [] : [`prefix  ${pool.cidr}: ${pool.used} used, ${freeText(pool.free)} free`]
   )
 
 const peerRow = (peer: PeerStatus): ReadonlyArray<string> => [

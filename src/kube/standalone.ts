@@ -176,12 +176,15 @@ const make = Effect.fnUntraced(function*({ directory, nodeName }: StandaloneOpti
 
   return KubeApi.of({
     nodeConfig,
-    pod: (ref: PodRef) =>
-      Effect.sync(() =>
-        Option.some(
-          pods.get(podKey(ref)) ?? { ...ref, ready: false, deleting: false, annotations: {} } satisfies PodInfo
-        )
-      ),
+    pod: Effect.fnUntraced(function*(ref: PodRef) {
+      const isIt = (pod: PodInfo | undefined) =>
+        pod !== undefined && (ref.uid === "" || pod.uid === "" || pod.uid === ref.uid)
+      // The runtime may be ahead of the watch: the file of the pod's own name is looked at, as the API would be asked.
+      if (!isIt(pods.get(podKey(ref)))) yield* readPods(`${ref.name}.yaml`)
+      return Option.some(
+        pods.get(podKey(ref)) ?? { ...ref, ready: false, deleting: false, annotations: {} } satisfies PodInfo
+      )
+    }),
     pods: Effect.succeed(pods),
     podChanges: Stream.fromPubSub(podChanges),
     secret: ({ key, name }) =>

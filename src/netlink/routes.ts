@@ -16,7 +16,10 @@ const families = [6, 4] as const
 export const routes = (dumps: DumpSocket, protocol: number): Effect.Effect<ReadonlyArray<HostRoute>, NetlinkError> =>
   Effect.forEach(families, (family) =>
     Effect.map(
-      dumps.dump(`list IPv${family} routes of protocol ${protocol}`, R.dumpRoutes(family, protocol), family === 6),
+      dumps.dump(`list IPv${family} routes of protocol ${protocol}`, R.dumpRoutes(family, protocol), family === 6).pipe(
+        // A new namespace has no table at all until its first address.
+        Effect.catchIf((error) => error.errno === "ENOENT", () => Effect.succeed([]))
+      ),
       (messages) => Answers.collect(messages, Answers.readRoute).filter((route) => route.protocol === protocol)
     )).pipe(Effect.map((lists) => Answers.mergeRoutes(lists.flat())))
 

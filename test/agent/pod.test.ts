@@ -137,8 +137,7 @@ describe("annotations", () => {
   const named = async (name: string, annotations: Record<string, string>) => {
     const pod = await node.pod()
     node.writePod(name, { uid: `uid-${name}`, annotations })
-    // The agent learns of it through inotify; kubelet too may be ahead of the watch.
-    await new Promise((done) => setTimeout(done, 150))
+    // At once: the runtime may be ahead of the watch.
     return { pod, options: { pod: name, uid: `uid-${name}` } }
   }
 
