@@ -2,7 +2,7 @@
 import "./memory.ts"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Cause, Console, Effect, Exit, Logger } from "effect"
+import { Cause, Config, Console, Effect, Exit, Layer, Logger, References } from "effect"
 import { CliError, Command } from "effect/cli"
 import * as Agent from "./Agent.ts"
 import { doctor } from "./cli/doctor.ts"
@@ -34,8 +34,16 @@ const messageOf = (error: unknown): string =>
 // Files that the agent makes are for root, unless it says otherwise.
 process.umask(0o077)
 
+/** The library's own `--log-level` wins over it. */
+const logLevel = Layer.effect(
+  References.MinimumLogLevel,
+  Effect.gen(function*() {
+    return yield* Config.LogLevel("FLOCK_LOG_LEVEL").pipe(Config.withDefault("Info" as const))
+  })
+)
+
 const main = Command.run(root, { version: VERSION }).pipe(
-  Effect.provide(NodeServices.layer),
+  Effect.provide(Layer.merge(NodeServices.layer, logLevel)),
   Effect.scoped
 )
 
