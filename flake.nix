@@ -58,20 +58,14 @@
           )
         );
 
+      # What the bundle is made of; tests have the whole tree.
       source = lib.fileset.toSource {
         root = ./.;
         fileset = lib.fileset.unions [
-          ./cni
-          ./manifests
-          ./scripts
-          ./src
-          ./test
-          ./flake.nix
-          ./Dockerfile
           ./package.json
-          ./package-lock.json
+          ./scripts/build.mjs
+          ./src
           ./tsconfig.json
-          ./vitest.config.ts
         ];
       };
 
@@ -181,7 +175,7 @@
                 LD_LIBRARY_PATH = lib.makeLibraryPath [ pkgs.stdenv.cc.cc ];
               }
               ''
-                cp -r --no-preserve=mode ${source} source && cd source
+                cp -r --no-preserve=mode ${self} source && cd source
                 ${withModules pkgs cpu}
                 # all but the tests of this file, which need nix and npm's own record of an installation
                 node node_modules/vitest/vitest.mjs run --project unit --exclude 'test/unit/packaging/**'

@@ -3,7 +3,7 @@
  * container with `--only plugin`); the conflist tells kubelet that the node's network is there, so it is written only
  * when the agent serves: by the agent itself in a cluster, by this command waiting for it elsewhere.
  */
-import { Console, Data, Duration, Effect, FileSystem, Option, Schedule } from "effect"
+import { Config, Console, Data, Duration, Effect, FileSystem, Option, Schedule } from "effect"
 import { Command, Flag } from "effect/cli"
 import { join } from "node:path"
 import { IF_PREFIX } from "../Netlink.ts"
@@ -124,11 +124,13 @@ export const installCni = Command.make(
       Flag.optional
     ),
     wait: Flag.Int("wait").pipe(
-      Flag.withDescription("seconds to wait for the agent before the conflist is written"),
+      Flag.withDescription("seconds to wait for the agent before the conflist is written (default: 60)"),
+      Flag.withFallbackConfig(Config.Int("FLOCK_WAIT")),
       Flag.withDefault(60)
     ),
     takeover: Flag.Boolean("takeover").pipe(
       Flag.withDescription("move the folder's other network configurations aside, as NAME.flock-kept"),
+      Flag.withFallbackConfig(Config.Boolean("FLOCK_TAKEOVER")),
       Flag.withDefault(false)
     ),
     uninstall: Flag.Boolean("uninstall").pipe(

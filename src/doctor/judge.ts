@@ -65,6 +65,10 @@ const judgeInstallation = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
   ]
 }
 
+/** A NodeConfig that is refused is also what BIRD lacks: one finding is enough. */
+const repeats = (configError: string, rejected: string | undefined): boolean =>
+  rejected !== undefined && configError.includes(rejected)
+
 const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
   if ("unreachable" in agent) {
     return [{
@@ -88,13 +92,23 @@ const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
       problem: `the newest NodeConfig is not in force: ${nodeConfig.rejected}`,
       remedy: "correct it"
     }]),
-    ...(!bird.enabled || (bird.up && !bird.stale) ? [] : [{
+    ...(!bird.enabled || bird.up ? [] : [{
       severity: "error" as const,
       check: "bird",
-      problem: bird.up
-        ? `BIRD refuses the configuration: ${bird.configError}`
-        : "BIRD does not answer on its control socket",
-      remedy: bird.up ? "see the agent's log" : "see whether the bird container runs, and shares /run/flock/bird"
+      problem: "BIRD does not answer on its control socket",
+      remedy: "see whether the bird container runs, and shares /run/flock/bird"
+    }]),
+    ...(!bird.up || !bird.stale || repeats(bird.configError, nodeConfig.rejected) ? [] : [{
+      severity: "error" as const,
+      check: "bird",
+      problem: `not all of what is wanted of BIRD is in force: ${bird.configError}`,
+      remedy: "correct the NodeConfig, the Secret or the interface that it names; the agent applies it by itself"
+    }]),
+    ...(bird.drained !== true ? [] : [{
+      severity: "warning" as const,
+      check: "withdrawn",
+      problem: "flock-agent withdraw holds this node's BGP sessions down",
+      remedy: "run flock-agent restore when the node may carry traffic again"
     }])
   ]
 }

@@ -26,8 +26,9 @@ const judgeDaemons = ({ agent, birdSocket, daemons, listeners }: Facts): Readonl
   ]
 }
 
-const judgePeers = ({ peers }: Facts): ReadonlyArray<Finding> =>
-  peers.flatMap((peer): ReadonlyArray<Finding> => {
+const judgePeers = ({ agent, peers }: Facts): ReadonlyArray<Finding> => {
+  const drained = "report" in agent && agent.report.bird.drained === true
+  return peers.flatMap((peer): ReadonlyArray<Finding> => {
     if (peer.via === undefined) {
       return [{
         severity: "error",
@@ -36,7 +37,7 @@ const judgePeers = ({ peers }: Facts): ReadonlyArray<Finding> =>
         remedy: "give this node an address in the peer's network, or correct spec.bgp.peers"
       }]
     }
-    return peer.state === "Established" ? [] : [{
+    return drained || peer.state === "Established" ? [] : [{
       severity: "error",
       check: "peer-session",
       problem: `the session to ${peer.address} (through ${peer.via}) is ${peer.state}${
@@ -45,6 +46,7 @@ const judgePeers = ({ peers }: Facts): ReadonlyArray<Finding> =>
       remedy: "compare AS numbers, addresses and password with the router's; see whether TCP port 179 is open both ways"
     }]
   })
+}
 
 const judgeMtu = ({ agent, interfaces, peers }: Facts): ReadonlyArray<Finding> => {
   if ("unreachable" in agent) return []

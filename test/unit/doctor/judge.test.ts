@@ -117,7 +117,7 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "does not answer"
   ],
   [
-    "BIRD refuses",
+    "something that BIRD does not have yet",
     withReport({ bird: { ...report.bird, stale: true, configError: "bird.conf:3:1 syntax error" } }),
     "error bird",
     "bird.conf:3:1"
@@ -235,6 +235,21 @@ describe("doctor", () => {
       assert.isNotEmpty(found?.remedy)
     })
   }
+
+  it("says once that a NodeConfig is refused", () => {
+    const rejected = "NodeConfig host001 is not valid: spec.mtu: 3"
+    const findings = judge(withReport({
+      nodeConfig: { present: true, generation: 2, rejected },
+      bird: { ...report.bird, stale: true, configError: rejected }
+    }))
+    assert.deepStrictEqual(findings.map(({ check }) => check), ["nodeconfig"])
+  })
+
+  it("does not blame routers for a node that was withdrawn", () => {
+    const facts = withReport({ bird: { ...report.bird, drained: true } })
+    const findings = judge({ ...facts, peers: [{ ...peer, state: "Down" }] })
+    assert.deepStrictEqual(findings.map(({ check, severity }) => [check, severity]), [["withdrawn", "warning"]])
+  })
 
   it("cannot tell from within a container, and then says nothing", () => {
     assert.deepStrictEqual(judge({ ...fit, veth: undefined }), [])

@@ -93,7 +93,7 @@ let
     };
 
   outputs = (import ../../../flake.nix).outputs {
-    self = { };
+    self = "/source";
     nixpkgs = {
       inherit lib;
       legacyPackages = {
