@@ -2,7 +2,7 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { renameSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { eventually, run, sleep } from "../agent/node.ts"
-import { node6 } from "./lab.ts"
+import { node4, node6, ROUTER4 } from "./lab.ts"
 import { cidr4, cidr6, type Network, nodeSpec, openNetwork, peers, pinging, type Pings } from "./nodes.ts"
 
 /** What was lost of both families' pings while `happens`. */
@@ -184,6 +184,20 @@ describe("edits and accidents", () => {
     await eventually("good again", async () => !(await node().status()).bird.stale && await stale() === "0")
     assert.strictEqual(node().readConf(), conf)
   })
+
+  it("follows a change of the node's address at once", async () => {
+    const { netns } = node().node
+    const becomes = async (from: string, to: string) => {
+      // To delete the first address of a subnet deletes the others, so the new one comes after.
+      await run("ip", "-n", netns, "addr", "del", `${from}/24`, "dev", "uplink")
+      await run("ip", "-n", netns, "addr", "add", `${to}/24`, "dev", "uplink")
+      await eventually(`a session from ${to}`, async () => node().readConf().includes(`local ${to} as`), 5)
+    }
+    await becomes(node4(0), "198.51.100.50")
+    await becomes("198.51.100.50", node4(0))
+    await run("ip", "-n", netns, "route", "replace", "default", "via", ROUTER4, "metric", "100")
+    await eventually("the prefix is back", there, 20)
+  }, 30_000)
 
   it("heals an edited, then a deleted file within the 15 s tick", async () => {
     const conf = node().readConf()
