@@ -119,6 +119,23 @@ describe("a list and watch", () => {
       ])
     }))
 
+  it.effect("asks for no list older than the last event, and comes back at once after a watch that worked", () =>
+    Effect.gen(function*() {
+      const { asked } = yield* play([listed("10", []), { watch: [event("ADDED", "b", "15")], fails: failure(403) }])
+      assert.deepStrictEqual(asked, ["list from=0", "watch from=10", "list from=15"])
+
+      const worn = yield* scripted([
+        ...Array.from({ length: 12 }, () => failure(0)),
+        listed("10", []),
+        { watch: [event("ADDED", "b", "11")], fails: failure(0) }
+      ])
+      yield* Effect.forkChild(Stream.runDrain(signals(worn.client, resource)))
+      for (let i = 0; i < 6000 && worn.asked.length < 14; i++) yield* TestClock.adjust("50 millis")
+      assert.strictEqual(worn.asked.length, 14)
+      yield* TestClock.adjust("1 seconds")
+      assert.strictEqual(worn.asked.length, 15, "the back-off began anew")
+    }))
+
   it.effect("reads a list page by page", () =>
     Effect.gen(function*() {
       const { asked, out } = yield* play([listed("10", ["a"], "T1"), listed("10", ["b"], "T2"), listed("10", ["c"])])
