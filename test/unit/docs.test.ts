@@ -7,6 +7,11 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
 import { parseAnnotations } from "../../src/addresses/annotations.ts"
+import { doctor } from "../../src/cli/doctor.ts"
+import { installCni } from "../../src/cli/installCni.ts"
+import { status } from "../../src/cli/status.ts"
+import { why } from "../../src/cli/why.ts"
+import { restore, withdraw } from "../../src/cli/withdraw.ts"
 import { Code, SUPPORTED_VERSIONS } from "../../src/cni/spec.ts"
 import { API_VERSION, decode, NodeConfigSpec } from "../../src/NodeConfig.ts"
 import { ANNOTATION_PREFIX } from "../../src/Pod.ts"
@@ -26,7 +31,7 @@ const rows = (file: string, heading?: string): ReadonlyArray<ReadonlyArray<strin
   assert.isAtLeast(from, 0, `${file} has no heading ${heading}`)
   const end = heading === undefined ? -1 : text.indexOf("\n## ", from + 1)
   return text.slice(from, end < 0 ? undefined : end).split("\n")
-    .filter((line) => /^\| `[^`]+` \|/.test(line))
+    .filter((line) => /^\| `[^|]+` \|/.test(line))
     .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()))
 }
 const word = (cell = ""): string => /`([^`]*)`/.exec(cell)?.[1] ?? ""
@@ -132,6 +137,12 @@ it("docs/annotations.md and README.md have every annotation that is read, and no
   assert.deepStrictEqual(listed.toSorted(), names)
 })
 
+it("README.md has every command", () => {
+  const commands = ["run", "version", ...[status, why, withdraw, restore, doctor, installCni].map(({ name }) => name)]
+  const documented = rows("README.md", "Commands").flatMap(([cell = ""]) => cell.match(/[a-z-]+(?=[` ])/g) ?? [])
+  assert.deepStrictEqual(documented.toSorted(), commands.toSorted())
+})
+
 describe("docs/reference.md", () => {
   const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".ts")).map((file) => read(`src/${file}`))
@@ -152,6 +163,15 @@ describe("docs/reference.md", () => {
     const documented = [...section.matchAll(/^\| (\d+) \|/gm)].map(([, code]) => Number(code))
     assert.deepStrictEqual(documented, Object.values(Code).toSorted((a, b) => a - b))
     assert.include(section, SUPPORTED_VERSIONS.join(", "))
+  })
+
+  it("has every check of doctor, and no other", () => {
+    const checks = new Set(
+      sources.flatMap((text) => [...text.matchAll(/ check: "([a-z0-9-]+)"/g)].map(([, name]) => name))
+    )
+    assert.isAbove(checks.size, 10)
+    const documented = rows("docs/reference.md", "What doctor looks for").map(([name]) => word(name))
+    assert.deepStrictEqual(documented.toSorted(), [...checks].toSorted())
   })
 
   it("has no Event that is never told", () => {
