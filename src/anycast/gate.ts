@@ -31,15 +31,18 @@ export const destinationKey = ({ base, family, prefix }: Cidr): string => `${fam
 export const primaryOf = (allocation: Allocation, family: Family): IpAddress | undefined =>
   family === 6 ? allocation.ipv6 : allocation.ipv4
 
-/** Every announced address of an allocation, once. */
-export const holdersOf = (allocation: Allocation): ReadonlyArray<Holder> => [
-  ...allocation.chosen.map((address) => ({ allocation, address, kind: "chosen" as const })),
-  ...allocation.anycast
-    .filter((address, i, all) =>
-      ![...allocation.chosen, ...all.slice(0, i)].some((other) => equalAddress(other, address))
-    )
-    .map((address) => ({ allocation, address, kind: "anycast" as const }))
-]
+/**
+ * Every announced address of an allocation, once. One that is a primary address is a chosen one, also where a record
+ * rebuilt from the kernel's routes does not say so.
+ */
+export const holdersOf = (allocation: Allocation): ReadonlyArray<Holder> =>
+  [...allocation.chosen, ...allocation.anycast]
+    .filter((address, i, all) => !all.slice(0, i).some((other) => equalAddress(other, address)))
+    .map((address) => {
+      const primary = primaryOf(allocation, address.family)
+      const own = primary !== undefined && equalAddress(primary, address)
+      return { allocation, address, kind: own ? "chosen" : "anycast" }
+    })
 
 /**
  * Pods are matched by namespace, name and UID: a new pod of an old name never announces for the old one's allocation.

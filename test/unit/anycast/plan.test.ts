@@ -176,4 +176,9 @@ describe("makeIndex", () => {
     const holders = holdersOf(allocation(1, { chosen: [V6], ipv6: V6, anycast: [V6] }))
     assert.deepStrictEqual(holders.map(({ kind }) => kind), ["chosen"])
   })
+
+  it("takes a primary address for chosen, also in a record rebuilt from the kernel's routes", () => {
+    const holders = holdersOf(allocation(1, { ipv6: V6, anycast: [V6, V4] }))
+    assert.deepStrictEqual(holders.map(({ kind }) => kind), ["chosen", "anycast"])
+  })
 })
