@@ -112,6 +112,7 @@ const comeUp = Effect.fn("comeUp")(function*(settings: Settings, bootId: string)
 const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDelay) {
   const anycast = yield* Anycast
   const bird = yield* Bird
+  const cni = yield* Cni.Cni
   const kube = yield* KubeApi
   const reporter = yield* NodeReporter.make
   const ready = reporter.notServing.pipe(
@@ -138,7 +139,16 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
     yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
       Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })
     )
-    const loops = [kube.run, bird.run, anycast.run, reporter.run, conflist, keepTrimmed, workOffRest(settings, kept)]
+    const loops = [
+      cni.run,
+      kube.run,
+      bird.run,
+      anycast.run,
+      reporter.run,
+      conflist,
+      keepTrimmed,
+      workOffRest(settings, kept)
+    ]
     return yield* Effect.all(loops, { concurrency: "unbounded", discard: true })
   })
   return yield* up

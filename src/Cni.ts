@@ -5,6 +5,7 @@ import { Bird } from "./Bird.ts"
 import { makeAdd } from "./cni/add.ts"
 import { makeCheck } from "./cni/check.ts"
 import { toFailure } from "./cni/failure.ts"
+import { makeReap } from "./cni/reap.ts"
 import { makeRelease } from "./cni/release.ts"
 import {
   CniFailure,
@@ -27,6 +28,8 @@ export class Cni extends Context.Service<Cni, {
   readonly handle: (request: Request) => Effect.Effect<string>
   /** A DEL that the plugin queued while there was no agent. */
   readonly queuedDel: (request: Request) => Effect.Effect<void, CniFailure>
+  /** Frees attachments whose pod ended without a DEL. Run it once, in the foreground. */
+  readonly run: Effect.Effect<never>
 }>()("flock/Cni") {}
 
 const seconds = Metric.histogram("flock_cni_duration_seconds", {
@@ -51,6 +54,7 @@ export const layer = (options: { readonly bootId: string }) =>
       const add = yield* makeAdd(options)
       const check = yield* makeCheck
       const { del, gc } = yield* makeRelease(lock)
+      const run = yield* makeReap(lock, del)
 
       const status = Effect.gen(function*() {
         const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
@@ -128,6 +132,6 @@ export const layer = (options: { readonly bootId: string }) =>
         })
       })
 
-      return Cni.of({ handle, queuedDel: (request) => Effect.mapError(release(request), toFailure) })
+      return Cni.of({ handle, queuedDel: (request) => Effect.mapError(release(request), toFailure), run })
     })
   )

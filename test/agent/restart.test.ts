@@ -159,6 +159,16 @@ describe("restart", () => {
     await assertConsistent(new Map())
   })
 
+  it("a pod that ends without a DEL, while the agent runs, frees its addresses too", async () => {
+    await node.start()
+    const [gone, stays] = [await node.pod(), await node.pod()]
+    await node.add(gone)
+    const given = addressesOf(await node.add(stays))
+    await node.deletePod(gone)
+    await eventually("its allocation is freed", async () => (await status()).allocations.length === 1, 30)
+    await assertConsistent(new Map([[stays, given]]))
+  })
+
   it("a link of flock's that nothing owns is removed, a foreign one never", async () => {
     await node.ip("link", "add", "flock0badcafe", "type", "veth", "peer", "name", "peer0")
     await node.ip("link", "add", "flockother", "type", "veth", "peer", "name", "peer1")

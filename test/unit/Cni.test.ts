@@ -2,6 +2,7 @@ import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, FileSystem, Layer, Option, Stream, SubscriptionRef } from "effect"
 import * as PlatformError from "effect/PlatformError"
+import { TestClock } from "effect/testing"
 import { Allocations, layer as allocationsLayer } from "../../src/Allocations.ts"
 import { Anycast, type AnycastAddress } from "../../src/Anycast.ts"
 import { Bird, type BirdStatus } from "../../src/Bird.ts"
@@ -10,6 +11,7 @@ import { Ipam } from "../../src/Ipam.ts"
 import { KubeApi, KubeUnavailable, type NodeConfigState } from "../../src/KubeApi.ts"
 import {
   InterfaceExists,
+  type KernelChange,
   Netlink,
   NetlinkError,
   NetnsError,
@@ -41,6 +43,7 @@ interface World {
   readonly pod?: KubeApi["Service"]["pod"]
   readonly bird?: Partial<BirdStatus>
   readonly announcements?: ReadonlyArray<AnycastAddress>
+  readonly changes?: ReadonlyArray<KernelChange>
   /** Renames of records fail, as on a full disk. */
   readonly diskFull?: boolean
 }
@@ -83,6 +86,7 @@ const world = (links: Links, options: World = {}) =>
         }))
       ),
       routes: () => Effect.succeed([]),
+      changes: Stream.concat(Stream.fromIterable(options.changes ?? []), Stream.never),
       verify: (plan) => Effect.succeed(links.has(plan.hostIfName) ? [] : [`link ${plan.hostIfName} is missing`])
     })
     const kube = Layer.mock(KubeApi, {
@@ -327,6 +331,43 @@ describe("CHECK of an announced address", () => {
       assert.match(yield* check("Ready"), /192\.0\.2\.1 is to be announced/)
       assert.isUndefined(yield* check("NotReady"))
     }))
+})
+
+describe("a pod that ends without a DEL", () => {
+  const gone: KernelChange = { _tag: "LinkRemoved", ifName: "flock00000000", ifIndex: 7 }
+  it.effect("frees its addresses when its link is seen gone twice, and no other's", () => {
+    const links: Links = new Map()
+    return Effect.gen(function*() {
+      const { result } = yield* ask(call("ADD", "c1"))
+      yield* ask(call("ADD", "c2"))
+      const cni = yield* Cni
+      const fiber = yield* Effect.forkChild(cni.run)
+      yield* TestClock.adjust("1 second")
+      links.delete(result.interfaces[0].name)
+      yield* TestClock.adjust("65 seconds")
+      assert.strictEqual((yield* leftovers(links)).records, 2)
+      yield* TestClock.adjust("10 seconds")
+      // Records are real files: their removal takes turns of the real event loop.
+      while ((yield* leftovers(links)).records > 1) yield* Effect.promise(() => new Promise(setImmediate))
+      assert.deepStrictEqual(yield* leftovers(links), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
+      yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(world(links)))
+  })
+  it.effect("is looked at when the kernel says that a link went; a DEL or a new ADD meanwhile wins", () => {
+    const links: Links = new Map()
+    return Effect.gen(function*() {
+      const { result } = yield* ask(call("ADD", "c1"))
+      links.delete(result.interfaces[0].name)
+      const cni = yield* Cni
+      const fiber = yield* Effect.forkChild(cni.run)
+      yield* TestClock.adjust("5 seconds")
+      yield* ask(call("DEL", "c1"))
+      yield* ask(call("ADD", "c1"))
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(yield* leftovers(links), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
+      yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(world(links, { changes: [gone] })))
+  })
 })
 
 describe("GC", () => {
