@@ -1,5 +1,5 @@
 import { afterAll, afterEach, assert, beforeAll, describe, it } from "@effect/vitest"
-import { readFileSync } from "node:fs"
+import { readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { eventually, exec, sleep } from "../agent/node.ts"
 import { ANYCAST4, ANYCAST6, AnycastLab, type AnycastPod, type Fetch, urlOf } from "./anycastLab.ts"
@@ -164,6 +164,22 @@ describe("anycast on two nodes behind FRR", () => {
     await sleep(2500)
     await ways(1)
     for (const address of BOTH) assert.isUndefined(lab.monitor.last(address, since))
+  })
+
+  it("the agent loses its state and starts again: what is announced stays, and still follows the pod", async () => {
+    const [node] = lab.nodes
+    const a = await pod(0, "a", { anycast: BOTH })
+    a.set({ ready: true })
+    await ways(1)
+    const since = performance.timeOrigin + performance.now()
+    await node?.stop("SIGKILL")
+    rmSync(join(node?.directory ?? "", "state"), { recursive: true })
+    await node?.start()
+    await sleep(2500)
+    await ways(1)
+    for (const address of BOTH) assert.isUndefined(lab.monitor.last(address, since))
+    a.set({ ready: false })
+    await ways(0)
   })
 
   it("deletionTimestamp: withdrawn, while a request in flight is answered", async () => {
