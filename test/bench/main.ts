@@ -6,11 +6,12 @@ import { writeFileSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { parseArgs } from "node:util"
 import { anycast } from "./anycast.ts"
+import { bgp } from "./bgp.ts"
 import { cni } from "./cni.ts"
 import { enter } from "./lab.ts"
 import { type Bench, passes, table } from "./report.ts"
 
-const benches: ReadonlyArray<Bench> = [cni, anycast]
+const benches: ReadonlyArray<Bench> = [cni, anycast, bgp]
 
 const { values } = parseArgs({
   options: { only: { type: "string" }, rounds: { type: "string", default: "5" }, json: { type: "string" } }
