@@ -165,6 +165,8 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
       const reply = yield* control.command(`${to ? "disable" : "enable"} "peer_*"`)
       return reply.lines.map(({ text }) => text.trim()).filter((text) => text !== "")
     }).pipe(
+      // "No protocols match"
+      Effect.catchTag("BirdRefused", (error) => error.code === 8003 ? Effect.succeed([]) : Effect.fail(error)),
       Effect.ensuring(coalescer.request),
       Effect.tap(() => status)
     )
