@@ -181,15 +181,15 @@ describe("annotations", () => {
 
   it("what is not allowed is refused, with the reason, and leaves nothing", async () => {
     for (
-      const [annotations, text] of [
+      const [i, [annotations, text]] of ([
         [{ anycast: "2001:db8:b::1" }, /2001:db8:b::1/],
         [{ addresses: "198.51.100.1" }, /198\.51\.100\.1/],
         [{ cidr6: "2001:db8:78::/64" }, /2001:db8:78::/],
         [{ ipv4: "false", ipv6: "false" }, /neither IPv6 nor IPv4/],
         [{ anycast: "nonsense" }, /nonsense/]
-      ] as ReadonlyArray<readonly [Record<string, string>, RegExp]>
+      ] as ReadonlyArray<readonly [Record<string, string>, RegExp]>).entries()
     ) {
-      const { options, pod } = await named("refused", annotations)
+      const { options, pod } = await named(`refused-${i}`, annotations)
       const { code, json } = await node.cni("ADD", pod, options)
       assert.notStrictEqual(code, 0)
       assert.strictEqual(json.code, 100)

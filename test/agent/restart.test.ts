@@ -72,7 +72,7 @@ describe("restart", () => {
     /** A runtime: every failed ADD is followed by a DEL, and a failed DEL is tried again (CNI spec, section 2). */
     const del = (name: string) => eventually(`DEL of ${name}`, async () => (await node.cni("DEL", name)).code === 0, 30)
     await Promise.all(Array.from({ length: 4 }, async (_, worker) => {
-      for (let i = 0; served < 200; i++) {
+      for (let i = 0; served < 200 || kills < 4; i++) {
         const name = names[worker + 4 * (i % 10)] as string
         if (pods.has(name)) {
           pods.delete(name)
@@ -96,7 +96,6 @@ describe("restart", () => {
     await assertConnected(pods)
     assert.deepStrictEqual(readdirSync(records()).filter((name) => !name.endsWith(".json")), [])
     assert.isAbove(pods.size, 0)
-    assert.isAbove(kills, 3)
     for (const name of pods.keys()) assert.strictEqual((await node.cni("DEL", name)).code, 0)
     await assertConsistent(new Map())
   }, 180_000)

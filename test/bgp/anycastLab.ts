@@ -262,6 +262,18 @@ export class AnycastLab {
     return (await this.lab.kernelRoutes(address.includes(":") ? 6 : 4)).get(address) ?? []
   }
 
+  /**
+   * Failed fetches that no change of the router's ways explains. A router that spreads flows over several ways moves
+   * some of those that are open when a way goes (RFC 2992, section 3); one caught within its few milliseconds is reset
+   * by the pod that it comes to, whoever announces the address.
+   */
+  unexplained(fetches: ReadonlyArray<Fetch>): ReadonlyArray<Fetch> {
+    return fetches.filter(({ end, error, start, url }) =>
+      error !== undefined &&
+      !this.monitor.events.some(({ at, destination }) => url === urlOf(destination) && at > start - 10 && at < end + 10)
+    )
+  }
+
   /** Waits until the router has exactly so many ways to an address. */
   ways(address: string, count: number, seconds = 10): Promise<true> {
     return eventually(
