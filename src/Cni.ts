@@ -1,5 +1,5 @@
 /** The CNI verbs. One request in, one reply line out; nothing that goes wrong is anything but a CNI error. */
-import { Cause, Context, Effect, Layer, Metric, Option, SubscriptionRef } from "effect"
+import { Cause, Context, Effect, Layer, Metric, Option, Result, SubscriptionRef } from "effect"
 import { attachmentKey } from "./Allocation.ts"
 import { Bird } from "./Bird.ts"
 import { makeAdd } from "./cni/add.ts"
@@ -97,9 +97,24 @@ export const layer = (options: { readonly bootId: string }) =>
         }
       })
 
+      /** Metrics and log of a call. */
+      const account = Effect.fnUntraced(function*(request: Request, milliseconds: number, failure?: CniFailure) {
+        const { containerId, ifName, op } = request
+        const verb = VERBS.includes(op) ? op : "other"
+        const code = failure?.code ?? 0
+        yield* Metric.update(Metric.withAttributes(seconds, { verb }), milliseconds / 1000)
+        yield* Metric.update(Metric.withAttributes(calls, { verb, code: String(code) }), 1)
+        const about = { verb, containerId, ifName, milliseconds: Math.round(milliseconds * 100) / 100 }
+        if (failure !== undefined) {
+          yield* Effect.logWarning(`${op} refused: ${failure.message}`).pipe(Effect.annotateLogs({ ...about, code }))
+        } else if (op === "ADD" || op === "DEL") {
+          yield* Effect.logInfo(`${op} done`).pipe(Effect.annotateLogs(about))
+        }
+      })
+
       const handle = Effect.fnUntraced(function*(request: Request) {
         const start = performance.now()
-        const { containerId, ifName, op } = request
+        const { op } = request
         const result = yield* dispatch(request).pipe(
           Effect.mapError(toFailure),
           Effect.catchCause((cause) => {
@@ -112,18 +127,11 @@ export const layer = (options: { readonly bootId: string }) =>
           }),
           Effect.result
         )
-        const elapsed = performance.now() - start
-        const verb = VERBS.includes(op) ? op : "other"
-        const code = result._tag === "Failure" ? result.failure.code : 0
-        yield* Metric.update(Metric.withAttributes(seconds, { verb }), elapsed / 1000)
-        yield* Metric.update(Metric.withAttributes(calls, { verb, code: String(code) }), 1)
-        const about = { verb, containerId, ifName, milliseconds: Math.round(elapsed * 100) / 100 }
-        if (result._tag === "Success") {
-          if (op === "ADD" || op === "DEL") yield* Effect.logInfo(`${op} done`).pipe(Effect.annotateLogs(about))
-          return encodeResult(result.success)
-        }
-        const { details, message } = result.failure
-        yield* Effect.logWarning(`${op} refused: ${message}`).pipe(Effect.annotateLogs({ ...about, code }))
+        const failure = Result.isFailure(result) ? result.failure : undefined
+        // When the reply is on its way: a pod does not wait for a log line.
+        yield* Effect.forkDetach(account(request, performance.now() - start, failure))
+        if (Result.isSuccess(result)) return encodeResult(result.success)
+        const { code, details, message } = result.failure
         return encodeError({
           cniVersion: versionForError(request.config),
           code,

@@ -127,10 +127,14 @@ export type KernelChange =
   | { readonly _tag: "Overrun" }
 
 export class Netlink extends Context.Service<Netlink, {
-  /** Makes the pod's whole network, or nothing: on failure everything made so far is removed. */
-  readonly attach: (
-    plan: PodLinkPlan
-  ) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists>
+  /**
+   * Makes the pod's whole network, or nothing: on failure everything made so far is removed. `beforeRoutes` must have
+   * ended well before the host has a route to the pod; it runs when the link is there already.
+   */
+  readonly attach: <E = never>(
+    plan: PodLinkPlan,
+    beforeRoutes?: Effect.Effect<void, E>
+  ) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists | E>
   /**
    * Removes host-side links by name, with their routes and peers. Links that are gone are success. Calls that arrive
    * while one is in the kernel are removed together (one `RTM_DELLINK` by group).

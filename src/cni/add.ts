@@ -1,5 +1,5 @@
 /** ADD: address reservation, kernel, commit; or nothing at all. */
-import { DateTime, Effect, Option, Result, SubscriptionRef } from "effect"
+import { DateTime, Effect, Fiber, Option, Result, SubscriptionRef } from "effect"
 import { type Allocation, attachmentKey } from "../Allocation.ts"
 import { Allocations } from "../Allocations.ts"
 import { Ipam, type Reservation } from "../Ipam.ts"
@@ -44,8 +44,10 @@ export const makeAdd = Effect.fnUntraced(function*(options: { readonly bootId: s
   const attach = Effect.fnUntraced(function*(base: Allocation) {
     for (let attempt = 0;; attempt++) {
       const allocation = { ...base, hostIfName: hostIfName(attachmentKey(base), attempt) }
-      yield* allocations.prepare(allocation)
-      const link = yield* netlink.attach(planOf(allocation)).pipe(Effect.result)
+      // The intent is written while the kernel works. A link without one is undone at start as long as it has no route.
+      const intent = yield* Effect.forkChild(allocations.prepare(allocation), { startImmediately: true })
+      const link = yield* netlink.attach(planOf(allocation), Fiber.join(intent)).pipe(Effect.result)
+      yield* Fiber.await(intent)
       if (Result.isSuccess(link)) return { allocation, link: link.success }
       const error = link.failure
       const nameTaken = error._tag === "NetlinkError" && error.errno === "EEXIST" && error.op.startsWith("create veth")

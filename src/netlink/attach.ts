@@ -159,14 +159,15 @@ const prepareIpv6 = (context: AttachContext, plan: PodLinkPlan, netns: Netns): E
       )
   })
 
-const configure = (
+const configure = <E>(
   context: AttachContext,
   plan: PodLinkPlan,
   pod: RequestSocket,
   netns: Netns,
   link: Link,
   podMac: R.Mac,
-  done: Done
+  done: Done,
+  beforeRoutes: Effect.Effect<void, E>
 ) =>
   Effect.gen(function*() {
     if (context.ipv6) {
@@ -175,18 +176,30 @@ const configure = (
         ? Effect.ignore(prepareIpv6(context, plan, netns))
         : prepareIpv6(context, plan, netns)
     }
-    yield* context.podLane(run(pod, podSteps(plan, link.peerIndex ?? 0), done))
-    yield* run(context.host, hostSteps(plan, link, podMac, context.ipv6), done)
+    // Neither is cut short by the other's failure: what a side has done must be known before it is undone.
+    const sides = yield* Effect.all([
+      Effect.result(context.podLane(run(pod, podSteps(plan, link.peerIndex ?? 0), done))),
+      Effect.result(
+        Effect.andThen(beforeRoutes, run(context.host, hostSteps(plan, link, podMac, context.ipv6), done))
+      )
+    ], { concurrency: 2 })
+    for (const side of sides) yield* Effect.fromResult(side)
     yield* untilLocal(pod, done.added)
   })
 
-const make = (context: AttachContext, plan: PodLinkPlan, pod: RequestSocket, netns: Netns) =>
+const make = <E>(
+  context: AttachContext,
+  plan: PodLinkPlan,
+  pod: RequestSocket,
+  netns: Netns,
+  beforeRoutes: Effect.Effect<void, E>
+) =>
   Effect.gen(function*() {
     const podMac = randomBytes(6)
     podMac[0] = ((podMac[0] ?? 0) & 0xfc) | 0x02
     const done: Done = { undo: [], added: [] }
     const link = yield* create(context, plan, pod, netns, podMac)
-    yield* configure(context, plan, pod, netns, link, podMac, done).pipe(
+    yield* configure(context, plan, pod, netns, link, podMac, done, beforeRoutes).pipe(
       Effect.onError(() =>
         Effect.andThen(
           context.podLane(pod.request(done.undo)),
@@ -197,14 +210,15 @@ const make = (context: AttachContext, plan: PodLinkPlan, pod: RequestSocket, net
     return { hostIfIndex: link.ifIndex, hostMac: HOST_MAC, podMac: R.macText(podMac) } satisfies PodLink
   })
 
-export const attach = (context: AttachContext) => (plan: PodLinkPlan) =>
-  Effect.acquireUseRelease(
-    enterPod(context.namespaces, plan.netns),
-    (netns) =>
-      Effect.acquireUseRelease(
-        openIn(context.namespaces, netns, plan.netns, () => new RequestSocket(RTMGRP_IPV6_ROUTE)),
-        (pod) => make(context, plan, pod, netns),
-        (pod) => Effect.sync(() => pod.close())
-      ),
-    (netns) => Effect.sync(() => closeNetns(netns))
-  ).pipe(Effect.uninterruptible)
+export const attach =
+  (context: AttachContext) => <E = never>(plan: PodLinkPlan, beforeRoutes: Effect.Effect<void, E> = Effect.void) =>
+    Effect.acquireUseRelease(
+      enterPod(context.namespaces, plan.netns),
+      (netns) =>
+        Effect.acquireUseRelease(
+          openIn(context.namespaces, netns, plan.netns, () => new RequestSocket(RTMGRP_IPV6_ROUTE)),
+          (pod) => make(context, plan, pod, netns, beforeRoutes),
+          (pod) => Effect.sync(() => pod.close())
+        ),
+      (netns) => Effect.sync(() => closeNetns(netns))
+    ).pipe(Effect.uninterruptible)

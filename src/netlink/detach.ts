@@ -2,8 +2,7 @@
  * Removing host ends, many at once. The kernel removes a link in two parts: it unlists it, flushes its routes and
  * neighbours and says so (RTM_DELLINK to RTNLGRP_LINK), and then waits for other processors to let go of it (RCU), for
  * 10 ms and more, before send(2) returns. Callers are answered at the first, when nothing of the link can be seen or
- * used any more; the next batch starts then too, on another socket: with four, a
- * DEL that follows others waits 3 ms instead of 11.
+ * used any more; the next batch starts then too, on another socket.
  */
 import { Effect } from "effect"
 import { randomBytes } from "node:crypto"
@@ -26,6 +25,8 @@ type Batch = Map<string, Array<(outcome: Outcome) => void>>
 
 const RECEIVE_BYTES = 4 << 20
 const LINKS_PER_BATCH = 256
+/** Batches that may be in the kernel: DELs that follow each other every 3 ms then never wait for RCU. */
+const SOCKETS = 8
 
 const scratch = new Uint8Array(64 << 10)
 
@@ -151,7 +152,7 @@ export class Detacher {
 
   /** Opens its sockets in the calling thread's network namespace. */
   constructor() {
-    this.#workers = [0, 1, 2, 3].map(() => new Worker(() => this.#next()))
+    this.#workers = Array.from({ length: SOCKETS }, () => new Worker(() => this.#next()))
   }
 
   /** Only names of ours are taken. Not interruptible: the kernel cannot be called back. */

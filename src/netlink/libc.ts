@@ -10,10 +10,10 @@ import { errnoName } from "./codec.ts"
 const libc = koffi.load(null)
 
 /**
- * At most nine threads of the pool wait for the kernel here (the host's requests, two pods', four removals, two dumps);
+ * At most thirteen threads of the pool wait for the kernel here (the host's requests, two pods', eight removals, two dumps);
  * of the default four, files would get none. libuv reads this when the pool is first used.
  */
-process.env["UV_THREADPOOL_SIZE"] ??= "12"
+process.env["UV_THREADPOOL_SIZE"] ??= "16"
 
 const socketCall = libc.func("int socket(int, int, int)")
 const bindCall = libc.func("int bind(int, void *, unsigned int)")

@@ -105,7 +105,7 @@ describe("many at once", () => {
       const { host, netlink, pod } = yield* makeLab
       const before = snapshot(host)
       const plans = numbers(2, 100).map((n) => planOf(pod(), n))
-      yield* Effect.forEach(plans, netlink.attach, { concurrency: "unbounded" })
+      yield* Effect.forEach(plans, (plan) => netlink.attach(plan), { concurrency: "unbounded" })
       for (const plan of plans) ping(host, "10.42.1.1".replace(/1$/, String(Number(`0x${plan.hostIfName.slice(5)}`))))
       assert.deepStrictEqual((yield* Effect.forEach(plans, netlink.verify, { concurrency: "unbounded" })).flat(), [])
       const routes = yield* netlink.routes(PROTOCOL_POD)

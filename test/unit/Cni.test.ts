@@ -45,7 +45,7 @@ interface World {
   readonly announcements?: ReadonlyArray<AnycastAddress>
   readonly changes?: ReadonlyArray<KernelChange>
   /** Renames of records fail, as on a full disk. */
-  readonly diskFull?: boolean
+  readonly diskFull?: "write" | "rename"
 }
 
 /** The kernel's links by name, as the fake Netlink keeps them. */
@@ -68,8 +68,9 @@ const world = (links: Links, options: World = {}) =>
       ...options.config
     })
     const netlink = Layer.mock(Netlink, {
-      attach: (plan) =>
+      attach: (plan, beforeRoutes = Effect.void) =>
         (options.attach?.(plan) ?? Effect.succeed(LINK)).pipe(
+          Effect.tap(() => beforeRoutes),
           Effect.tap(() => Effect.sync(() => links.set(plan.hostIfName, plan)))
         ),
       detach: (name) =>
@@ -96,7 +97,11 @@ const world = (links: Links, options: World = {}) =>
     })
     const files = Layer.succeed(
       FileSystem.FileSystem,
-      options.diskFull ? { ...fs, rename: () => Effect.fail(noSpace) } : fs
+      {
+        ...fs,
+        ...(options.diskFull === "rename" ? { rename: () => Effect.fail(noSpace) } : {}),
+        ...(options.diskFull === "write" ? { writeFileString: () => Effect.fail(noSpace) } : {})
+      }
     )
     return cniLayer({ bootId: "boot" }).pipe(
       Layer.provideMerge(Layer.mergeAll(
@@ -181,7 +186,8 @@ describe("ADD", () => {
     4,
     /eth0 already exists/
   )
-  failing("the disk is full at the commit", { diskFull: true }, 5, /ENOSPC/)
+  failing("the disk is full at the intent", { diskFull: "write" }, 5, /ENOSPC/)
+  failing("the disk is full at the commit", { diskFull: "rename" }, 5, /ENOSPC/)
   failing(
     "every host name is taken",
     {
