@@ -22,6 +22,8 @@ export interface StatusReport {
     readonly generation: number
     readonly cidr6?: string
     readonly cidr4?: string
+    /** Why it is not known whether there is one. */
+    readonly unknown?: string
     /** Why the newest NodeConfig is not in force; absent if it is. */
     readonly rejected?: string
   }
@@ -87,7 +89,7 @@ export const layer = (options: { readonly nodeName: string }) =>
       const startedAt = new Date(performance.timeOrigin).toISOString()
 
       const status = Effect.gen(function*() {
-        const { current, rejected } = yield* SubscriptionRef.get(kube.nodeConfig)
+        const { current, rejected, unknown } = yield* SubscriptionRef.get(kube.nodeConfig)
         const config = Option.getOrUndefined(current)
         const report: StatusReport = {
           version: VERSION,
@@ -98,6 +100,7 @@ export const layer = (options: { readonly nodeName: string }) =>
             generation: config?.generation ?? 0,
             ...(config?.spec.cidr6 ? { cidr6: formatCidr(config.spec.cidr6) } : {}),
             ...(config?.spec.cidr4 ? { cidr4: formatCidr(config.spec.cidr4) } : {}),
+            ...(unknown === undefined ? {} : { unknown }),
             ...(Option.isSome(rejected) ? { rejected: rejected.value.message } : {})
           },
           usage: config === undefined ? {} : yield* ipam.usage(config.spec),

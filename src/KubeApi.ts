@@ -10,6 +10,8 @@ import type { PodInfo } from "./Pod.ts"
 export interface NodeConfigState {
   readonly current: Option.Option<NodeConfig>
   readonly rejected: Option.Option<NodeConfigInvalid>
+  /** Why it is not known whether there is one, such as the API server's refusal; absent once it answered. */
+  readonly unknown?: string
 }
 
 export type PodChange =

@@ -2,7 +2,7 @@
 import "./memory.ts"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Cause, Config, Console, Effect, Exit, Layer, Logger, References } from "effect"
+import { Cause, Config, Console, Data, Effect, Exit, Layer, Logger, LogLevel, References } from "effect"
 import { CliError, Command } from "effect/cli"
 import * as Agent from "./Agent.ts"
 import { doctor } from "./cli/doctor.ts"
@@ -34,11 +34,17 @@ const messageOf = (error: unknown): string =>
 // Files that the agent makes are for root, unless it says otherwise.
 process.umask(0o077)
 
-/** The library's own `--log-level` wins over it. */
+class BadLogLevel extends Data.TaggedError("BadLogLevel")<{ readonly message: string }> {}
+
+/** In any spelling, as the library's own `--log-level`, which wins over it. */
 const logLevel = Layer.effect(
   References.MinimumLogLevel,
   Effect.gen(function*() {
-    return yield* Config.LogLevel("FLOCK_LOG_LEVEL").pipe(Config.withDefault("Info" as const))
+    const text = yield* Config.String("FLOCK_LOG_LEVEL").pipe(Config.withDefault("info"))
+    const level = LogLevel.values.find((value) => value.toLowerCase() === text.toLowerCase())
+    if (level !== undefined) return level
+    const known = LogLevel.values.map((value) => value.toLowerCase()).join(", ")
+    return yield* new BadLogLevel({ message: `FLOCK_LOG_LEVEL "${text}" must be one of ${known}` })
   })
 )
 
@@ -54,7 +60,8 @@ NodeRuntime.runMain(main, {
     const error = Cause.squash(exit.cause)
     if (CliError.isCliError(error)) return onExit(2)
     if (error instanceof NotAnnounced) return onExit(1)
+    const code = error instanceof BadLogLevel ? 2 : 1
     process.stderr.write(`flock-agent: ${messageOf(error).replaceAll("\n", " ")}\n`)
-    return onExit(1)
+    return onExit(code)
   }
 })

@@ -48,14 +48,19 @@ export const liveness = ({ peers, up }: BirdStatus): string =>
 
 const isEstablished = ({ state }: PeerStatus): boolean => state === "Established"
 
-/** A line when BIRD comes or goes, and when a session reaches or leaves Established. */
+/** A line when BIRD comes or goes, when a session reaches or leaves Established, and for a new error of one. */
 export const logChanges = Effect.fnUntraced(function*(now: BirdStatus, before: BirdStatus, error: string) {
   if (now.up && !before.up) yield* Effect.logInfo(`BIRD ${now.version} is there`)
   if (!now.up && before.up) yield* Effect.logWarning(`BIRD is gone: ${error}`)
   for (const peer of now.peers) {
-    const was = before.peers.some((it) => it.address === peer.address && isEstablished(it))
-    if (isEstablished(peer) === was) continue
+    const earlier = before.peers.find((it) => it.address === peer.address)
+    const was = earlier !== undefined && isEstablished(earlier)
     const name = `BGP session with ${peer.address} (AS ${peer.asn})`
+    // What keeps a session from coming up is said once, not at every try.
+    if (!was && !isEstablished(peer) && peer.lastError !== "" && peer.lastError !== earlier?.lastError) {
+      yield* Effect.logWarning(`${name} does not come up: ${peer.lastError}`)
+    }
+    if (isEstablished(peer) === was) continue
     yield* was
       ? Effect.logWarning(`${name} is ${peer.state}${peer.lastError === "" ? "" : `: ${peer.lastError}`}`)
       : Effect.logInfo(`${name} is Established`)

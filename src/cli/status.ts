@@ -32,6 +32,9 @@ const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {
   const state = bird.up ? `${bird.version || "up"}, ${bird.reloads} reloads` : "does not answer"
   return [
     `BIRD    ${state}`,
+    ...(bird.drained === true
+      ? ["        withdrawn: sessions are shut by `flock-agent withdraw`, and opened by `flock-agent restore`"]
+      : []),
     ...(bird.stale ? [`        the wanted configuration is NOT in force: ${bird.configError}`] : []),
     ...(bird.peers.length === 0 ? [] : [
       "",
@@ -62,7 +65,7 @@ export const renderStatus = (report: StatusReport): string =>
     `node    ${report.node} (flock ${report.version}, up since ${report.startedAt})`,
     report.nodeConfig.present
       ? `config  NodeConfig ${report.node}, generation ${report.nodeConfig.generation}`
-      : "config  none: write a NodeConfig with this node's name",
+      : `config  none: ${report.nodeConfig.unknown ?? "write a NodeConfig with this node's name"}`,
     ...(report.nodeConfig.rejected === undefined ? [] : [`        NOT in force: ${report.nodeConfig.rejected}`]),
     ...poolLines(report),
     ...birdLines(report),

@@ -22,10 +22,10 @@ export const existingAffected = ({ bird }: Facts): string | undefined =>
     : undefined
 
 /** Why no new pod can be served; undefined if one can. */
-export const newAffected = ({ nodeConfig: { current, rejected }, usage }: Facts): string | undefined => {
+export const newAffected = ({ nodeConfig: { current, rejected, unknown }, usage }: Facts): string | undefined => {
   if (Option.isNone(current)) {
     return Option.match(rejected, {
-      onNone: () => "this node has no NodeConfig",
+      onNone: () => unknown ?? "this node has no NodeConfig",
       onSome: (invalid) => invalid.message
     })
   }

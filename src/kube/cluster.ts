@@ -105,18 +105,27 @@ export const layerCluster = (
 
       const gone = Effect.gen(function*() {
         yield* status.seen(undefined)
-        const { current, rejected } = yield* SubscriptionRef.get(nodeConfig)
-        if (Option.isNone(current) && Option.isNone(rejected)) return
+        const { current, rejected, unknown } = yield* SubscriptionRef.get(nodeConfig)
+        if (Option.isNone(current) && Option.isNone(rejected) && unknown === undefined) return
         seen = ""
         yield* Effect.logWarning(`NodeConfig ${nodeName} was deleted: no pod can be added until there is one again`)
         yield* SubscriptionRef.set(nodeConfig, { current: Option.none(), rejected: Option.none() })
         yield* saved.remove
       })
 
+      const unlisted = (error: Access.ApiError) =>
+        nodeConfigListed ? Effect.void : SubscriptionRef.update(nodeConfig, (state) => ({
+          ...state,
+          unknown: `the API server did not say whether there is a NodeConfig ${nodeName}: ${error.message}`
+        }))
+
       const onNodeConfig = (signal: Signal<unknown>) => {
         switch (signal._tag) {
           case "Failed":
-            return Effect.logWarning(`NodeConfig watch: ${signal.error.message}`)
+            return Effect.andThen(
+              Effect.logWarning(`NodeConfig watch: ${signal.error.message}`),
+              unlisted(signal.error)
+            )
           case "Removed":
             return gone
           case "Changed":

@@ -73,6 +73,8 @@ export const eventually = async <A>(
 }
 
 export interface NodeOptions {
+  /** Default: `node1`. */
+  readonly name?: string
   /** `spec` of its NodeConfig; undefined: none is written. */
   readonly spec?: unknown
   readonly flags?: ReadonlyArray<string>
@@ -86,7 +88,7 @@ export const HOST = ["2001:db8:ffff::1", "198.51.100.1"] as const
 
 export class TestNode {
   readonly tag = `${process.pid}-${randomBytes(3).toString("hex")}`
-  readonly name = "node1"
+  readonly name: string
   readonly netns = `flk-${this.tag}`
   readonly directory = mkdtempSync(join(tmpdir(), "flock-node-"))
   readonly socket = join(this.directory, "agent.sock")
@@ -99,6 +101,7 @@ export class TestNode {
 
   protected constructor(options: NodeOptions) {
     this.#options = options
+    this.name = options.name ?? "node1"
   }
 
   static async open(options: NodeOptions = {}): Promise<TestNode> {

@@ -126,6 +126,7 @@ export class AnycastLab {
         const peer = { asn: ROUTER_ASN, bfd: options.bfd ?? false, holdTimeSeconds: 9 }
         nodes.push(
           await TestNode.open({
+            name: `node${i + 1}`,
             flags: [],
             spec: {
               cidr6: `2001:db8:${i + 1}::/64`,

@@ -159,16 +159,16 @@ describe("answers", () => {
     const body =
       R.replaceRoute({ destination: cidr("192.0.2.1/32"), protocol: 201, nextHops: [{ ifIndex: 3, onlink: false }] })
         .body
-    const with_ = (index: number, value: number) => {
+    const changed = (index: number, value: number) => {
       const copy = body.slice()
       copy[index] = value
       return A.readRoute(received(C.RTM_NEWROUTE, copy))
     }
     assert.isDefined(A.readRoute(received(C.RTM_NEWROUTE, body)))
-    assert.isUndefined(with_(4, 255))
-    assert.isUndefined(with_(7, C.RTN_LOCAL))
-    assert.isUndefined(with_(9, C.RTM_F_CLONED >> 8))
-    assert.isUndefined(with_(0, 7))
+    assert.isUndefined(changed(4, 255))
+    assert.isUndefined(changed(7, C.RTN_LOCAL))
+    assert.isUndefined(changed(9, C.RTM_F_CLONED >> 8))
+    assert.isUndefined(changed(0, 7))
   })
 
   it("IPv6 next hops that come one by one become one route; other protocols and destinations do not", () => {
