@@ -61,7 +61,7 @@ describe.runIf(available)("the manifests, with a real API server", () => {
       cpSync(lab.manifests, join(dir, "flock/manifests"), { recursive: true })
       cpSync(join(lab.manifests, "examples/site"), join(dir, "site"), { recursive: true })
       const file = join(dir, "site/kustomization.yaml")
-      writeFileSync(file, readFileSync(file, "utf8").replace(/^# {2}- /gm, "  - "))
+      writeFileSync(file, readFileSync(file, "utf8").replace(/^# ( {2}- |components:)/gm, "$1"))
       const built = spawnSync("kubectl", ["kustomize", join(dir, "site")], { encoding: "utf8" })
       assert.strictEqual(built.status, 0, built.stderr)
       assert.include(built.stdout, "kind: PodMonitor")
