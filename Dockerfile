@@ -2,7 +2,7 @@
 #   docker build --target agent -t flock-agent:0.1.0 . && docker build --target bird -t flock-bird:0.1.0 .
 FROM debian:bookworm-slim AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates npm make gcc libc6-dev \
+ && apt-get install -y --no-install-recommends ca-certificates npm make gcc libc6-dev musl-tools \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /flock
 COPY package.json package-lock.json .npmrc ./

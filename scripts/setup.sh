@@ -36,7 +36,8 @@ python3 python3
 nix-bin nix-instantiate
 make make
 gcc cc
-libc6-dev /usr/lib/*/libc.a'
+libc6-dev /usr/lib/*/libc.a
+musl-tools musl-gcc'
 
 missing_packages() {
   echo "$needs" | while read -r package test; do
