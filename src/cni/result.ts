@@ -2,12 +2,12 @@
 import type { Allocation } from "../Allocation.ts"
 import { bitsOf, formatAddress, type IpAddress } from "../Ip.ts"
 import { GATEWAY6, type PodLink } from "../Netlink.ts"
-import type { CniVersion } from "./spec.ts"
+import { type CniVersion, SUPPORTED_VERSIONS } from "./spec.ts"
 
 const list = (u: unknown): ReadonlyArray<unknown> => Array.isArray(u) ? u : []
 
 const atLeast = (version: CniVersion, than: CniVersion): boolean =>
-  version.localeCompare(than, "en", { numeric: true }) >= 0
+  SUPPORTED_VERSIONS.indexOf(version) >= SUPPORTED_VERSIONS.indexOf(than)
 
 /**
  * What this plugin did, after what earlier plugins of the chain did (`prevResult`). Anycast addresses are not in it: they
