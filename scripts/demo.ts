@@ -57,7 +57,11 @@ const timeCalls = async (node: TestNode): Promise<void> => {
     dels.push((await timed(() => node.cni("DEL", netns)))[1])
   }
   const median = (values: ReadonlyArray<number>) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0
-  say(`ADD takes ${ms(median(adds))}, DEL ${ms(median(dels))}: medians of 10 as this script sees them (exact figures: npm run bench)`)
+  say(
+    `ADD takes ${ms(median(adds))}, DEL ${
+      ms(median(dels))
+    }: medians of 10 as this script sees them (exact figures: npm run bench)`
+  )
   quote(`last result: ${addressesOf(result).join(", ")}, host link ${result.interfaces[0].name}`)
 }
 
