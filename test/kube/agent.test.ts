@@ -177,8 +177,11 @@ describe.runIf(available)("the agent in a cluster, with a real API server", () =
     })
     assert.strictEqual(caps, "0000000000201002", "it runs with those capabilities (linux/capability.h)")
     assert.include(agentContainer.env.map(({ name }) => name), "FLOCK_PROC_SYS_NET")
+    // The pod was in the cache: no GET of a pod was made, neither for this ADD nor for two more.
+    for (const pod of ["pod-10", "pod-11"]) assert.strictEqual((await add(pod)).status, 0)
     const text = metrics()
     assert.match(text, /flock_kube_requests_total\{[^}]*resource="pods"/)
+    assert.notMatch(text, /flock_kube_requests_total\{(?=[^}]*verb="get")[^}]*resource="pods"/)
     assert.notMatch(text, /flock_kube_requests_total\{[^}]*code="403"/)
     const rss = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${agent?.pid}/status`, "utf8"))?.[1])
     console.log(`ready to serve ${PODS} pods after ${ready} ms, ${Math.round(rss / 1024)} MiB`)

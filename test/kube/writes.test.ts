@@ -123,6 +123,8 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       yield* lab.wait("the first", () => written() >= 1)
       for (let i = 6; i <= 200; i++) yield* kube.setStatus(status(i))
       yield* lab.wait("the newest", async () => (await read()).status.addresses.ipv4.used === 200)
+      // The object is there before its writer has heard so.
+      yield* lab.wait("the second answer", () => written() >= 2)
       assert.strictEqual(written(), 2)
       yield* kube.setStatus(status(200))
       const object = yield* Effect.promise(read)
