@@ -161,6 +161,7 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       const after = yield* Effect.promise(read)
       assert.strictEqual(after.status.conditions[0].lastTransitionTime, lastTransitionTime)
       assert.isUndefined(after.status.addresses.ipv6)
+      yield* lab.wait("the third answer", () => written() >= 3)
       assert.strictEqual(written(), 3)
     }).pipe(Effect.scoped))
 
