@@ -128,30 +128,27 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
         Effect.retry(Schedule.spaced("15 seconds"))
       )
   })
-  const up = Effect.gen(function*() {
-    const kept = yield* comeUp(settings, bootId)
-    yield* serveHttp({
-      address: settings.http,
-      notReady: reporter.notReady,
-      beforeScrape: Effect.andThen(reporter.publish, loopDelay.publish)
-    })
-    const milliseconds = Math.round(performance.now())
-    yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
-      Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })
-    )
-    const loops = [
-      cni.run,
-      kube.run,
-      bird.run,
-      anycast.run,
-      reporter.run,
-      conflist,
-      keepTrimmed,
-      workOffRest(settings, kept)
-    ]
-    return yield* Effect.all(loops, { concurrency: "unbounded", discard: true })
+  const kept = yield* comeUp(settings, bootId)
+  yield* serveHttp({
+    address: settings.http,
+    notReady: reporter.notReady,
+    beforeScrape: Effect.andThen(reporter.publish, loopDelay.publish)
   })
-  return yield* up
+  const milliseconds = Math.round(performance.now())
+  yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
+    Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })
+  )
+  const loops = [
+    cni.run,
+    kube.run,
+    bird.run,
+    anycast.run,
+    reporter.run,
+    conflist,
+    keepTrimmed,
+    workOffRest(settings, kept)
+  ]
+  return yield* Effect.all(loops, { concurrency: "unbounded", discard: true })
 })
 
 /** Never returns but by failure or interruption. */
