@@ -1,7 +1,7 @@
 /** BIRD: its configuration, applied through its control socket, and what it says of its sessions. */
 import { Context, type Effect, type Stream } from "effect"
 import type { BirdRefused, BirdUnavailable } from "./bird/control.ts"
-import type { Cidr, IpAddress } from "./Ip.ts"
+import type { IpAddress } from "./Ip.ts"
 
 export interface PeerStatus {
   readonly address: string
@@ -32,11 +32,6 @@ export interface BirdStatus {
   readonly reloads: number
   /** Sessions are held down by `withdrawAll`. */
   readonly drained?: boolean
-}
-
-export interface ExportedRoute {
-  readonly destination: Cidr
-  readonly protocol: string
 }
 
 export class Bird extends Context.Service<Bird, {

@@ -102,24 +102,16 @@ export const make = Effect.gen(function*() {
     return nodeCondition(now)
   })
 
-  const failed = (error: { readonly message: string }) =>
-    Effect.logWarning(`could not report the node's state: ${error.message}`)
-
   let last: string | undefined
-  const onChange = report.pipe(
-    Effect.flatMap((condition) => {
-      const text = JSON.stringify(condition)
-      if (text === last) return Effect.void
-      return Effect.andThen(kube.setNodeCondition(condition), Effect.sync(() => void (last = text)))
-    }),
-    Effect.catch(failed)
-  )
-  const heartbeat = report.pipe(
-    Effect.flatMap((condition) =>
-      Effect.andThen(kube.setNodeCondition(condition), Effect.sync(() => void (last = JSON.stringify(condition))))
-    ),
-    Effect.catch(failed)
-  )
+  const send = (always: boolean) =>
+    report.pipe(
+      Effect.flatMap((condition) => {
+        const text = JSON.stringify(condition)
+        if (!always && text === last) return Effect.void
+        return Effect.andThen(kube.setNodeCondition(condition), Effect.sync(() => void (last = text)))
+      }),
+      Effect.catch((error) => Effect.logWarning(`could not report the node's state: ${error.message}`))
+    )
 
   /** Sets the gauges; for the scrape. */
   const publish = Effect.gen(function*() {
@@ -140,8 +132,8 @@ export const make = Effect.gen(function*() {
   /** Every 60 s, and at once on change. The first round waits for BIRD's own word. */
   const run = bird.status.pipe(
     Effect.andThen(Effect.all([
-      every("60 seconds")(heartbeat),
-      triggers.pipe(Stream.buffer({ capacity: 1, strategy: "sliding" }), Stream.runForEach(() => onChange))
+      every("60 seconds")(send(true)),
+      triggers.pipe(Stream.buffer({ capacity: 1, strategy: "sliding" }), Stream.runForEach(() => send(false)))
     ], { concurrency: "unbounded", discard: true })),
     Effect.andThen(Effect.never)
   )

@@ -15,7 +15,7 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{ readonly pa
 /** A caller that connects and says nothing is cut off after this many milliseconds. */
 const REQUEST_TIMEOUT = 10_000
 
-/** Calls served at the same time; the kernel serialises them anyway, and further ones wait in the socket's backlog. */
+/** Connections that wait to be accepted (listen(2)); the kernel caps it at net.core.somaxconn. */
 const BACKLOG = 4096
 
 /** Fails if an agent serves there: two of them would undo each other's work. A socket file that nobody serves is no one's. */

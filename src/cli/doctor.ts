@@ -39,6 +39,7 @@ export const doctor = Command.make(
     confDir: text("cni-conf-dir", "the runtime's folder of network configurations", "/etc/cni/net.d")
   },
   Effect.fn(function*({ json, ...flags }) {
+    if (process.getuid?.() !== 0) return yield* new NotRoot()
     const findings = judge(yield* probe({ ...flags, proc: "/proc" }).pipe(Effect.provide(NetlinkLayer.layer())))
     yield* Console.log(json ? JSON.stringify({ findings }, undefined, 2) : renderFindings(findings))
     const errors = findings.filter(({ severity }) => severity === "error").length

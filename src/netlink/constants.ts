@@ -1,7 +1,6 @@
 /** Numbers of the kernel's interface, under the names of linux/netlink.h, rtnetlink.h, if_link.h, neighbour.h. */
 
 export const NLM_F_REQUEST = 0x01
-export const NLM_F_MULTI = 0x02
 export const NLM_F_ACK = 0x04
 export const NLM_F_DUMP_INTR = 0x10
 export const NLM_F_CAPPED = 0x100

@@ -16,11 +16,7 @@ describe("Bird heals and holds", () => {
   world.live(
     "heals an edited and a deleted file, and a BIRD that was restarted with another one",
     Effect.gen(function*() {
-      const facts = yield* makeFacts(some(spec()), [uplink])
-      const service = yield* runBird(facts, world.directory)
-      yield* service.setExports([])
-      yield* world.start
-      yield* until(service, "sessions", established)
+      const { service } = yield* world.up
       const good = world.readConf()
       const healed = Effect.promise(() => eventually("healed", async () => world.readConf() === good))
       writeFileSync(world.conf, good.replace("hold time 9", "hold time 240"))
@@ -130,11 +126,7 @@ describe("Bird heals and holds", () => {
   world.live(
     "withdraws everything at once when told, and comes back",
     Effect.gen(function*() {
-      const facts = yield* makeFacts(some(spec()), [uplink])
-      const service = yield* runBird(facts, world.directory)
-      yield* service.setExports([])
-      yield* world.start
-      yield* until(service, "sessions", established)
+      const { service } = yield* world.up
       const there = () => world.lab.kernelRoutes(6).then((routes) => routes.has("2001:db8:1::/64"))
       yield* Effect.promise(() => eventually("announced", there))
       const said = yield* service.withdrawAll

@@ -122,11 +122,7 @@ describe("Bird against the real one", () => {
   world.live(
     "makes few reloads of a burst of 500 requests, and the last state is in force",
     Effect.gen(function*() {
-      const facts = yield* makeFacts(some(spec()), [uplink])
-      const service = yield* runBird(facts, world.directory)
-      yield* service.setExports([])
-      yield* world.start
-      yield* until(service, "sessions", established)
+      const { service } = yield* world.up
       yield* Effect.sleep("600 millis")
       const before = world.taken()
       const begin = performance.now()
@@ -154,11 +150,7 @@ describe("Bird against the real one", () => {
   world.live(
     "does nothing for the same text",
     Effect.gen(function*() {
-      const facts = yield* makeFacts(some(spec()), [uplink])
-      const service = yield* runBird(facts, world.directory)
-      yield* service.setExports([])
-      yield* world.start
-      yield* until(service, "sessions", established)
+      const { facts, service } = yield* world.up
       const [count, inode] = [world.taken(), statSync(world.conf).ino]
       for (let i = 0; i < 20; i++) yield* service.requestReload
       yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))

@@ -8,6 +8,7 @@ import { join } from "node:path"
 import type { Bird, BirdStatus } from "../../src/Bird.ts"
 import { eventually, exec, run } from "../agent/node.ts"
 import { hostInterface, nodeConfig } from "../unit/bird/inputs.ts"
+import { makeFacts, runBird } from "./bird.ts"
 import { end, Lab, node4, node6, ROUTER4, ROUTER6, ROUTER_ASN, startBird } from "./lab.ts"
 
 export const uplink = hostInterface("uplink", [`${node6(0)}/64`, `${node4(0)}/24`])
@@ -97,6 +98,16 @@ export class Single {
   readonly start = Effect.promise(async () => {
     await eventually("bird.conf is written", async () => existsSync(this.conf))
     this.bird = await startBird(this.netns, this.directory)
+  })
+
+  /** The layer with an empty export set, BIRD, and both sessions Established. */
+  readonly up = Effect.gen({ self: this }, function*() {
+    const facts = yield* makeFacts(some(spec()), [uplink])
+    const service = yield* runBird(facts, this.directory)
+    yield* service.setExports([])
+    yield* this.start
+    yield* until(service, "sessions", established)
+    return { facts, service }
   })
 
   /** How often BIRD took a configuration. */
