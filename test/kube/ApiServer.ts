@@ -7,7 +7,6 @@ import * as https from "node:https"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { cacheHome } from "./reflect2.ts"
 
 const folder = process.env["FLOCK_KUBE_DIR"] ?? resolve(import.meta.dirname, "../../../shared/kube")
 const program = join(folder, "kube-apiserver-up")
@@ -67,7 +66,6 @@ export const start = async (flags = ""): Promise<ApiServer> => {
   const dir = mkdtempSync(join(tmpdir(), `flock-kube-${process.pid}-`))
   const env = {
     ...process.env,
-    XDG_CACHE_HOME: cacheHome(folder),
     KUBE_APISERVER_FLAGS: flags.replaceAll("DIR", dir)
   }
   writeFileSync(join(dir, "audit.yaml"), AUDIT_POLICY)
