@@ -2,7 +2,7 @@
 /*
  * flock: the CNI plugin. Hands a call to flock-agent over a unix socket and prints its answer.
  *
- * One JSON line each way (src/Wire.ts is the other end). JSON is written here, never parsed: the request carries stdin
+ * One JSON line each way (src/domain/Wire.ts is the other end). JSON is written here, never parsed: the request carries stdin
  * as a string, and of the reply only the frame `{"result":…}` or `{"error":…}` is taken off.
  *
  * Environment: CNI_* as in CNI spec 1.1.0, section 2; FLOCK_SOCKET, the agent's socket.

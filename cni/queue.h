@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The folder `del-queue` beside the agent's socket: DELs that came while there was no agent, one request line a file.
- * src/DelQueue.ts is the other side. Who writes or works it off holds flock(2) on its file `lock`.
+ * src/socket/DelQueue.ts is the other side. Who writes or works it off holds flock(2) on its file `lock`.
  */
 #ifndef FLOCK_QUEUE_H
 #define FLOCK_QUEUE_H

@@ -1,17 +1,17 @@
 /** `flock-agent`: commands and exit codes. 0 on SIGTERM, 1 on a fatal error said in one line, 2 on bad usage. */
-import "./memory.ts"
+import "./process/memory.ts"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Cause, Config, Console, Data, Effect, Exit, Layer, Logger, LogLevel, References } from "effect"
 import { CliError, Command } from "effect/cli"
 import * as Agent from "./Agent.ts"
 import { doctor } from "./cli/doctor.ts"
-import { installCni } from "./cli/installCni.ts"
+import { installCni } from "./install/installCni.ts"
 import { status } from "./cli/status.ts"
 import { NotAnnounced, why } from "./cli/why.ts"
 import { restore, withdraw } from "./cli/withdraw.ts"
 import { runFlags } from "./Settings.ts"
-import { VERSION } from "./version.ts"
+import { VERSION } from "./process/version.ts"
 
 const jsonLogs = Logger.layer([Logger.withConsoleError(Logger.formatJson)])
 

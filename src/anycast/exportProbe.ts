@@ -1,7 +1,7 @@
 /** Times how long a flip takes to leave through BIRD, by sampling: one address at a time, so BIRD is never loaded. */
 import { Clock, Effect, Metric, Queue } from "effect"
-import { Bird } from "../Bird.ts"
-import type { Cidr } from "../Ip.ts"
+import { Bird } from "../bird/Bird.ts"
+import type { Cidr } from "../domain/Ip.ts"
 import { exportSeconds } from "./metrics.ts"
 
 export interface Flip {

@@ -1,7 +1,7 @@
 /** Who holds which announced address, and whether the holder may have it announced now. Pure. */
-import { type Allocation, attachmentKey } from "../Allocation.ts"
-import { type Cidr, equalAddress, type Family, hostCidr, type IpAddress } from "../Ip.ts"
-import { type PodInfo, podKey } from "../Pod.ts"
+import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
+import { type Cidr, equalAddress, type Family, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { type PodInfo, podKey } from "../domain/Pod.ts"
 
 /**
  * One step's answer for one holder. `Ready`: announce. `Unknown`: the pod cache is not complete yet and does not hold

@@ -3,9 +3,9 @@
  * it has begun, rather than go back to them by the default route until its hop limit ends. So an announced anycast
  * address has a second route, never exported, that outlives the announced one by {@link LINGER_MS}. Pure.
  */
-import { type HostRoute, PROTOCOL_LINGERING } from "../Netlink.ts"
+import { type HostRoute, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
 import type { Index } from "./gate.ts"
-import { desiredRoute, type Installed, type Plan, sameNextHops, type World } from "./plan.ts"
+import { desiredRoute, type Installed, type Plan, sameNextHops, type World } from "./routePlan.ts"
 
 /**
  * Milliseconds. FRR follows in 60 (fixed timers of its own), BIRD in 5. Not longer, because clients on this node still

@@ -1,10 +1,10 @@
 /** The kernel's routes of one protocol, changed in batches and mirrored: the mirror holds only what the kernel took. */
 import { Effect, Metric } from "effect"
-import { formatCidr } from "../Ip.ts"
-import type { HostRoute, Netlink, NetlinkError } from "../Netlink.ts"
+import { formatCidr } from "../domain/Ip.ts"
+import type { HostRoute, Netlink, NetlinkError } from "../netlink/Netlink.ts"
 import { destinationKey } from "./gate.ts"
 import * as metrics from "./metrics.ts"
-import { byDestination, type Installed, type Plan } from "./plan.ts"
+import { byDestination, type Installed, type Plan } from "./routePlan.ts"
 
 /** Destinations that have a route now and had none, and the other way round. */
 export interface Changed {

@@ -4,8 +4,8 @@
  */
 import { Result } from "effect"
 import { createHash } from "node:crypto"
-import { type Family, formatAddress, formatCidr, type IpAddress } from "../Ip.ts"
-import type { NodeConfigSpec, Peer } from "../NodeConfig.ts"
+import { type Family, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import type { NodeConfigSpec, Peer } from "../domain/NodeConfig.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
 import { beside, nodeAddresses, routerId } from "./local.ts"
 import { type RenderInput, RenderProblem, resolveSessions, type Session } from "./sessions.ts"

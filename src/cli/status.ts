@@ -1,10 +1,10 @@
 /** `flock-agent status`: what this node's agent has given out and announces. */
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
-import type { PeerStatus } from "../Bird.ts"
-import { Op, type StatusReport } from "../Introspection.ts"
+import type { PeerStatus } from "../bird/Bird.ts"
+import { Op, type StatusReport } from "../socket/Introspection.ts"
 import { jsonFlag, socketFlag } from "../Settings.ts"
-import { ask } from "./ask.ts"
+import { ask } from "../socket/ask.ts"
 import { table } from "./table.ts"
 
 const orDash = (text: string | undefined): string => text === undefined || text === "" ? "-" : text

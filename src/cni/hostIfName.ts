@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto"
-import { IF_PREFIX } from "../Netlink.ts"
+import { IF_PREFIX } from "../netlink/Netlink.ts"
 
 /** Attempts before a name clash is given up: each has 2^32 names. */
 export const NAME_ATTEMPTS = 4

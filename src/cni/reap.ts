@@ -3,12 +3,12 @@
  * before 2 never calls GC), its addresses would stay taken until the node has none left.
  */
 import { Effect, Option, Schedule, Stream } from "effect"
-import { type Allocation, attachmentKey } from "../Allocation.ts"
-import { Allocations } from "../Allocations.ts"
-import type { KeyedLock } from "../KeyedLock.ts"
-import { Netlink } from "../Netlink.ts"
-import { podKey } from "../Pod.ts"
-import { every } from "../tick.ts"
+import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
+import { Allocations } from "../state/Allocations.ts"
+import type { KeyedLock } from "../process/KeyedLock.ts"
+import { Netlink } from "../netlink/Netlink.ts"
+import { podKey } from "../domain/Pod.ts"
+import { every } from "../process/tick.ts"
 import type { ServiceError } from "./failure.ts"
 import type { Attachment } from "./spec.ts"
 

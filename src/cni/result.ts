@@ -1,7 +1,7 @@
 /** The result of ADD, in the shape of the version that was asked for (CNI spec, section 5, "Success"). */
-import type { Allocation } from "../Allocation.ts"
-import { bitsOf, formatAddress, type IpAddress } from "../Ip.ts"
-import { GATEWAY6, type PodLink } from "../Netlink.ts"
+import type { Allocation } from "../domain/Allocation.ts"
+import { bitsOf, formatAddress, type IpAddress } from "../domain/Ip.ts"
+import { GATEWAY6, type PodLink } from "../netlink/Netlink.ts"
 import { type CniVersion, SUPPORTED_VERSIONS } from "./spec.ts"
 
 const list = (u: unknown): ReadonlyArray<unknown> => Array.isArray(u) ? u : []

@@ -1,5 +1,5 @@
 /** What stands in the way on a node, and what to do about it: pure, from {@link Facts}. */
-import { networksBefore, otherNetworks, PLUGIN_NAME } from "../cli/conflist.ts"
+import { networksBefore, otherNetworks, PLUGIN_NAME } from "../install/conflist.ts"
 import type { Facts, Finding, Severity } from "./facts.ts"
 import { judgeKernel } from "./judgeKernel.ts"
 import { judgeRouting } from "./judgeRouting.ts"

@@ -1,5 +1,5 @@
 /** Kernel features and settings. */
-import { IF_PREFIX } from "../Netlink.ts"
+import { IF_PREFIX } from "../netlink/Netlink.ts"
 import type { Facts, Finding } from "./facts.ts"
 
 /** Kernels come with 1024, too few for many neighbours; beyond this share of the limit it is time to raise it. */

@@ -1,5 +1,5 @@
 /** Peers, MTU and other speakers of BGP on the node. */
-import { IF_PREFIX } from "../Netlink.ts"
+import { IF_PREFIX } from "../netlink/Netlink.ts"
 import type { Facts, Finding } from "./facts.ts"
 
 const BGP_PORT = 179

@@ -1,5 +1,5 @@
 /** Pure readers of files in `/proc/net` (proc(5)). Lines that are not understood are left out. */
-import { formatAddress, formatCidr, fromBytes, networkOf } from "../Ip.ts"
+import { formatAddress, formatCidr, fromBytes, networkOf } from "../domain/Ip.ts"
 import type { Listener, RouteLine } from "./facts.ts"
 
 const LISTEN = "0A"

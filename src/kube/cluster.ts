@@ -2,9 +2,9 @@
  * {@link KubeApi} served by a Kubernetes API server. Wiring only: what it does is in the modules beside it.
  */
 import { Effect, Fiber, FileSystem, Layer, Option, PubSub, Result, Stream, SubscriptionRef } from "effect"
-import { KubeApi, KubeUnavailable, type NodeConfigState, type PodChange, type PodRef } from "../KubeApi.ts"
-import { API_VERSION, decode, type NodeConfig } from "../NodeConfig.ts"
-import { type PodInfo, podKey } from "../Pod.ts"
+import { KubeApi, KubeUnavailable, type NodeConfigState, type PodChange, type PodRef } from "./KubeApi.ts"
+import { API_VERSION, decode, type NodeConfig } from "../domain/NodeConfig.ts"
+import { type PodInfo, podKey } from "../domain/Pod.ts"
 import * as Access from "./access.ts"
 import * as Client from "./client.ts"
 import * as Events from "./events.ts"
@@ -13,7 +13,7 @@ import { decodePod, type Pods, step } from "./podCache.ts"
 import { type BackOff, backOff, type Signal, signals } from "./reflector.ts"
 import * as Saved from "./saved.ts"
 import * as Secrets from "./secrets.ts"
-import * as Status from "./status.ts"
+import * as Status from "./nodeConfigStatus.ts"
 
 export interface ClusterOptions {
   readonly nodeName: string

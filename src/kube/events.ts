@@ -3,7 +3,7 @@
  * rate-limited and done by {@link Recorder.run}, so that telling never waits, never fails and never floods the API.
  */
 import { Clock, Effect, Queue, Random } from "effect"
-import type { EventOn } from "../KubeApi.ts"
+import type { EventOn } from "./KubeApi.ts"
 import type { Client } from "./client.ts"
 import { timeOf } from "./nodeCondition.ts"
 

@@ -7,7 +7,7 @@
  * corrects the time. So the steady state is one request a minute and no read.
  */
 import { Clock, Effect, Semaphore } from "effect"
-import type { NodeCondition } from "../KubeApi.ts"
+import type { NodeCondition } from "./KubeApi.ts"
 import type { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
 

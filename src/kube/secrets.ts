@@ -3,8 +3,8 @@
  * it was not asked for in a while. Values are Redacted: no log, metric, status or error message can show them.
  */
 import { Clock, Deferred, Effect, FiberMap, Option, PubSub, Redacted, type Scope, Stream } from "effect"
-import { KubeUnavailable } from "../KubeApi.ts"
-import type { SecretKeyRef } from "../NodeConfig.ts"
+import { KubeUnavailable } from "./KubeApi.ts"
+import type { SecretKeyRef } from "../domain/NodeConfig.ts"
 import type { Client } from "./client.ts"
 import { type BackOff, backOff, type Signal, signals } from "./reflector.ts"
 

@@ -1,6 +1,6 @@
 /** The {@link Netlink} service on the real kernel. */
 import { Effect, Layer, Semaphore } from "effect"
-import { type HostLink, LINK_NAME, Netlink } from "../Netlink.ts"
+import { type HostLink, LINK_NAME, Netlink } from "./Netlink.ts"
 import * as Answers from "./answers.ts"
 import { attach } from "./attach.ts"
 import { changes } from "./changes.ts"

@@ -4,8 +4,8 @@
  * That route is announced to RTMGRP_IPV6_ROUTE, so it is waited for rather than asked for.
  */
 import { Effect } from "effect"
-import { formatAddress, type IpAddress } from "../Ip.ts"
-import { NetlinkError } from "../Netlink.ts"
+import { formatAddress, type IpAddress } from "../domain/Ip.ts"
+import { NetlinkError } from "./Netlink.ts"
 import { readLocal } from "./answers.ts"
 import type { RequestSocket } from "./socket.ts"
 

@@ -1,6 +1,6 @@
 /** rtnetlink requests as pure values. Each says which `ip` command it equals. */
-import { bitsOf, type Cidr, type IpAddress, toBytes } from "../Ip.ts"
-import { METRICS, type NextHop } from "../Netlink.ts"
+import { bitsOf, type Cidr, type IpAddress, toBytes } from "../domain/Ip.ts"
+import { METRICS, type NextHop } from "./Netlink.ts"
 import { attr, concat, type Message, nested, text, u32, u8 } from "./codec.ts"
 import * as C from "./constants.ts"
 

@@ -1,8 +1,8 @@
 /** Routes, links and addresses of the host. */
 import { Effect } from "effect"
 import { constants } from "node:os"
-import { formatAddress, formatCidr, type IpAddress } from "../Ip.ts"
-import { type HostInterface, type HostRoute, NetlinkError } from "../Netlink.ts"
+import { formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import { type HostInterface, type HostRoute, NetlinkError } from "./Netlink.ts"
 import * as Answers from "./answers.ts"
 import type { Message } from "./codec.ts"
 import * as R from "./requests.ts"

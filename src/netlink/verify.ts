@@ -1,7 +1,7 @@
 /** CHECK: the kernel against the plan. More than planned is no problem: chained plugins add addresses and routes. */
 import { Effect } from "effect"
-import { address, equalAddress, equalCidr, formatAddress, formatCidr, hostCidr, type IpAddress } from "../Ip.ts"
-import { GATEWAY6, HOST_MAC, type HostRoute, type NetlinkError, type PodLinkPlan, PROTOCOL_POD } from "../Netlink.ts"
+import { address, equalAddress, equalCidr, formatAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { GATEWAY6, HOST_MAC, type HostRoute, type NetlinkError, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
 import * as Answers from "./answers.ts"
 import { enterPod, openIn } from "./attach.ts"
 import { closeNetns, type Namespaces } from "./namespace.ts"

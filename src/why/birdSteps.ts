@@ -1,5 +1,5 @@
 /** The steps that BIRD and the routers decide. */
-import { type Cidr, equalAddress, formatCidr, type IpAddress } from "../Ip.ts"
+import { type Cidr, equalAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import { check, failed, passed, skipped, type Step, type StepName } from "./step.ts"
 import type { Kind, Snapshot } from "./walk.ts"
 

@@ -1,8 +1,8 @@
 /** The steps that the kernel decides. */
-import type { Allocation } from "../Allocation.ts"
+import type { Allocation } from "../domain/Allocation.ts"
 import type { Holder } from "../anycast/gate.ts"
-import { type Cidr, equalCidr, formatAddress, hostCidr, type IpAddress } from "../Ip.ts"
-import type { HostRoute } from "../Netlink.ts"
+import { type Cidr, equalCidr, formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import type { HostRoute } from "../netlink/Netlink.ts"
 import { check, failed, passed, skipped, type Step } from "./step.ts"
 import type { Kind, Snapshot } from "./walk.ts"
 

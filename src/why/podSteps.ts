@@ -1,8 +1,8 @@
 /** The steps that a pod and its allocation decide. */
-import { type Allocation, attachmentKey } from "../Allocation.ts"
+import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { type Gate, gateOf, type Holder, primaryOf } from "../anycast/gate.ts"
-import { type Cidr, contains, equalAddress, formatAddress, formatCidr, type IpAddress, parseAddress } from "../Ip.ts"
-import { type PodInfo, podKey } from "../Pod.ts"
+import { type Cidr, contains, equalAddress, formatAddress, formatCidr, type IpAddress, parseAddress } from "../domain/Ip.ts"
+import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { check, failed, passed, skipped, type Step } from "./step.ts"
 import type { Snapshot } from "./walk.ts"
 

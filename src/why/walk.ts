@@ -2,13 +2,13 @@
  * Why an address is announced by this node, or what stops it: every step between a pod's annotation and the router, in
  * order, each with its own evidence. Pure: it judges one {@link Snapshot}.
  */
-import type { Allocation } from "../Allocation.ts"
+import type { Allocation } from "../domain/Allocation.ts"
 import { holdersOf, primaryOf } from "../anycast/gate.ts"
-import type { BirdStatus } from "../Bird.ts"
-import { contains, equalAddress, formatAddress, type IpAddress } from "../Ip.ts"
-import type { HostLink, HostRoute } from "../Netlink.ts"
-import type { NodeConfigSpec } from "../NodeConfig.ts"
-import type { PodInfo } from "../Pod.ts"
+import type { BirdStatus } from "../bird/Bird.ts"
+import { contains, equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
+import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
+import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import type { PodInfo } from "../domain/Pod.ts"
 import { birdSteps } from "./birdSteps.ts"
 import { kernelSteps } from "./kernelSteps.ts"
 import { demandSteps, holderSteps } from "./podSteps.ts"

@@ -1,11 +1,11 @@
 /** The `Bird` layer in this process, against a BIRD in a namespace; Kubernetes and the kernel are test layers. */
 import { NodeServices } from "@effect/platform-node"
 import { Effect, Layer, Option, type Redacted, Ref, Stream, SubscriptionRef } from "effect"
-import { Bird } from "../../src/Bird.ts"
+import { Bird } from "../../src/bird/Bird.ts"
 import { layer } from "../../src/bird/layer.ts"
 import { secretKey } from "../../src/bird/sessions.ts"
-import { KubeApi, type NodeConfigState } from "../../src/KubeApi.ts"
-import { type HostInterface, Netlink } from "../../src/Netlink.ts"
+import { KubeApi, type NodeConfigState } from "../../src/kube/KubeApi.ts"
+import { type HostInterface, Netlink } from "../../src/netlink/Netlink.ts"
 
 export interface Facts {
   readonly nodeConfig: SubscriptionRef.SubscriptionRef<NodeConfigState>

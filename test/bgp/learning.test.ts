@@ -1,7 +1,7 @@
 /** What a node learns, and what it does not, from an FRR that announces too much. */
 import { afterEach, assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { address } from "../../src/Ip.ts"
+import { address } from "../../src/domain/Ip.ts"
 import { eventually, run } from "../agent/node.ts"
 import { CLIENT6, kernelRoutes, ROUTER6, ROUTER_LOOPBACK } from "./lab.ts"
 import { showRoutes } from "./nodes.ts"

@@ -1,7 +1,7 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { writeFile } from "node:fs/promises"
 import { createServer } from "node:net"
-import { encodeError, encodeResult, MAX_LINE } from "../../src/Wire.ts"
+import { encodeError, encodeResult, MAX_LINE } from "../../src/domain/Wire.ts"
 import { build, CONFIG, errorOf, fakeAgent, makeDir, makePlace, removeDir, reply, run } from "./harness.ts"
 
 let dir: string

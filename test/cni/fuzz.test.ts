@@ -1,6 +1,6 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import { encodeError, encodeResult, type Request } from "../../src/Wire.ts"
+import { encodeError, encodeResult, type Request } from "../../src/domain/Wire.ts"
 import { build, errorOf, fakeAgent, makeDir, makePlace, removeDir, reply, run } from "./harness.ts"
 
 let dir: string

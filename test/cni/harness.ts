@@ -6,7 +6,7 @@ import { createServer, type Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { promisify } from "node:util"
-import type { Request } from "../../src/Wire.ts"
+import type { Request } from "../../src/domain/Wire.ts"
 
 const exec = promisify(execFile)
 

@@ -1,7 +1,7 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { spawn } from "node:child_process"
 import { readdir } from "node:fs/promises"
-import { encodeResult, MAX_LINE } from "../../src/Wire.ts"
+import { encodeResult, MAX_LINE } from "../../src/domain/Wire.ts"
 import { build, buildHasty, errorOf, fakeAgent, makeDir, makePlace, removeDir, reply, run } from "./harness.ts"
 
 let dir: string

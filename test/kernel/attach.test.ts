@@ -4,8 +4,8 @@ import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { address, formatAddress } from "../../src/Ip.ts"
-import type { PodLinkPlan } from "../../src/Netlink.ts"
+import { address, formatAddress } from "../../src/domain/Ip.ts"
+import type { PodLinkPlan } from "../../src/netlink/Netlink.ts"
 import {
   inside,
   ip,

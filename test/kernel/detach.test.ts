@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Result } from "effect"
-import { formatCidr } from "../../src/Ip.ts"
-import { PROTOCOL_POD } from "../../src/Netlink.ts"
+import { formatCidr } from "../../src/domain/Ip.ts"
+import { PROTOCOL_POD } from "../../src/netlink/Netlink.ts"
 import { ip, ipJson, linkName, makeLab, ping, planOf, snapshot } from "./lab.ts"
 
 const numbers = (from: number, count: number) => Array.from({ length: count }, (_, i) => from + i)

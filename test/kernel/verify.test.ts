@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import { address } from "../../src/Ip.ts"
+import { address } from "../../src/domain/Ip.ts"
 import { ip, linkName, makeLab, planOf } from "./lab.ts"
 
 const ANYCAST = [address("2001:db8:a::1"), address("192.0.2.1")]

@@ -2,7 +2,7 @@
 import { NodeServices } from "@effect/platform-node"
 import { Context, Effect, Layer, Option, SubscriptionRef } from "effect"
 import { layerCluster } from "../../src/kube/cluster.ts"
-import { KubeApi } from "../../src/KubeApi.ts"
+import { KubeApi } from "../../src/kube/KubeApi.ts"
 
 const [nodeName = "", stateDir = ""] = process.argv.slice(2)
 

@@ -8,7 +8,7 @@ import { join, resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
 import type { Timing } from "../../src/kube/client.ts"
 import { layerCluster } from "../../src/kube/cluster.ts"
-import { KubeApi } from "../../src/KubeApi.ts"
+import { KubeApi } from "../../src/kube/KubeApi.ts"
 import { type ApiServer, pathOf } from "./ApiServer.ts"
 
 export const NODE = "host001"

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Stream, SubscriptionRef } from "effect"
 import { afterAll, beforeAll } from "vitest"
-import type { PodChange } from "../../src/KubeApi.ts"
+import type { PodChange } from "../../src/kube/KubeApi.ts"
 import { type ApiServer, available, start } from "./ApiServer.ts"
 import * as lab from "./lab.ts"
 

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
-import type { NodeConfigStatus } from "../../src/KubeApi.ts"
+import type { NodeConfigStatus } from "../../src/kube/KubeApi.ts"
 import { type ApiServer, available, start } from "./ApiServer.ts"
 import * as lab from "./lab.ts"
 

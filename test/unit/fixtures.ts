@@ -1,7 +1,7 @@
 import { Result } from "effect"
-import type { Allocation } from "../../src/Allocation.ts"
-import { address } from "../../src/Ip.ts"
-import * as NodeConfig from "../../src/NodeConfig.ts"
+import type { Allocation } from "../../src/domain/Allocation.ts"
+import { address } from "../../src/domain/Ip.ts"
+import * as NodeConfig from "../../src/domain/NodeConfig.ts"
 
 export const allocation = (over: Partial<Allocation> = {}): Allocation => ({
   version: 1,

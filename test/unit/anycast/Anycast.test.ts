@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type Duration, Effect, Metric } from "effect"
 import { TestClock } from "effect/testing"
-import { Anycast } from "../../../src/Anycast.ts"
+import { Anycast } from "../../../src/anycast/Anycast.ts"
 import * as metrics from "../../../src/anycast/metrics.ts"
-import { formatCidr } from "../../../src/Ip.ts"
+import { formatCidr } from "../../../src/domain/Ip.ts"
 import { allocation, idleBird, pod, route, show, World } from "./fakes.ts"
 
 const V6 = "2001:db8:a::1"

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Metric, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { Anycast } from "../../../src/Anycast.ts"
-import { formatCidr } from "../../../src/Ip.ts"
-import { podKey } from "../../../src/Pod.ts"
+import { Anycast } from "../../../src/anycast/Anycast.ts"
+import { formatCidr } from "../../../src/domain/Ip.ts"
+import { podKey } from "../../../src/domain/Pod.ts"
 import { allocation, linkOf, pod, route, show, World } from "./fakes.ts"
 
 const SHARED = "2001:db8:a::ffff"

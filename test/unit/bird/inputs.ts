@@ -1,9 +1,9 @@
 /** Rendering inputs for the specs: a node with eth0 in 2001:db8:ffff::/64 and 198.51.100.0/24. */
 import { Result } from "effect"
 import type { RenderInput } from "../../../src/bird/sessions.ts"
-import { address } from "../../../src/Ip.ts"
-import type { HostInterface } from "../../../src/Netlink.ts"
-import { API_VERSION, decode, type NodeConfig } from "../../../src/NodeConfig.ts"
+import { address } from "../../../src/domain/Ip.ts"
+import type { HostInterface } from "../../../src/netlink/Netlink.ts"
+import { API_VERSION, decode, type NodeConfig } from "../../../src/domain/NodeConfig.ts"
 
 export const nodeConfig = (spec: object, name = "host001"): NodeConfig => {
   const decoded = decode(name, { apiVersion: API_VERSION, kind: "NodeConfig", metadata: { name }, spec })

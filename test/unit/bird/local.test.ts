@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { localEnd, nodeAddresses, routerId, routerIdOfName } from "../../../src/bird/local.ts"
-import { address, formatAddress } from "../../../src/Ip.ts"
+import { address, formatAddress } from "../../../src/domain/Ip.ts"
 import { dual, hostInterface } from "./inputs.ts"
 
 const chosen = (peer: string, interfaces = dual, outgoing?: number) => {

@@ -7,8 +7,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { renderConfig } from "../../../src/bird/render.ts"
 import { secretKey } from "../../../src/bird/sessions.ts"
-import { bitsOf, type Family, formatAddress, formatCidr, networkOf } from "../../../src/Ip.ts"
-import { API_VERSION, decode } from "../../../src/NodeConfig.ts"
+import { bitsOf, type Family, formatAddress, formatCidr, networkOf } from "../../../src/domain/Ip.ts"
+import { API_VERSION, decode } from "../../../src/domain/NodeConfig.ts"
 
 const ipAddress = (family: Family) =>
   fc.bigInt({ min: 0n, max: (1n << BigInt(bitsOf(family))) - 1n }).map((value) => ({ family, value }))

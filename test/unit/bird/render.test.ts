@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { renderConfig } from "../../../src/bird/render.ts"
 import type { RenderInput } from "../../../src/bird/sessions.ts"
-import { address } from "../../../src/Ip.ts"
+import { address } from "../../../src/domain/Ip.ts"
 import { dual, hostInterface, input } from "./inputs.ts"
 
 const CIDRS = { cidr6: "2001:db8:1::/64", cidr4: "10.42.1.0/24" }

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { addResult, prevResultProblems } from "../../../src/cni/result.ts"
-import { address } from "../../../src/Ip.ts"
+import { address } from "../../../src/domain/Ip.ts"
 import { allocation } from "../fixtures.ts"
 
 const link = { hostIfIndex: 7, hostMac: "ee:ee:ee:ee:ee:ee", podMac: "02:00:00:00:00:01" }

@@ -1,11 +1,11 @@
-/** manifests/crd.yaml and src/NodeConfig.ts say the same. */
+/** manifests/crd.yaml and src/domain/NodeConfig.ts say the same. */
 import { assert, describe, it } from "@effect/vitest"
 import { Result, Schema } from "effect"
 import * as fc from "fast-check"
 import { readdirSync, readFileSync } from "node:fs"
 import { resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
-import * as NodeConfig from "../../../src/NodeConfig.ts"
+import * as NodeConfig from "../../../src/domain/NodeConfig.ts"
 import { single, specs } from "./specs.ts"
 import { crd, defaulted, problems, refusals, type Schema as Structural, spec } from "./structural.ts"
 

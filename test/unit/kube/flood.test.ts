@@ -9,7 +9,7 @@ import { join } from "node:path"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { layerCluster } from "../../../src/kube/cluster.ts"
-import { KubeApi } from "../../../src/KubeApi.ts"
+import { KubeApi } from "../../../src/kube/KubeApi.ts"
 
 const EVENTS = 100_000
 

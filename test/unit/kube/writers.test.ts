@@ -9,8 +9,8 @@ import * as Events from "../../../src/kube/events.ts"
 import * as Lines from "../../../src/kube/lines.ts"
 import * as NodeCondition from "../../../src/kube/nodeCondition.ts"
 import * as Secrets from "../../../src/kube/secrets.ts"
-import * as Status from "../../../src/kube/status.ts"
-import type { EventOn, NodeConfigStatus } from "../../../src/KubeApi.ts"
+import * as Status from "../../../src/kube/nodeConfigStatus.ts"
+import type { EventOn, NodeConfigStatus } from "../../../src/kube/KubeApi.ts"
 
 const failure = (status: number) => new ApiError({ message: `answered ${status}`, status })
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import { address, cidr, formatAddress, formatCidr } from "../../../src/Ip.ts"
-import type { HostRoute } from "../../../src/Netlink.ts"
+import { address, cidr, formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
+import type { HostRoute } from "../../../src/netlink/Netlink.ts"
 import * as A from "../../../src/netlink/answers.ts"
 import { changeOf } from "../../../src/netlink/changes.ts"
 import {

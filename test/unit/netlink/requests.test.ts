@@ -3,8 +3,8 @@
  * of four bytes, little-endian where the kernel reads numbers.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { address, cidr } from "../../../src/Ip.ts"
-import { PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../../../src/Netlink.ts"
+import { address, cidr } from "../../../src/domain/Ip.ts"
+import { PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../../../src/netlink/Netlink.ts"
 import { encode, type Message } from "../../../src/netlink/codec.ts"
 import * as R from "../../../src/netlink/requests.ts"
 

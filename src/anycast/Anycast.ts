@@ -1,0 +1,101 @@
+/**
+ * Anycast that follows readiness: an announced address has a kernel route of protocol 201 exactly while a pod that
+ * holds it is Ready and not being deleted. BIRD exports those routes with no reload; its export set follows
+ * allocations only.
+ */
+import { Context, Effect, Layer, Schedule, Stream } from "effect"
+import { attachmentKey } from "../domain/Allocation.ts"
+import { Allocations } from "../state/Allocations.ts"
+import * as exportProbe from "./exportProbe.ts"
+import { destinationKey, type Gate, gateOf } from "./gate.ts"
+import * as reconciler from "./reconciler.ts"
+import type { Bird } from "../bird/Bird.ts"
+import { formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { KubeApi } from "../kube/KubeApi.ts"
+import { Netlink } from "../netlink/Netlink.ts"
+
+export interface AnycastHolder {
+  /** `attachmentKey` of the allocation. */
+  readonly owner: string
+  readonly namespace: string
+  readonly pod: string
+  readonly hostIfName: string
+  readonly kind: "anycast" | "chosen"
+  readonly gate: Gate
+}
+
+export interface AnycastAddress {
+  readonly address: string
+  /** `pending`: the kernel does not have yet what the gate says. */
+  readonly state: "announced" | "withdrawn" | "pending"
+  readonly holders: ReadonlyArray<AnycastHolder>
+}
+
+export class Anycast extends Context.Service<Anycast, {
+  /** Follows pods, allocations and the kernel, and looks at everything every 2 s. */
+  readonly run: Effect.Effect<never>
+  /** Every anycast and chosen address of the committed allocations. */
+  readonly status: Effect.Effect<ReadonlyArray<AnycastAddress>>
+  /** The export set that BIRD was given last. */
+  readonly exports: Effect.Effect<ReadonlyArray<IpAddress>>
+}>()("flock/Anycast") {
+  static readonly layer: Layer.Layer<Anycast, never, Allocations | Bird | KubeApi | Netlink> = Layer.effect(
+    Anycast,
+    Effect.gen(function*() {
+      const allocations = yield* Allocations
+      const kube = yield* KubeApi
+      const netlink = yield* Netlink
+      const probe = yield* exportProbe.make((flip) => worker.isInstalled(flip.destination) === flip.exported)
+      const worker: reconciler.Reconciler = yield* reconciler.make(probe.offer)
+
+      /** A source that ends or fails is opened again; what was missed meanwhile is found by a full pass. */
+      const forever = <E>(name: string, source: Effect.Effect<void, E>) =>
+        source.pipe(
+          Effect.catchCause((cause) => Effect.logWarning(`anycast: ${name} failed; opening it again`, cause)),
+          Effect.andThen(Effect.sleep("1 second")),
+          Effect.andThen(worker.markFull),
+          Effect.forever
+        )
+
+      const run = Effect.all([
+        worker.work,
+        worker.retries,
+        worker.leaves,
+        probe.run,
+        forever(
+          "the watch of pods",
+          Stream.runForEachArray(kube.podChanges, (changes) => worker.markPods(changes.map(({ pod }) => pod)))
+        ),
+        forever(
+          "the watch of allocations",
+          Stream.runForEachArray(allocations.changes, () => worker.markAllocations)
+        ),
+        forever("the kernel's notifications", Stream.runForEachArray(netlink.changes, worker.markKernel)),
+        Effect.repeat(worker.markFull, Schedule.spaced("2 seconds"))
+      ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
+
+      const status = Effect.map(
+        worker.state,
+        ({ cache, index, installed }) =>
+          index.exports.map((address): AnycastAddress => {
+            const key = destinationKey(hostCidr(address))
+            const holders = index.byDestination.get(key) ?? []
+            const shown = holders.map((holder): AnycastHolder => ({
+              owner: attachmentKey(holder.allocation),
+              namespace: holder.allocation.pod.namespace,
+              pod: holder.allocation.pod.name,
+              hostIfName: holder.allocation.hostIfName,
+              kind: holder.kind,
+              gate: gateOf(holder, cache)
+            }))
+            const wanted = shown.some(({ gate }) => gate === "Ready")
+            const undecided = !wanted && shown.some(({ gate }) => gate === "Unknown")
+            const state = undecided || wanted !== installed.has(key) ? "pending" : wanted ? "announced" : "withdrawn"
+            return { address: formatAddress(address), state, holders: shown }
+          })
+      )
+
+      return Anycast.of({ run, status, exports: Effect.map(worker.state, ({ index }) => index.exports) })
+    })
+  )
+}

@@ -1,0 +1,60 @@
+/** BIRD: its configuration, applied through its control socket, and what it says of its sessions. */
+import { Context, type Effect, type Stream } from "effect"
+import type { BirdRefused, BirdUnavailable } from "./control.ts"
+import type { IpAddress } from "../domain/Ip.ts"
+
+export interface PeerStatus {
+  readonly address: string
+  readonly asn: number
+  /** BIRD's protocol name, such as `peer_192_0_2_1`. */
+  readonly protocol: string
+  /** BGP state as RFC 4271 names it: Idle, Connect, Active, OpenSent, OpenConfirm, Established; or Down. */
+  readonly state: string
+  /** As BIRD prints it. */
+  readonly since: string
+  /** BIRD's last error for this session; empty if none. */
+  readonly lastError: string
+  readonly ipv6: { readonly announced: number; readonly learned: number }
+  readonly ipv4: { readonly announced: number; readonly learned: number }
+}
+
+export interface BirdStatus {
+  /** False under `--no-bird`. */
+  readonly enabled: boolean
+  /** The control socket answers. */
+  readonly up: boolean
+  readonly version: string
+  readonly peers: ReadonlyArray<PeerStatus>
+  /** The wanted configuration is not in force; `configError` says why, in BIRD's words. */
+  readonly stale: boolean
+  readonly configError: string
+  /** Reloads done since start. */
+  readonly reloads: number
+  /** Sessions are held down by `withdrawAll`. */
+  readonly drained?: boolean
+}
+
+export class Bird extends Context.Service<Bird, {
+  /** Something that `bird.conf` depends on changed: render, and apply if different (coalesced). Returns at once. */
+  readonly requestReload: Effect.Effect<void>
+  /** The destinations outside the node's CIDRs that may be exported; the next rendering uses them. */
+  readonly setExports: (addresses: ReadonlyArray<IpAddress>) => Effect.Effect<void>
+  /** Asks BIRD now. Never fails: a dead BIRD is `up: false`. */
+  readonly status: Effect.Effect<BirdStatus>
+  /** The last status seen, without asking. */
+  readonly lastStatus: Effect.Effect<BirdStatus>
+  /** Emits when a session's state, BIRD's liveness or staleness changes. */
+  readonly statusChanges: Stream.Stream<BirdStatus>
+  /** Whether BIRD exports this destination to this peer protocol now (`show route … export`). */
+  readonly exportedTo: (address: IpAddress, peerProtocol: string) => Effect.Effect<boolean>
+  /**
+   * Clean shutdown of the node: ends every session with a Cease (RFC 4486, administrative shutdown), so that routers
+   * withdraw at once and graceful restart does not keep dead routes. Sessions stay down until {@link restoreAll} or a
+   * restart of the agent. Returns BIRD's answers, one line a session.
+   */
+  readonly withdrawAll: Effect.Effect<ReadonlyArray<string>, BirdUnavailable | BirdRefused>
+  /** Takes {@link withdrawAll} back. */
+  readonly restoreAll: Effect.Effect<ReadonlyArray<string>, BirdUnavailable | BirdRefused>
+  /** All loops: reloads, the 15 s healing tick, the 2 s status watch, triggers. Run it once, in the foreground. */
+  readonly run: Effect.Effect<never>
+}>()("flock/Bird") {}

@@ -1,0 +1,130 @@
+/** Addresses of this node: who has which, and the next free one. Pure rules are in `addresses/`. */
+import { Context, Effect, Layer, Result } from "effect"
+import { randomBytes } from "node:crypto"
+import { AddressTable } from "./AddressTable.ts"
+import { AddressError } from "../domain/errors.ts"
+import type { Random } from "./pick.ts"
+import { plan } from "./choose.ts"
+import { usableIn } from "./reserved.ts"
+import { type Cidr, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import { type PodInfo, podKey } from "../domain/Pod.ts"
+
+export interface AddressRequest {
+  /** `attachmentKey`: the owner of what is reserved. */
+  readonly owner: string
+  readonly containerId: string
+  readonly pod: PodInfo
+  readonly spec: NodeConfigSpec
+}
+
+export interface Reservation {
+  readonly ipv6?: IpAddress
+  readonly ipv4?: IpAddress
+  /** Present with `ipv4`. */
+  readonly gateway4?: IpAddress
+  /** Those of `ipv6` and `ipv4` that the `addresses` annotation chose. */
+  readonly chosen: ReadonlyArray<IpAddress>
+  /** Anycast addresses whose family the pod has. */
+  readonly anycast: ReadonlyArray<IpAddress>
+  /** In words, for the log and an Event: skipped families, an invalid `ip-algo`. */
+  readonly warnings: ReadonlyArray<string>
+}
+
+export interface PoolUsage {
+  readonly cidr: string
+  readonly used: number
+  /** Free addresses; capped at `Number.MAX_SAFE_INTEGER`. */
+  readonly free: number
+}
+
+const cryptoRandom: Random = (bits) =>
+  BigInt.asUintN(bits, BigInt(`0x${randomBytes(Math.ceil(bits / 8)).toString("hex")}`))
+
+/** Where IPv6 identifiers come from; tests put a known sequence here. */
+export const AddressRandom = Context.Reference<Random>("flock/AddressRandom", { defaultValue: () => cryptoRandom })
+
+const usageOf = (table: AddressTable, cidr: Cidr): PoolUsage => {
+  const used = table.used(cidr)
+  const free = usableIn(cidr) - BigInt(used)
+  return {
+    cidr: formatCidr(cidr),
+    used,
+    free: free > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : Math.max(0, Number(free))
+  }
+}
+
+const reserveIn = (
+  table: AddressTable,
+  random: Random,
+  request: AddressRequest
+): Result.Result<Reservation, AddressError> => {
+  const { owner, pod } = request
+  if (table.has(owner)) {
+    const message = `attachment ${owner} holds addresses already; DEL must come before another ADD`
+    return Result.fail(new AddressError({ reason: "InUse", message }))
+  }
+  const planned = plan(table, request, random)
+  if (Result.isSuccess(planned)) {
+    const { anycast, ipv4, ipv6 } = planned.success
+    const label = pod.name === "" ? owner : podKey(pod)
+    for (const address of [ipv6, ipv4]) if (address !== undefined) table.takePrimary(owner, label, address)
+    for (const address of anycast) table.takeAnycast(owner, label, address)
+  }
+  return planned
+}
+
+/**
+ * Kept in memory; `Allocations` is what outlives the agent. Each operation is one synchronous step, so fibers cannot
+ * come between the look and the taking. A NodeConfig may change from call to call: what was given out under another
+ * CIDR stays in use until it is released. IPv4 is given lowest first, so a released address is the next to go out again.
+ */
+export class Ipam extends Context.Service<Ipam, {
+  /**
+   * Reserves every address that the pod gets, or none. An owner that holds anything already is refused (`InUse`): a
+   * second ADD needs a DEL before it.
+   */
+  readonly reserve: (request: AddressRequest) => Effect.Effect<Reservation, AddressError>
+  /** Gives back everything of an owner. Idempotent. */
+  readonly release: (owner: string) => Effect.Effect<void>
+  /**
+   * Records addresses that are in use already (start-up, adopted state); a primary address may have one owner only,
+   * `anycast` ones several. Idempotent for the same owner; what another owner has stays with that one, and a warning is
+   * logged.
+   */
+  readonly markInUse: (
+    owner: string,
+    addresses: ReadonlyArray<IpAddress>,
+    anycast?: ReadonlyArray<IpAddress>
+  ) => Effect.Effect<void>
+  /** Per family, for the node's CIDRs; addresses that are never given out count as neither used nor free. */
+  readonly usage: (spec: NodeConfigSpec) => Effect.Effect<{ readonly ipv6?: PoolUsage; readonly ipv4?: PoolUsage }>
+}>()("flock/Ipam") {
+  static readonly layer: Layer.Layer<Ipam> = Layer.effect(
+    Ipam,
+    Effect.gen(function*() {
+      const random = yield* AddressRandom
+      const table = new AddressTable()
+      return Ipam.of({
+        reserve: (request) => Effect.suspend(() => Effect.fromResult(reserveIn(table, random, request))),
+        release: (owner) => Effect.sync(() => table.release(owner)),
+        markInUse: Effect.fnUntraced(function*(owner, addresses, anycast = []) {
+          const conflicts = [
+            ...addresses.map((address) => ({ address, holder: table.takePrimary(owner, owner, address) })),
+            ...anycast.map((address) => ({ address, holder: table.takeAnycast(owner, owner, address) }))
+          ].filter(({ holder }) => holder !== undefined)
+          for (const { address, holder } of conflicts) {
+            yield* Effect.logWarning(
+              `address ${formatAddress(address)} of ${owner} is in use by ${holder}; it stays there`
+            )
+          }
+        }),
+        usage: (spec) =>
+          Effect.sync(() => ({
+            ...(spec.cidr6 && { ipv6: usageOf(table, spec.cidr6) }),
+            ...(spec.cidr4 && { ipv4: usageOf(table, spec.cidr4) })
+          }))
+      })
+    })
+  )
+}

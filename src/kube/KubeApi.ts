@@ -1,0 +1,89 @@
+/**
+ * What flock knows of Kubernetes and tells it. Two layers serve it: `kube/standalone.ts` (a folder) and
+ * `kube/cluster.ts` (the API server).
+ */
+import { Context, Data, type Effect, type Option, type Redacted, type Stream, type SubscriptionRef } from "effect"
+import type { NodeConfig, NodeConfigInvalid, SecretKeyRef } from "../domain/NodeConfig.ts"
+import type { PodInfo } from "../domain/Pod.ts"
+
+/** The last good NodeConfig, and the newer one that was refused, if any. */
+export interface NodeConfigState {
+  readonly current: Option.Option<NodeConfig>
+  readonly rejected: Option.Option<NodeConfigInvalid>
+  /** Why it is not known whether there is one, such as the API server's refusal; absent once it answered. */
+  readonly unknown?: string
+}
+
+export type PodChange =
+  | { readonly _tag: "Changed"; readonly pod: PodInfo }
+  | { readonly _tag: "Removed"; readonly pod: PodInfo }
+
+export interface PodRef {
+  readonly namespace: string
+  readonly name: string
+  /** Empty where the runtime did not say. A cached pod with another UID is stale: the API is asked. */
+  readonly uid: string
+}
+
+/** The pod is not in the cache and the API server did not answer. */
+export class KubeUnavailable extends Data.TaggedError("KubeUnavailable")<{ readonly message: string }> {}
+
+export interface NodeCondition {
+  readonly status: "True" | "False"
+  readonly reason: string
+  readonly message: string
+}
+
+/** A condition of NodeConfig's status (meta/v1 Condition without the times). */
+export interface StatusCondition {
+  readonly type: "Ready" | "BIRDReady" | "BGPEstablished"
+  readonly status: "True" | "False" | "Unknown"
+  readonly reason: string
+  readonly message: string
+}
+
+export interface NodeConfigStatus {
+  readonly observedGeneration: number
+  readonly conditions: ReadonlyArray<StatusCondition>
+  readonly addresses: {
+    readonly ipv6?: { readonly used: number; readonly free: number }
+    readonly ipv4?: { readonly used: number; readonly free: number }
+  }
+  readonly peers: ReadonlyArray<{ readonly address: string; readonly asn: number; readonly state: string }>
+}
+
+export interface EventOn {
+  readonly on: { readonly kind: "Pod"; readonly pod: PodRef } | { readonly kind: "Node" }
+  readonly type: "Normal" | "Warning"
+  /** UpperCamelCase, machine readable. */
+  readonly reason: string
+  readonly message: string
+}
+
+export class KubeApi extends Context.Service<KubeApi, {
+  readonly nodeConfig: SubscriptionRef.SubscriptionRef<NodeConfigState>
+  /** From the cache, else one GET. None: there is no such pod. */
+  readonly pod: (ref: PodRef) => Effect.Effect<Option.Option<PodInfo>, KubeUnavailable>
+  /** From the cache only, never waits: for the anycast gate. Keyed by `podKey`. */
+  readonly pods: Effect.Effect<ReadonlyMap<string, PodInfo>>
+  /** Every change after subscription; never drops one silently. */
+  readonly podChanges: Stream.Stream<PodChange>
+  /** A key of a Secret in flock's own namespace; None: no such Secret or key. */
+  readonly secret: (ref: SecretKeyRef) => Effect.Effect<Option.Option<Redacted.Redacted>, KubeUnavailable>
+  /** Emits when a Secret that was asked for changes. */
+  readonly secretChanges: Stream.Stream<SecretKeyRef>
+  /** Sets the Node's `NetworkUnavailable` condition. */
+  readonly setNodeCondition: (condition: NodeCondition) => Effect.Effect<void, KubeUnavailable>
+  readonly setStatus: (status: NodeConfigStatus) => Effect.Effect<void, KubeUnavailable>
+  /** Fire and forget; repeated ones are counted together. */
+  readonly event: (event: EventOn) => Effect.Effect<void>
+  /** Cached state is complete: lists done (or read from disk). For `/readyz`. */
+  readonly synced: Effect.Effect<boolean>
+  /**
+   * The pods were listed at least once since this process started. Until then a pod that `pods` lacks is unknown, not
+   * gone: nothing announced may be withdrawn for it (an agent restarted while the API server is away).
+   */
+  readonly podsListed: Effect.Effect<boolean>
+  /** The watches and writers. Must run in the foreground of `main`; it fails only by defect. */
+  readonly run: Effect.Effect<never>
+}>()("flock/KubeApi") {}

@@ -1,0 +1,168 @@
+/** The kernel, as far as flock needs it: links, addresses, routes and neighbours through rtnetlink(7). */
+import { Context, Data, type Effect, type Stream } from "effect"
+import type { Cidr, IpAddress } from "../domain/Ip.ts"
+
+/** Route protocol of pods' own addresses (`rtm_protocol`, linux/rtnetlink.h: values above 4 are free to use). */
+export const PROTOCOL_POD = 200
+/** Route protocol of announced addresses: what BIRD may export beside the node's prefixes. */
+export const PROTOCOL_ANNOUNCED = 201
+/** Route protocol of anycast addresses that are, or were a moment ago, announced: late packets still reach the pod. */
+export const PROTOCOL_LINGERING = 202
+
+/**
+ * Metric (`RTA_PRIORITY`) of our routes. Several routes to one destination stand side by side only if their metrics
+ * differ: a chosen address has one of protocol 200 always and one of protocol 201 while the pod is Ready. Of several,
+ * BIRD learns the one with the lowest metric (seen with 2.0.12), so that has to be the announced one.
+ */
+export const METRICS: ReadonlyMap<number, number> = new Map([
+  [PROTOCOL_ANNOUNCED, 512],
+  [PROTOCOL_POD, 1024],
+  [PROTOCOL_LINGERING, 2048]
+])
+
+/** `FLOCK_IF_PREFIX` + 8 hex digits is a host-side link of ours. */
+export const IF_PREFIX = "flock"
+
+/** What {@link IF_PREFIX} says, as a pattern. */
+export const LINK_NAME = new RegExp(`^${IF_PREFIX}[0-9a-f]{8}$`)
+
+/** The MAC of every host-side link; it gives pods a fixed gateway neighbour. */
+export const HOST_MAC = "ee:ee:ee:ee:ee:ee"
+
+/** The pod's IPv6 gateway, on the host end of its veth. */
+export const GATEWAY6 = "fe80::1"
+
+export class NetlinkError extends Data.TaggedError("NetlinkError")<{
+  /** What was attempted, such as `create veth flock0a1b2c3d`. */
+  readonly op: string
+  /** Symbolic errno such as `EEXIST`, or `OTHER`. */
+  readonly errno: string
+  /** The kernel's extended acknowledgement where it gave one. */
+  readonly detail?: string
+}> {
+  override get message(): string {
+    return `${this.op}: ${this.errno}${this.detail ? ` (${this.detail})` : ""}`
+  }
+}
+
+/** The pod's network namespace cannot be opened: the path is gone or is no network namespace. */
+export class NetnsError extends Data.TaggedError("NetnsError")<{ readonly path: string; readonly detail: string }> {
+  override get message(): string {
+    return `network namespace ${this.path}: ${this.detail}`
+  }
+}
+
+/** The interface that ADD was asked to make is there already. */
+export class InterfaceExists extends Data.TaggedError("InterfaceExists")<{
+  readonly ifName: string
+  readonly netns: string
+}> {
+  override get message(): string {
+    return `interface ${this.ifName} already exists in ${this.netns}`
+  }
+}
+
+/** The whole of a pod's network, as intended. */
+export interface PodLinkPlan {
+  readonly hostIfName: string
+  /** `namespace/pod containerID ifname`, at most 255 bytes (IFALIASZ - 1). */
+  readonly alias: string
+  /** Any path that opens to a network namespace: `/run/netns/X`, `/proc/PID/ns/net`. */
+  readonly netns: string
+  readonly ifName: string
+  readonly mtu: number
+  readonly ipv6?: IpAddress
+  readonly ipv4?: IpAddress
+  /** Present with `ipv4`. */
+  readonly gateway4?: IpAddress
+  /** Put on the pod's `lo`. Only families that the pod has. */
+  readonly anycast: ReadonlyArray<IpAddress>
+}
+
+export interface PodLink {
+  readonly hostIfIndex: number
+  readonly hostMac: string
+  readonly podMac: string
+}
+
+/** A host-side link of ours, as the kernel has it. */
+export interface HostLink {
+  readonly ifName: string
+  readonly ifIndex: number
+  readonly alias: string
+  readonly mtu: number
+  readonly mac: string
+  readonly up: boolean
+  /** Namespace id (`IFLA_LINK_NETNSID`) of the peer; absent where the peer is in this namespace or gone. */
+  readonly peerNsid?: number
+}
+
+export interface NextHop {
+  readonly ifIndex: number
+  readonly via?: IpAddress
+  readonly onlink: boolean
+}
+
+/** A unicast route in the main table. */
+export interface HostRoute {
+  readonly destination: Cidr
+  readonly protocol: number
+  readonly nextHops: ReadonlyArray<NextHop>
+}
+
+/** One interface of the host with its addresses: what BIRD's local address and the MTU are chosen from. */
+export interface HostInterface {
+  readonly ifName: string
+  readonly ifIndex: number
+  readonly mtu: number
+  readonly up: boolean
+  readonly addresses: ReadonlyArray<{ readonly address: IpAddress; readonly prefix: number }>
+}
+
+/** A change in the kernel that may need healing. `Overrun`: messages were lost (ENOBUFS), look at everything. */
+export type KernelChange =
+  | { readonly _tag: "LinkRemoved"; readonly ifName: string; readonly ifIndex: number }
+  | { readonly _tag: "RouteRemoved"; readonly route: HostRoute }
+  | { readonly _tag: "AddressChanged"; readonly ifIndex: number }
+  | { readonly _tag: "Overrun" }
+
+export class Netlink extends Context.Service<Netlink, {
+  /**
+   * Makes the pod's whole network, or nothing: on failure everything made so far is removed. `beforeRoutes` must have
+   * ended well before the host has a route to the pod; it runs when the link is there already.
+   */
+  readonly attach: <E = never>(
+    plan: PodLinkPlan,
+    beforeRoutes?: Effect.Effect<void, E>
+  ) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists | E>
+  /**
+   * Removes host-side links by name, with their routes and peers. Links that are gone are success. Calls that arrive
+   * while one is in the kernel are removed together (one `RTM_DELLINK` by group).
+   */
+  readonly detach: (hostIfName: string) => Effect.Effect<void, NetlinkError>
+  /** CHECK: what differs from the plan, in words; empty if all is as planned. */
+  readonly verify: (plan: PodLinkPlan) => Effect.Effect<ReadonlyArray<string>, NetlinkError | NetnsError>
+  /** All host-side links whose name is `flock` + 8 hex digits. */
+  readonly links: Effect.Effect<ReadonlyArray<HostLink>, NetlinkError>
+  /** Routes of one protocol in the main table, both families. */
+  readonly routes: (protocol: number) => Effect.Effect<ReadonlyArray<HostRoute>, NetlinkError>
+  /** Adds or replaces routes, in one batch; the result has an entry per route that failed. */
+  readonly putRoutes: (
+    routes: ReadonlyArray<HostRoute>
+  ) => Effect.Effect<ReadonlyArray<{ readonly route: HostRoute; readonly error: NetlinkError }>, NetlinkError>
+  /** Deletes routes by destination and protocol, in one batch; `ESRCH` is success. */
+  readonly deleteRoutes: (
+    routes: ReadonlyArray<HostRoute>
+  ) => Effect.Effect<ReadonlyArray<{ readonly route: HostRoute; readonly error: NetlinkError }>, NetlinkError>
+  readonly interfaces: Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError>
+  /** Interface that the kernel would send a packet for `address` out of (`ip route get`); undefined: no route. */
+  readonly outgoing: (address: IpAddress) => Effect.Effect<{ readonly ifIndex: number } | undefined, NetlinkError>
+  /**
+   * Turns the node into a router: forwarding on for both families, `accept_ra` 1 → 2 first (Documentation/networking/
+   * ip-sysctl.rst), `fib_multipath_hash_policy=1`, `rp_filter` off for pods' links only. What could not be set is
+   * returned in words.
+   */
+  readonly prepareHost: Effect.Effect<ReadonlyArray<string>, NetlinkError>
+  /** Changes since subscription, from an rtnetlink multicast socket. */
+  readonly changes: Stream.Stream<KernelChange, NetlinkError>
+}>()("flock/Netlink") {}

@@ -1,0 +1,121 @@
+/**
+ * Allocations: in memory, and one JSON file each under `STATE_DIR/allocations` (a tmpfs: the state cannot outlive the
+ * boot whose pods it describes).
+ *
+ * ADD writes the whole record as `KEY.pending` before it touches the kernel and renames it to `KEY.json` when the
+ * kernel is complete. So the temporary file of the atomic write is also the intent: what a killed agent leaves behind
+ * as `.pending` was never answered, and is undone at start.
+ */
+import { Context, Data, Effect, FileSystem, Layer, Option, PubSub, Schema, Stream } from "effect"
+import { Allocation, attachmentKey } from "../domain/Allocation.ts"
+
+export class StoreError extends Data.TaggedError("StoreError")<{ readonly file: string; readonly detail: string }> {
+  override get message(): string {
+    return `${this.file}: ${this.detail}`
+  }
+}
+
+export class Allocations extends Context.Service<Allocations, {
+  /** The committed ones. */
+  readonly list: Effect.Effect<ReadonlyArray<Allocation>>
+  /** By `attachmentKey`. */
+  readonly get: (key: string) => Effect.Effect<Option.Option<Allocation>>
+  /** Writes the intent. */
+  readonly prepare: (allocation: Allocation) => Effect.Effect<void, StoreError>
+  /** Makes a prepared allocation final: renamed before it is visible in `list`. */
+  readonly commit: (allocation: Allocation) => Effect.Effect<void, StoreError>
+  /** Writes and commits in one go: for state rebuilt from the kernel. */
+  readonly adopt: (allocation: Allocation) => Effect.Effect<void, StoreError>
+  /** Forgets an allocation or an intent. Idempotent. */
+  readonly remove: (key: string) => Effect.Effect<void, StoreError>
+  /** Emits after every commit and removal; bursts may come as one. */
+  readonly changes: Stream.Stream<void>
+  /** Keys of intents that a killed agent left behind, at start. */
+  readonly interrupted: ReadonlyArray<string>
+  /** Records that could not be read at start and were set aside. */
+  readonly unreadable: number
+}>()("flock/Allocations") {}
+
+const JsonAllocation = Schema.fromJsonString(Allocation)
+const decode = Schema.decodeUnknownEffect(JsonAllocation)
+const encode = Schema.encodeEffect(JsonAllocation)
+
+/** `containerId@ifName`: `@` is in neither (CNI spec 1.1.0, section 2). */
+const fileOf = (key: string): string => key.replace("/", "@")
+const keyOf = (file: string): string => file.replace("@", "/").replace(/\.[a-z]+$/, "")
+
+const storeError = (file: string) => (cause: { readonly message: string }) =>
+  new StoreError({ file, detail: cause.message })
+
+interface Loaded {
+  readonly committed: Map<string, Allocation>
+  readonly interrupted: Array<string>
+  unreadable: number
+}
+
+const load = Effect.fn("Allocations.load")(function*(fs: FileSystem.FileSystem, directory: string, bootId: string) {
+  const loaded: Loaded = { committed: new Map(), interrupted: [], unreadable: 0 }
+  yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 })
+  for (const name of yield* fs.readDirectory(directory)) {
+    if (name.endsWith(".pending")) loaded.interrupted.push(keyOf(name))
+    if (!name.endsWith(".json")) continue
+    const file = `${directory}/${name}`
+    const record = yield* fs.readFileString(file).pipe(Effect.flatMap(decode), Effect.result)
+    if (record._tag === "Failure") {
+      yield* Effect.logWarning(`allocation record ${name} cannot be read and was set aside: ${record.failure.message}`)
+      yield* fs.rename(file, `${file}.unreadable`)
+      loaded.unreadable++
+    } else if (record.success.bootId !== bootId) {
+      yield* Effect.logInfo(`allocation record ${name} is of an earlier boot and was dropped`)
+      yield* fs.remove(file, { force: true })
+    } else {
+      loaded.committed.set(attachmentKey(record.success), record.success)
+    }
+  }
+  return loaded
+})
+
+/** Loads what is in `directory`; records of another boot are dropped, unreadable ones set aside as `*.unreadable`. */
+export const layer = (options: { readonly directory: string; readonly bootId: string }) =>
+  Layer.effect(
+    Allocations,
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const { committed, interrupted, unreadable } = yield* load(fs, options.directory, options.bootId)
+      const changed = yield* PubSub.sliding<void>(1)
+      const path = (key: string, suffix: "json" | "pending") => `${options.directory}/${fileOf(key)}.${suffix}`
+
+      const prepare = Effect.fnUntraced(function*(allocation: Allocation) {
+        const file = path(attachmentKey(allocation), "pending")
+        yield* encode(allocation).pipe(
+          Effect.flatMap((json) => fs.writeFileString(file, json, { mode: 0o600 })),
+          Effect.mapError(storeError(file))
+        )
+      })
+
+      const commit = Effect.fnUntraced(function*(allocation: Allocation) {
+        const key = attachmentKey(allocation)
+        yield* fs.rename(path(key, "pending"), path(key, "json")).pipe(Effect.mapError(storeError(path(key, "json"))))
+        committed.set(key, allocation)
+        yield* PubSub.publish(changed, undefined)
+      })
+
+      const remove = Effect.fnUntraced(function*(key: string) {
+        const suffix = committed.has(key) ? "json" : "pending"
+        yield* fs.remove(path(key, suffix), { force: true }).pipe(Effect.mapError(storeError(path(key, suffix))))
+        if (committed.delete(key)) yield* PubSub.publish(changed, undefined)
+      })
+
+      return Allocations.of({
+        list: Effect.sync(() => [...committed.values()]),
+        get: (key) => Effect.sync(() => Option.fromUndefinedOr(committed.get(key))),
+        prepare,
+        commit,
+        adopt: (allocation) => Effect.andThen(prepare(allocation), commit(allocation)),
+        remove,
+        changes: Stream.fromPubSub(changed),
+        interrupted,
+        unreadable
+      })
+    })
+  )

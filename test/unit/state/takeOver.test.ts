@@ -1,0 +1,123 @@
+import { assert, describe, it } from "@effect/vitest"
+import { aliasOf, type Allocation } from "../../../src/domain/Allocation.ts"
+import { address, hostCidr } from "../../../src/domain/Ip.ts"
+import type { HostLink, HostRoute } from "../../../src/netlink/Netlink.ts"
+import { completeFromPod } from "../../../src/state/takeOver.ts"
+import { type KernelState, planStart } from "../../../src/state/takeOverPlan.ts"
+import { allocation, nodeConfig } from "../fixtures.ts"
+
+const context = { bootId: "boot", spec: nodeConfig().spec, now: "2026-01-01T00:00:00.000Z" }
+
+const linkOf = (a: Allocation, ifIndex: number, over: Partial<HostLink> = {}): HostLink => ({
+  ifName: a.hostIfName,
+  ifIndex,
+  alias: aliasOf(a),
+  mtu: a.mtu,
+  mac: "ee:ee:ee:ee:ee:ee",
+  up: true,
+  peerNsid: 0,
+  ...over
+})
+
+const route = (text: string, ifIndex: number, protocol = 200): HostRoute => ({
+  destination: hostCidr(address(text)),
+  protocol,
+  nextHops: [{ ifIndex, onlink: false }]
+})
+
+const kernel = (over: Partial<KernelState> = {}): KernelState => ({
+  links: [],
+  podRoutes: [],
+  announcedRoutes: [],
+  ...over
+})
+
+const mine = allocation()
+const routes = [route("2001:db8:1::a", 7), route("10.42.1.2", 7)]
+
+describe("take-over at start", () => {
+  it("adopts a record whose link carries its name", () => {
+    const plan = planStart([mine], [], kernel({ links: [linkOf(mine, 7)], podRoutes: routes }), context)
+    assert.deepStrictEqual(plan, { adopt: [mine], drop: [], rebuild: [], remove: [], hold: [] })
+  })
+
+  it("drops a record whose link is gone, or is another attachment's now", () => {
+    assert.deepStrictEqual(planStart([mine], [], kernel(), context).drop, [mine])
+    const stranger = linkOf(mine, 7, { alias: aliasOf(allocation({ containerId: "c2" })) })
+    const plan = planStart([mine], [], kernel({ links: [stranger], podRoutes: routes }), context)
+    assert.deepStrictEqual(plan.drop, [mine])
+    assert.deepStrictEqual(plan.rebuild.map((a) => a.containerId), ["c2"])
+  })
+
+  it("undoes an ADD that was cut short, though its link is whole", () => {
+    const plan = planStart([], ["c1/eth0"], kernel({ links: [linkOf(mine, 7)], podRoutes: routes }), context)
+    assert.deepStrictEqual(plan.remove.map((link) => link.ifName), [mine.hostIfName])
+    assert.deepStrictEqual([plan.rebuild, plan.hold], [[], []])
+  })
+
+  it("rebuilds a lost record from the link's alias and routes", () => {
+    const state = kernel({
+      links: [linkOf(mine, 7)],
+      podRoutes: routes,
+      announcedRoutes: [route("192.0.2.1", 7, 201)]
+    })
+    const [rebuilt] = planStart([], [], state, context).rebuild
+    assert.deepStrictEqual(rebuilt, {
+      ...mine,
+      netns: "",
+      pod: { ...mine.pod, uid: "" },
+      anycast: [address("192.0.2.1")]
+    })
+  })
+
+  it("takes a primary address outside the node's prefixes for an operator's choice", () => {
+    const state = kernel({ links: [linkOf(mine, 7)], podRoutes: [route("192.0.2.77", 7)] })
+    const [rebuilt] = planStart([], [], state, context).rebuild
+    assert.deepStrictEqual(rebuilt?.chosen, [address("192.0.2.77")])
+  })
+
+  it("removes links that nothing owns: no alias, no peer namespace, no address, a second one of the same name", () => {
+    const cases: ReadonlyArray<readonly [HostLink, ReadonlyArray<HostRoute>]> = [
+      [linkOf(mine, 7, { alias: "" }), routes],
+      [linkOf(mine, 7, { alias: "not ours at all, really" }), routes],
+      [(({ peerNsid: _, ...rest }) => rest)(linkOf(mine, 7)), routes],
+      [linkOf(mine, 7), []]
+    ]
+    for (const [link, podRoutes] of cases) {
+      const plan = planStart([], [], kernel({ links: [link], podRoutes }), context)
+      assert.deepStrictEqual(plan.remove, [link])
+      assert.deepStrictEqual([plan.rebuild, plan.hold], [[], []])
+    }
+    const twin = linkOf(mine, 8, { ifName: "flock00000002" })
+    const plan = planStart([mine], [], kernel({ links: [linkOf(mine, 7), twin], podRoutes: routes }), context)
+    assert.deepStrictEqual(plan.remove, [twin])
+  })
+
+  it("holds every address that a route of ours still has, whoever's link it is over", () => {
+    const state = kernel({ links: [linkOf(mine, 7)], podRoutes: [...routes, route("10.42.1.99", 3)] })
+    assert.deepStrictEqual(planStart([mine], [], state, context).hold, [["kernel:3", address("10.42.1.99")]])
+  })
+})
+
+describe("a rebuilt allocation", () => {
+  it("gets from its pod the UID and the anycast addresses that are allowed and of its families", () => {
+    const spec =
+      nodeConfig({ cidr6: "2001:db8:1::/64", anycast: { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] } }).spec
+    const { gateway4: _g, ipv4: _4, ...six } = allocation({ anycast: [address("2001:db8:a::1")] })
+    const pod = {
+      namespace: "default",
+      name: "web",
+      uid: "u9",
+      ready: true,
+      deleting: false,
+      annotations: { anycast: "2001:db8:a::1,2001:db8:a::2,2001:db8:b::1,192.0.2.1" }
+    }
+    const completed = completeFromPod(six, pod, spec)
+    assert.strictEqual(completed.pod.uid, "u9")
+    assert.deepStrictEqual(completed.anycast, [address("2001:db8:a::1"), address("2001:db8:a::2")])
+    assert.deepStrictEqual(
+      completeFromPod(six, { ...pod, annotations: { anycast: "rubbish" } }, spec).anycast,
+      six.anycast
+    )
+  })
+})
