@@ -2,26 +2,7 @@
 import { Config, Option } from "effect"
 import { Flag } from "effect/cli"
 import { hostname } from "node:os"
-
-export const DEFAULT_SOCKET = "/run/flock/agent.sock"
-
-export const text = (name: string, description: string, fallback: string) =>
-  Flag.String(name).pipe(
-    Flag.withDescription(`${description} (default: ${fallback})`),
-    Flag.withFallbackConfig(Config.String(`FLOCK_${name.toUpperCase().replaceAll("-", "_")}`)),
-    Flag.withDefault(fallback)
-  )
-
-const optional = (name: string, description: string, variable = `FLOCK_${name.toUpperCase().replaceAll("-", "_")}`) =>
-  Flag.String(name).pipe(
-    Flag.withDescription(description),
-    Flag.withFallbackConfig(Config.String(variable)),
-    Flag.optional
-  )
-
-export const socketFlag = text("socket", "the agent's unix socket", DEFAULT_SOCKET)
-
-export const jsonFlag = Flag.Boolean("json").pipe(Flag.withDescription("print JSON"), Flag.withDefault(false))
+import { birdSocketFlag, cniBinDirFlag, optional, socketFlag, text } from "./cli/flags.ts"
 
 export const runFlags = {
   nodeName: optional(
@@ -37,14 +18,14 @@ export const runFlags = {
   socket: socketFlag,
   stateDir: text("state-dir", "allocations and cached NodeConfig; a tmpfs", "/run/flock"),
   birdConf: text("bird-conf", "file that BIRD reads", "/run/flock/bird/bird.conf"),
-  birdSocket: text("bird-socket", "BIRD's control socket", "/run/flock/bird/bird.ctl"),
+  birdSocket: birdSocketFlag,
   noBird: Flag.Boolean("no-bird").pipe(
     Flag.withDescription("do not speak to BIRD; routes stay on this node"),
     Flag.withFallbackConfig(Config.Boolean("FLOCK_NO_BIRD")),
     Flag.withDefault(false)
   ),
   cniConfDir: optional("cni-conf-dir", "write the conflist into this folder once pods can be served"),
-  cniBinDir: text("cni-bin-dir", "the runtime's folder of CNI plugins, to see which can be chained", "/opt/cni/bin"),
+  cniBinDir: cniBinDirFlag,
   http: text("http", "address of /metrics, /healthz and /readyz", "127.0.0.1:9476")
 }
 

@@ -6,12 +6,12 @@ import { Cause, Config, Console, Data, Effect, Exit, Layer, Logger, LogLevel, Re
 import { CliError, Command } from "effect/cli"
 import * as Agent from "./Agent.ts"
 import { doctor } from "./cli/doctor.ts"
-import { installCni } from "./install/installCni.ts"
+import { installCni } from "./cli/installCni.ts"
 import { status } from "./cli/status.ts"
 import { NotAnnounced, why } from "./cli/why.ts"
 import { restore, withdraw } from "./cli/withdraw.ts"
-import { runFlags } from "./Settings.ts"
 import { VERSION } from "./process/version.ts"
+import { runFlags } from "./Settings.ts"
 
 const jsonLogs = Logger.layer([Logger.withConsoleError(Logger.formatJson)])
 

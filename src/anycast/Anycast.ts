@@ -4,15 +4,15 @@
  * allocations only.
  */
 import { Context, Effect, Layer, Schedule, Stream } from "effect"
+import type { Bird } from "../bird/Bird.ts"
 import { attachmentKey } from "../domain/Allocation.ts"
+import { formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { KubeApi } from "../kube/KubeApi.ts"
+import { Netlink } from "../netlink/Netlink.ts"
 import { Allocations } from "../state/Allocations.ts"
 import * as exportProbe from "./exportProbe.ts"
 import { destinationKey, type Gate, gateOf } from "./gate.ts"
 import * as reconciler from "./reconciler.ts"
-import type { Bird } from "../bird/Bird.ts"
-import { formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
-import { KubeApi } from "../kube/KubeApi.ts"
-import { Netlink } from "../netlink/Netlink.ts"
 
 export interface AnycastHolder {
   /** `attachmentKey` of the allocation. */

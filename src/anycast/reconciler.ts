@@ -3,12 +3,12 @@
  * so that a flip of one pod costs a look at that pod's addresses; full passes check the mirror against the kernel.
  */
 import { Clock, Effect, Match, Metric, Queue } from "effect"
-import { Allocations } from "../state/Allocations.ts"
 import { Bird } from "../bird/Bird.ts"
 import { type Cidr, equalAddress, type IpAddress } from "../domain/Ip.ts"
+import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { type KernelChange, Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
-import { type PodInfo, podKey } from "../domain/Pod.ts"
+import { Allocations } from "../state/Allocations.ts"
 import type { Flip } from "./exportProbe.ts"
 import { destinationKey, emptyIndex, type Index, makeIndex, type PodCache } from "./gate.ts"
 import { LINGER_MS, lingerPlan } from "./linger.ts"

@@ -1,7 +1,7 @@
 /** BIRD: its configuration, applied through its control socket, and what it says of its sessions. */
 import { Context, type Effect, type Stream } from "effect"
-import type { BirdRefused, BirdUnavailable } from "./control.ts"
 import type { IpAddress } from "../domain/Ip.ts"
+import type { BirdRefused, BirdUnavailable } from "./control.ts"
 
 export interface PeerStatus {
   readonly address: string

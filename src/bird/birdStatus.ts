@@ -1,8 +1,8 @@
 /** `BirdStatus` values: made, compared, told. */
 import { Effect } from "effect"
-import type { BirdStatus, PeerStatus } from "./Bird.ts"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
+import type { BirdStatus, PeerStatus } from "./Bird.ts"
 import { protocolName } from "./render.ts"
 
 const NO_PREFIXES = { announced: 0, learned: 0 }

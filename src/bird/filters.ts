@@ -1,7 +1,7 @@
 /** The prefix sets and the import filter of `bird.conf`: what may be announced and what may be learned. Pure. */
 import { bitsOf, type Cidr, type Family, formatCidr, hostCidr, type IpAddress, networkOf } from "../domain/Ip.ts"
-import { type HostInterface, IF_PREFIX } from "../netlink/Netlink.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import { type HostInterface, IF_PREFIX } from "../netlink/Netlink.ts"
 import { isLinkLocal } from "./local.ts"
 
 /** Never learned from anyone (RFC 6890: loopback, link-local, multicast and above). */

@@ -1,16 +1,16 @@
 /** `Bird` over BIRD's file and control socket. */
 import { Clock, Effect, FileSystem, Layer, Path, Schedule, Stream, SubscriptionRef } from "effect"
-import { Bird, type BirdStatus } from "./Bird.ts"
 import { formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
-import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { makeApply, type Outcome } from "./apply.ts"
+import { Bird, type BirdStatus } from "./Bird.ts"
+import { gist, initial, liveness, logChanges, withConfigured } from "./birdStatus.ts"
 import { makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { publish } from "./metrics.ts"
 import { parseProtocols } from "./protocols.ts"
-import { gist, initial, liveness, logChanges, withConfigured } from "./birdStatus.ts"
 import { makeWanted } from "./wanted.ts"
 
 export interface Options {

@@ -1,6 +1,14 @@
 /** Which of the node's own addresses a session uses, and the node's router ID. Pure. */
 import { createHash } from "node:crypto"
-import { type Cidr, contains, equalAddress, type Family, formatAddress, type IpAddress, networkOf } from "../domain/Ip.ts"
+import {
+  type Cidr,
+  contains,
+  equalAddress,
+  type Family,
+  formatAddress,
+  type IpAddress,
+  networkOf
+} from "../domain/Ip.ts"
 import { type HostInterface, IF_PREFIX } from "../netlink/Netlink.ts"
 
 const LINK_LOCAL: Record<Family, Cidr> = {

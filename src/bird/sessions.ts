@@ -1,8 +1,8 @@
 /** A NodeConfig's peers with what the node itself adds: local ends and passwords. Pure. */
 import { Data, type Redacted, Result } from "effect"
 import { equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
-import type { HostInterface } from "../netlink/Netlink.ts"
 import type { NodeConfig, NodeConfigSpec, Peer, SecretKeyRef } from "../domain/NodeConfig.ts"
+import type { HostInterface } from "../netlink/Netlink.ts"
 import { isLinkLocal, type LocalEnd, localEnd, type NodeAddress } from "./local.ts"
 import { birdString } from "./password.ts"
 

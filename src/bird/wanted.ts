@@ -1,9 +1,9 @@
 /** What `bird.conf` should be now: facts of the node and of Kubernetes, rendered. */
 import { Effect, type FileSystem, Option, type Redacted, Result, SubscriptionRef } from "effect"
 import { formatAddress, type IpAddress } from "../domain/Ip.ts"
+import type { NodeConfig } from "../domain/NodeConfig.ts"
 import type { KubeApi } from "../kube/KubeApi.ts"
 import type { Netlink, NetlinkError } from "../netlink/Netlink.ts"
-import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { renderConfig, type Rendered } from "./render.ts"
 import { secretKey } from "./sessions.ts"
 

@@ -5,7 +5,7 @@ import type { Finding } from "../doctor/facts.ts"
 import { judge } from "../doctor/judge.ts"
 import { probe } from "../doctor/probe.ts"
 import * as NetlinkLayer from "../netlink/layer.ts"
-import { jsonFlag, runFlags, socketFlag, text } from "../Settings.ts"
+import { birdSocketFlag, cniBinDirFlag, jsonFlag, socketFlag, text } from "./flags.ts"
 
 /** Exit code 1, after the findings were printed. */
 export class NodeNotFit extends Data.TaggedError("NodeNotFit")<{ readonly errors: number }> {
@@ -34,8 +34,8 @@ export const doctor = Command.make(
   {
     socket: socketFlag,
     json: jsonFlag,
-    birdSocket: runFlags.birdSocket,
-    binDir: runFlags.cniBinDir,
+    birdSocket: birdSocketFlag,
+    binDir: cniBinDirFlag,
     confDir: text("cni-conf-dir", "the runtime's folder of network configurations", "/etc/cni/net.d")
   },
   Effect.fn(function*({ json, ...flags }) {

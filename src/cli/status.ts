@@ -2,9 +2,9 @@
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
 import type { PeerStatus } from "../bird/Bird.ts"
-import { Op, type StatusReport } from "../socket/Introspection.ts"
-import { jsonFlag, socketFlag } from "../Settings.ts"
 import { ask } from "../socket/ask.ts"
+import { Op, type StatusReport } from "../socket/Introspection.ts"
+import { jsonFlag, socketFlag } from "./flags.ts"
 import { table } from "./table.ts"
 
 const orDash = (text: string | undefined): string => text === undefined || text === "" ? "-" : text

@@ -1,11 +1,11 @@
 /** `flock-agent why ADDRESS`: is this address announced from here, and if not, what stops it? */
 import { Console, Data, Effect } from "effect"
 import { Argument, Command } from "effect/cli"
+import { ask } from "../socket/ask.ts"
 import { Op } from "../socket/Introspection.ts"
-import { jsonFlag, socketFlag } from "../Settings.ts"
 import { render } from "../why/render.ts"
 import type { WhyReport } from "../why/walk.ts"
-import { ask } from "../socket/ask.ts"
+import { jsonFlag, socketFlag } from "./flags.ts"
 
 /** Said already, in the report. */
 export class NotAnnounced extends Data.TaggedError("NotAnnounced")<{ readonly silent: true }> {}

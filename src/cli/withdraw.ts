@@ -1,9 +1,9 @@
 /** `flock-agent withdraw` and `restore`: leave the network on purpose, before a node is shut down, and come back. */
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
-import { Op } from "../socket/Introspection.ts"
-import { socketFlag } from "../Settings.ts"
 import { ask } from "../socket/ask.ts"
+import { Op } from "../socket/Introspection.ts"
+import { socketFlag } from "./flags.ts"
 
 const sessionsCommand = (name: "withdraw" | "restore", description: string) =>
   Command.make(name, { socket: socketFlag }, ({ socket }) =>

@@ -1,7 +1,11 @@
 /** The CNI verbs. One request in, one reply line out; nothing that goes wrong is anything but a CNI error. */
 import { Cause, Context, Effect, Layer, Metric, Option, Result, SubscriptionRef } from "effect"
-import { attachmentKey } from "../domain/Allocation.ts"
 import { Bird } from "../bird/Bird.ts"
+import { attachmentKey } from "../domain/Allocation.ts"
+import { encodeError, encodeResult, type Request } from "../domain/Wire.ts"
+import { Ipam } from "../ipam/Ipam.ts"
+import { KubeApi } from "../kube/KubeApi.ts"
+import * as KeyedLock from "../process/KeyedLock.ts"
 import { makeAdd } from "./add.ts"
 import { makeCheck } from "./check.ts"
 import { toFailure } from "./failure.ts"
@@ -17,11 +21,7 @@ import {
   SUPPORTED_VERSIONS,
   versionForError
 } from "./spec.ts"
-import { statusFailure } from "../report/health.ts"
-import { Ipam } from "../ipam/Ipam.ts"
-import * as KeyedLock from "../process/KeyedLock.ts"
-import { KubeApi } from "../kube/KubeApi.ts"
-import { encodeError, encodeResult, type Request } from "../domain/Wire.ts"
+import { statusFailure } from "./status.ts"
 
 export class Cni extends Context.Service<Cni, {
   /** Serves one call of the plugin: the reply line. Calls for one attachment run one after another. */

@@ -1,8 +1,8 @@
 /** Every error of the services, as the CNI error that the runtime shows to its user. */
 import type { AddressError } from "../domain/errors.ts"
-import type { StoreError } from "../state/Allocations.ts"
 import type { KubeUnavailable } from "../kube/KubeApi.ts"
 import type { InterfaceExists, NetlinkError, NetnsError } from "../netlink/Netlink.ts"
+import type { StoreError } from "../state/Allocations.ts"
 import { CniFailure, Code } from "./spec.ts"
 
 export type ServiceError = AddressError | StoreError | KubeUnavailable | InterfaceExists | NetlinkError | NetnsError

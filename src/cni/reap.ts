@@ -4,11 +4,11 @@
  */
 import { Effect, Option, Schedule, Stream } from "effect"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
-import { Allocations } from "../state/Allocations.ts"
-import type { KeyedLock } from "../process/KeyedLock.ts"
-import { Netlink } from "../netlink/Netlink.ts"
 import { podKey } from "../domain/Pod.ts"
+import { Netlink } from "../netlink/Netlink.ts"
+import type { KeyedLock } from "../process/KeyedLock.ts"
 import { every } from "../process/tick.ts"
+import { Allocations } from "../state/Allocations.ts"
 import type { ServiceError } from "./failure.ts"
 import type { Attachment } from "./spec.ts"
 

@@ -1,10 +1,10 @@
 /** DEL and GC: what was given is taken back. Neither needs the container's namespace, the API or a NodeConfig. */
 import { Effect, Option } from "effect"
 import { attachmentKey, parseAlias } from "../domain/Allocation.ts"
-import { Allocations } from "../state/Allocations.ts"
 import { Ipam } from "../ipam/Ipam.ts"
-import type { KeyedLock } from "../process/KeyedLock.ts"
 import { Netlink } from "../netlink/Netlink.ts"
+import type { KeyedLock } from "../process/KeyedLock.ts"
+import { Allocations } from "../state/Allocations.ts"
 import { toFailure } from "./failure.ts"
 import { type Attachment, CniFailure, Code, type NetworkConfig } from "./spec.ts"
 

@@ -1,5 +1,6 @@
 /** The CNI specification 1.1.0, as far as it is text: versions, error codes, what a request must hold. */
 import { Data, Result } from "effect"
+import { quote } from "../domain/quote.ts"
 
 /** Newest last. 0.1.0 and 0.2.0 have another result shape and are refused, as the specification allows. */
 export const SUPPORTED_VERSIONS = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const
@@ -43,8 +44,6 @@ const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
 
 const fail = (code: number, message: string, details?: string) =>
   Result.fail(new CniFailure({ code, message, ...(details === undefined ? {} : { details }) }))
-
-const quote = (text: string): string => JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text)
 
 const attachmentsOf = (config: Readonly<Record<string, unknown>>): NetworkConfig["validAttachments"] => {
   // libcni sends both names; the first one is the specification's.

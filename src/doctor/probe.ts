@@ -1,11 +1,11 @@
 /** Reads the {@link Facts} of the node it runs on: files through FileSystem, the rest through Netlink and the agent. */
 import { Effect, FileSystem, type PlatformError } from "effect"
 import { join } from "node:path"
-import { ask } from "../socket/ask.ts"
-import { CONFLIST_NAME } from "../install/conflist.ts"
-import { Op, type StatusReport } from "../socket/Introspection.ts"
 import { parseAddress } from "../domain/Ip.ts"
+import { CONFLIST_NAME } from "../install/conflist.ts"
 import { type HostInterface, Netlink } from "../netlink/Netlink.ts"
+import { ask } from "../socket/ask.ts"
+import { Op, type StatusReport } from "../socket/Introspection.ts"
 import type { CniFacts, Facts, NeighbourTable, PeerFacts, RoutingDaemon } from "./facts.ts"
 import { parseListeners, parseNeighbourCount, parseRoutes4, parseRoutes6 } from "./proc.ts"
 

@@ -17,6 +17,7 @@ import {
   type IpAddress
 } from "./Ip.ts"
 import { quote } from "./quote.ts"
+import { record } from "./record.ts"
 
 export const API_VERSION = "flock.fritzlab.net/v1alpha1"
 
@@ -225,9 +226,6 @@ const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
   })
   return problems
 }
-
-const record = (u: unknown): Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null && !Array.isArray(u) ? u as Record<string, unknown> : {}
 
 /** From an API object or parsed YAML. `name` is the node's: a NodeConfig of another name is refused. */
 export const decode = (name: string, input: unknown): Result.Result<NodeConfig, NodeConfigInvalid> => {

@@ -1,6 +1,7 @@
 /**
  * The little that flock needs of a Pod, taken from the API's object or from a standalone YAML file of the same shape.
  */
+import { record } from "./record.ts"
 
 /** Prefix of every annotation that flock reads. */
 export const ANNOTATION_PREFIX = "flock.fritzlab.net/"
@@ -18,9 +19,6 @@ export interface PodInfo {
   /** Lower-case hex of the first container's image digest (`sha256:` removed), where the image or status names it. */
   readonly imageDigest?: string
 }
-
-const record = (u: unknown): Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null && !Array.isArray(u) ? u as Record<string, unknown> : {}
 
 const text = (u: unknown): string => typeof u === "string" ? u : ""
 

@@ -3,11 +3,11 @@
  * An empty annotation counts as absent (templates leave such behind).
  */
 import { Result } from "effect"
+import { AddressError } from "./errors.ts"
 import { type Cidr, type Family, type IpAddress, parseAddress, parseCidr } from "./Ip.ts"
 import { AlgoField } from "./NodeConfig.ts"
 import { ANNOTATION_PREFIX } from "./Pod.ts"
 import { quote } from "./quote.ts"
-import { AddressError } from "./errors.ts"
 
 export interface Annotations {
   /** In the pod's order; empty: anything of the node's CIDR. */

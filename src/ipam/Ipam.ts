@@ -1,35 +1,15 @@
 /** Addresses of this node: who has which, and the next free one. Pure rules are in `addresses/`. */
 import { Context, Effect, Layer, Result } from "effect"
 import { randomBytes } from "node:crypto"
-import { AddressTable } from "./AddressTable.ts"
 import { AddressError } from "../domain/errors.ts"
-import type { Random } from "./pick.ts"
-import { plan } from "./choose.ts"
-import { usableIn } from "./reserved.ts"
 import { type Cidr, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
-import { type PodInfo, podKey } from "../domain/Pod.ts"
-
-export interface AddressRequest {
-  /** `attachmentKey`: the owner of what is reserved. */
-  readonly owner: string
-  readonly containerId: string
-  readonly pod: PodInfo
-  readonly spec: NodeConfigSpec
-}
-
-export interface Reservation {
-  readonly ipv6?: IpAddress
-  readonly ipv4?: IpAddress
-  /** Present with `ipv4`. */
-  readonly gateway4?: IpAddress
-  /** Those of `ipv6` and `ipv4` that the `addresses` annotation chose. */
-  readonly chosen: ReadonlyArray<IpAddress>
-  /** Anycast addresses whose family the pod has. */
-  readonly anycast: ReadonlyArray<IpAddress>
-  /** In words, for the log and an Event: skipped families, an invalid `ip-algo`. */
-  readonly warnings: ReadonlyArray<string>
-}
+import { podKey } from "../domain/Pod.ts"
+import { AddressTable } from "./AddressTable.ts"
+import { plan } from "./choose.ts"
+import type { Random } from "./pick.ts"
+import type { AddressRequest, Reservation } from "./reservation.ts"
+import { usableIn } from "./reserved.ts"
 
 export interface PoolUsage {
   readonly cidr: string

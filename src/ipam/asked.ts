@@ -1,12 +1,12 @@
 /** The `addresses` and `anycast` annotations, checked: addresses that a pod names itself, against the allow-list. */
 import { Result } from "effect"
+import { specialUse } from "../domain/addressRules.ts"
+import type { Annotations } from "../domain/annotations.ts"
+import { AddressError } from "../domain/errors.ts"
 import { type Cidr, contains, equalAddress, formatAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import type { AddressView } from "./AddressTable.ts"
-import type { Annotations } from "../domain/annotations.ts"
-import { AddressError } from "../domain/errors.ts"
 import { reservedIn } from "./reserved.ts"
-import { specialUse } from "../domain/addressRules.ts"
 
 export interface Asked {
   /** Primary addresses in place of IPAM's. */

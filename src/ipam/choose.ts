@@ -1,15 +1,15 @@
 /** Every address that one pod gets, decided on the state as it is and without changing it. */
 import { Result } from "effect"
+import { type Annotations, parseAnnotations } from "../domain/annotations.ts"
+import { AddressError } from "../domain/errors.ts"
 import { type Cidr, equalAddress, type Family, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
-import type { AddressRequest, Reservation } from "./Ipam.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import type { AddressView } from "./AddressTable.ts"
 import { algoProblem } from "./algo.ts"
-import { type Annotations, parseAnnotations } from "../domain/annotations.ts"
 import { checkAsked } from "./asked.ts"
-import { AddressError } from "../domain/errors.ts"
 import { pick4, pickAlgo, pickFixed, pickRandom, type Pool, type Random } from "./pick.ts"
 import { effectiveRange } from "./range.ts"
+import type { AddressRequest, Reservation } from "./reservation.ts"
 import { gatewayOf } from "./reserved.ts"
 
 type Planned<A> = Result.Result<A, AddressError>

@@ -1,9 +1,9 @@
 /** One address out of an effective range: IPv4 the lowest free one, IPv6 by `ip-algo` or at random. */
 import { Result } from "effect"
+import { AddressError } from "../domain/errors.ts"
 import { bitsOf, type Cidr, formatAddress, formatCidr, type IpAddress, lastOf, sizeOf } from "../domain/Ip.ts"
 import type { AlgoField } from "../domain/NodeConfig.ts"
 import { type AlgoInput, embed } from "./algo.ts"
-import { AddressError } from "../domain/errors.ts"
 import { reservedIn } from "./reserved.ts"
 
 /** Where randomness comes from: a number of that many bits, each value as likely as any other. */

@@ -1,8 +1,8 @@
 /** The part of the node's CIDR that one pod draws from. */
 import { Result } from "effect"
+import { AddressError } from "../domain/errors.ts"
 import { type Cidr, containsCidr, formatCidr, overlaps } from "../domain/Ip.ts"
 import { quote } from "../domain/quote.ts"
-import { AddressError } from "../domain/errors.ts"
 import { LONGEST_RANGE } from "./reserved.ts"
 
 const describe = (cidrs: ReadonlyArray<Cidr>): string =>

@@ -2,18 +2,19 @@
  * {@link KubeApi} served by a Kubernetes API server. Wiring only: what it does is in the modules beside it.
  */
 import { Effect, Fiber, FileSystem, Layer, Option, PubSub, Result, Stream, SubscriptionRef } from "effect"
-import { KubeApi, KubeUnavailable, type NodeConfigState, type PodChange, type PodRef } from "./KubeApi.ts"
 import { API_VERSION, decode, type NodeConfig } from "../domain/NodeConfig.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
+import { record } from "../domain/record.ts"
 import * as Access from "./access.ts"
 import * as Client from "./client.ts"
 import * as Events from "./events.ts"
+import { KubeApi, KubeUnavailable, type NodeConfigState, type PodChange, type PodRef } from "./KubeApi.ts"
 import * as NodeCondition from "./nodeCondition.ts"
+import * as Status from "./nodeConfigStatus.ts"
 import { decodePod, type Pods, step } from "./podCache.ts"
 import { type BackOff, backOff, type Signal, signals } from "./reflector.ts"
 import * as Saved from "./saved.ts"
 import * as Secrets from "./secrets.ts"
-import * as Status from "./nodeConfigStatus.ts"
 
 export interface ClusterOptions {
   readonly nodeName: string
@@ -26,9 +27,6 @@ export interface ClusterOptions {
   readonly timing?: Client.Timing
   readonly backOff?: BackOff
 }
-
-const record = (u: unknown): Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null ? u as Record<string, unknown> : {}
 
 /** What `decode` reads and nothing else: no managed fields, no status. */
 const essence = (object: unknown): unknown => {

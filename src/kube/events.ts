@@ -3,8 +3,8 @@
  * rate-limited and done by {@link Recorder.run}, so that telling never waits, never fails and never floods the API.
  */
 import { Clock, Effect, Queue, Random } from "effect"
-import type { EventOn } from "./KubeApi.ts"
 import type { Client } from "./client.ts"
+import type { EventOn } from "./KubeApi.ts"
 import { timeOf } from "./nodeCondition.ts"
 
 /** Different Events remembered; the one told longest ago is forgotten first. */

@@ -7,9 +7,10 @@
  * corrects the time. So the steady state is one request a minute and no read.
  */
 import { Clock, Effect, Semaphore } from "effect"
-import type { NodeCondition } from "./KubeApi.ts"
+import { record } from "../domain/record.ts"
 import type { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
+import type { NodeCondition } from "./KubeApi.ts"
 
 const TYPE = "NetworkUnavailable"
 
@@ -18,9 +19,6 @@ export interface Known {
   readonly status: string
   readonly lastTransitionTime: string
 }
-
-const record = (u: unknown): Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null ? u as Record<string, unknown> : {}
 
 /** Of a Node object; empty strings where the condition is not there. */
 export const knownOf = (node: unknown): Known => {

@@ -3,9 +3,10 @@
  * last, at once after a quiet time and else at most every 5 s, and until the API server has taken it.
  */
 import { Clock, Effect, Queue } from "effect"
-import type { NodeConfigStatus, StatusCondition } from "./KubeApi.ts"
 import { API_VERSION } from "../domain/NodeConfig.ts"
+import { record } from "../domain/record.ts"
 import type { Client } from "./client.ts"
+import type { NodeConfigStatus, StatusCondition } from "./KubeApi.ts"
 import { timeOf } from "./nodeCondition.ts"
 
 const INTERVAL_MILLIS = 5000
@@ -13,9 +14,6 @@ const RETRY_MILLIS = 30_000
 
 /** Transition times by condition type. */
 export type Transitions = ReadonlyMap<string, { readonly status: string; readonly lastTransitionTime: string }>
-
-const record = (u: unknown): Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null ? u as Record<string, unknown> : {}
 
 /** From a NodeConfig object, so that an agent's restart is no transition. */
 export const transitionsOf = (object: unknown): Transitions => {

@@ -1,8 +1,8 @@
 /**
  * The pods of this node as flock knows them. Pure: a signal of the watch goes in, the changes that matter come out.
  */
-import type { PodChange } from "./KubeApi.ts"
 import { fromObject, type PodInfo, podKey } from "../domain/Pod.ts"
+import type { PodChange } from "./KubeApi.ts"
 import type { Signal } from "./reflector.ts"
 
 export type Pods = ReadonlyMap<string, PodInfo>

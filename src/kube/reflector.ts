@@ -4,6 +4,7 @@
  * https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */
 import { Clock, Effect, Random, Stream } from "effect"
+import { record } from "../domain/record.ts"
 import { ApiError } from "./access.ts"
 import type { Client, WatchEvent } from "./client.ts"
 
@@ -38,9 +39,6 @@ export const backOff: BackOff = { first: 200, most: 30_000 }
 /** Exponential, half of it random: a thousand agents must not return to a restarted API server in one instant. */
 export const delayOf = (attempt: number, random: number, { first, most }: BackOff = backOff): number =>
   Math.min(most, first * 2 ** Math.min(attempt - 1, 20)) * (0.5 + random / 2)
-
-const record = (u: unknown): Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null ? u as Record<string, unknown> : {}
 
 const versionOf = (object: unknown): string | undefined => {
   const version = record(record(object)["metadata"])["resourceVersion"]

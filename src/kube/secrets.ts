@@ -3,9 +3,10 @@
  * it was not asked for in a while. Values are Redacted: no log, metric, status or error message can show them.
  */
 import { Clock, Deferred, Effect, FiberMap, Option, PubSub, Redacted, type Scope, Stream } from "effect"
-import { KubeUnavailable } from "./KubeApi.ts"
 import type { SecretKeyRef } from "../domain/NodeConfig.ts"
+import { record } from "../domain/record.ts"
 import type { Client } from "./client.ts"
+import { KubeUnavailable } from "./KubeApi.ts"
 import { type BackOff, backOff, type Signal, signals } from "./reflector.ts"
 
 /** A Secret that nobody asked for in this time is no longer watched. */
@@ -23,9 +24,6 @@ interface Watched {
   asked: number
   why: string
 }
-
-const record = (u: unknown): Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null ? u as Record<string, unknown> : {}
 
 export const valuesOf = (object: unknown): Values =>
   Object.fromEntries(

@@ -18,10 +18,10 @@ import {
 } from "effect"
 import * as NodeFs from "node:fs"
 import * as Yaml from "yaml"
-import { KubeApi, type NodeConfigState, type PodChange, type PodRef } from "./KubeApi.ts"
 import * as NodeConfig from "../domain/NodeConfig.ts"
 import { fromObject, type PodInfo, podKey } from "../domain/Pod.ts"
 import { every } from "../process/tick.ts"
+import { KubeApi, type NodeConfigState, type PodChange, type PodRef } from "./KubeApi.ts"
 
 export interface StandaloneOptions {
   readonly directory: string

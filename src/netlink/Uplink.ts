@@ -1,8 +1,8 @@
 /** The interface through which the routers are reached: the pods' MTU comes from it. */
 import { Cache, Context, Duration, Effect, Layer } from "effect"
 import { address, formatAddress, type IpAddress, parseAddress } from "../domain/Ip.ts"
-import { Netlink } from "./Netlink.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import { Netlink } from "./Netlink.ts"
 
 /** Where nothing says otherwise (RFC 894, RFC 2464). */
 const ETHERNET_MTU = 1500

@@ -1,8 +1,8 @@
 /** What the kernel answers, as plain values. */
 import { bitsOf, type Cidr, formatCidr, fromBytes, type IpAddress } from "../domain/Ip.ts"
-import { type HostRoute, METRICS, type NextHop } from "./Netlink.ts"
 import { type Attrs, attrs, readText, readU32, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
+import { type HostRoute, METRICS, type NextHop } from "./Netlink.ts"
 import { macText } from "./requests.ts"
 
 export interface Link {

@@ -4,7 +4,6 @@ import { randomBytes } from "node:crypto"
 import { closeSync, write } from "node:fs"
 import { constants } from "node:os"
 import type { IpAddress } from "../domain/Ip.ts"
-import { HOST_MAC, InterfaceExists, NetlinkError, NetnsError, type PodLink, type PodLinkPlan } from "./Netlink.ts"
 import { type Link, readLink } from "./answers.ts"
 import type { Message } from "./codec.ts"
 import { RTMGRP_IPV6_ROUTE } from "./constants.ts"
@@ -18,6 +17,7 @@ import {
   readSysctl,
   writeSysctl
 } from "./namespace.ts"
+import { HOST_MAC, InterfaceExists, NetlinkError, NetnsError, type PodLink, type PodLinkPlan } from "./Netlink.ts"
 import { untilLocal } from "./ready.ts"
 import * as R from "./requests.ts"
 import { failure, RequestSocket } from "./socket.ts"

@@ -2,12 +2,12 @@
 import { Cause, Effect, Queue, Stream } from "effect"
 import { closeSync } from "node:fs"
 import { constants } from "node:os"
-import { type KernelChange, NetlinkError } from "./Netlink.ts"
 import { readAddress, readLink, readRoute } from "./answers.ts"
 import { decode, errnoName, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
 import { openRouteSocket, recvNow, watchReadable } from "./libc.ts"
 import { errorCode, type Namespaces } from "./namespace.ts"
+import { type KernelChange, NetlinkError } from "./Netlink.ts"
 
 const { EAGAIN, EINTR, ENOBUFS } = constants.errno
 

@@ -1,11 +1,11 @@
 /** The {@link Netlink} service on the real kernel. */
 import { Effect, Layer, Semaphore } from "effect"
-import { type HostLink, LINK_NAME, Netlink } from "./Netlink.ts"
 import * as Answers from "./answers.ts"
 import { attach } from "./attach.ts"
 import { changes } from "./changes.ts"
 import { Detacher } from "./detach.ts"
 import { Namespaces, readSysctl } from "./namespace.ts"
+import { type HostLink, LINK_NAME, Netlink } from "./Netlink.ts"
 import { prepareHost } from "./prepare.ts"
 import { dumpLinks } from "./requests.ts"
 import * as Routes from "./routes.ts"

@@ -1,8 +1,8 @@
 /** Turning the node into a router, by sysctls (Documentation/networking/ip-sysctl.rst). */
 import { Effect } from "effect"
 import { closeSync, write } from "node:fs"
-import { LINK_NAME } from "./Netlink.ts"
 import { errorCode, listSysctls, type Namespaces, openSysctl, readSysctl } from "./namespace.ts"
+import { LINK_NAME } from "./Netlink.ts"
 
 interface Setting {
   readonly name: string

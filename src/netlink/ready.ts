@@ -5,8 +5,8 @@
  */
 import { Effect } from "effect"
 import { formatAddress, type IpAddress } from "../domain/Ip.ts"
-import { NetlinkError } from "./Netlink.ts"
 import { readLocal } from "./answers.ts"
+import { NetlinkError } from "./Netlink.ts"
 import type { RequestSocket } from "./socket.ts"
 
 /** The worker waits for RTNL like everybody; this long only if something is badly wrong. */

@@ -1,8 +1,8 @@
 /** rtnetlink requests as pure values. Each says which `ip` command it equals. */
 import { bitsOf, type Cidr, type IpAddress, toBytes } from "../domain/Ip.ts"
-import { METRICS, type NextHop } from "./Netlink.ts"
 import { attr, concat, type Message, nested, text, u32, u8 } from "./codec.ts"
 import * as C from "./constants.ts"
+import { METRICS, type NextHop } from "./Netlink.ts"
 
 export type Mac = Uint8Array
 

@@ -2,9 +2,9 @@
 import { Effect } from "effect"
 import { constants } from "node:os"
 import { formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
-import { type HostInterface, type HostRoute, NetlinkError } from "./Netlink.ts"
 import * as Answers from "./answers.ts"
 import type { Message } from "./codec.ts"
+import { type HostInterface, type HostRoute, NetlinkError } from "./Netlink.ts"
 import * as R from "./requests.ts"
 import { type DumpSocket, failure, type RequestSocket } from "./socket.ts"
 

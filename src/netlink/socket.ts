@@ -2,10 +2,10 @@
 import { Effect, Semaphore } from "effect"
 import { closeSync } from "node:fs"
 import { constants } from "node:os"
-import { NetlinkError } from "./Netlink.ts"
 import { type Ack, decode, encode, errnoName, type Message, readAck, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
 import { openRouteSocket, recvAsync, recvNow, sendAsync, watchReadable } from "./libc.ts"
+import { NetlinkError } from "./Netlink.ts"
 
 const { EINTR, EMSGSIZE, ENOBUFS } = constants.errno
 

@@ -1,9 +1,9 @@
 /** The requests that make a plan true, in the order the kernel needs, each with the words for its failure. */
 import { address, bitsOf, formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
-import { GATEWAY6, HOST_MAC, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
 import { isForeign, type Link } from "./answers.ts"
 import type { Message, Received } from "./codec.ts"
 import * as C from "./constants.ts"
+import { GATEWAY6, HOST_MAC, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
 import * as R from "./requests.ts"
 
 export interface Step {

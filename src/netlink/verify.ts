@@ -1,10 +1,10 @@
 /** CHECK: the kernel against the plan. More than planned is no problem: chained plugins add addresses and routes. */
 import { Effect } from "effect"
 import { address, equalAddress, equalCidr, formatAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
-import { GATEWAY6, HOST_MAC, type HostRoute, type NetlinkError, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
 import * as Answers from "./answers.ts"
 import { enterPod, openIn } from "./attach.ts"
 import { closeNetns, type Namespaces } from "./namespace.ts"
+import { GATEWAY6, HOST_MAC, type HostRoute, type NetlinkError, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
 import * as R from "./requests.ts"
 import { DumpSocket } from "./socket.ts"
 

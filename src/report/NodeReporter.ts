@@ -1,11 +1,11 @@
 /** Tells Kubernetes how the node is: the `NetworkUnavailable` condition and NodeConfig's status; and the gauges of both. */
 import { Effect, Metric, Option, Stream, SubscriptionRef } from "effect"
-import { Allocations } from "../state/Allocations.ts"
 import { Bird } from "../bird/Bird.ts"
-import { existingAffected, type Facts, newAffected } from "./health.ts"
 import { Ipam, type PoolUsage } from "../ipam/Ipam.ts"
 import { KubeApi, type NodeCondition, type NodeConfigStatus, type StatusCondition } from "../kube/KubeApi.ts"
 import { every } from "../process/tick.ts"
+import { Allocations } from "../state/Allocations.ts"
+import { existingAffected, type Facts, newAffected } from "./health.ts"
 
 /** Pure: the Node's condition. `False` means: the network is available. */
 export const nodeCondition = (facts: Facts): NodeCondition => {

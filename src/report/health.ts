@@ -1,9 +1,8 @@
-/** STATUS: can ADD be served? (CNI spec 1.1.0, section 4: codes 50 and 51) */
+/** Whether the node is in the network: the one judgement behind STATUS, the Node condition, NodeConfig status and readyz. */
 import { Option } from "effect"
 import type { BirdStatus } from "../bird/Bird.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import type { NodeConfigState } from "../kube/KubeApi.ts"
-import { CniFailure, Code } from "../cni/spec.ts"
 
 export interface Facts {
   readonly nodeConfig: NodeConfigState
@@ -32,13 +31,4 @@ export const newAffected = ({ nodeConfig: { current, rejected, unknown }, usage 
   const pools = [usage.ipv6, usage.ipv4].filter((pool) => pool !== undefined)
   const full = pools.find((pool) => pool.free === 0)
   return full === undefined ? undefined : `no free address is left in ${full.cidr}`
-}
-
-/** undefined: available. */
-export const statusFailure = (facts: Facts): CniFailure | undefined => {
-  const existing = existingAffected(facts)
-  const fresh = newAffected(facts)
-  const message = [fresh, existing].filter((text) => text !== undefined).join("; ")
-  if (message === "") return undefined
-  return new CniFailure({ code: existing === undefined ? Code.NOT_AVAILABLE : Code.NOT_AVAILABLE_LIMITED, message })
 }

@@ -1,15 +1,15 @@
 /** What the agent does for its own tools (`flock-agent status`, `why`, `withdraw`) over its socket: plain JSON. */
 import { Context, Data, Effect, Layer, Option, SubscriptionRef } from "effect"
-import { Allocation } from "../domain/Allocation.ts"
-import { Allocations } from "../state/Allocations.ts"
 import { Anycast, type AnycastAddress } from "../anycast/Anycast.ts"
 import { Bird, type BirdStatus } from "../bird/Bird.ts"
+import { Allocation } from "../domain/Allocation.ts"
 import { formatAddress, formatCidr, parseAddress } from "../domain/Ip.ts"
+import type { Request } from "../domain/Wire.ts"
 import { Ipam, type PoolUsage } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { VERSION } from "../process/version.ts"
+import { Allocations } from "../state/Allocations.ts"
 import * as Why from "../why/collect.ts"
-import type { Request } from "../domain/Wire.ts"
 
 /** `flock-agent status --json`. */
 export interface StatusReport {

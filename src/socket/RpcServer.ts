@@ -3,8 +3,8 @@ import { Context, Data, Effect, FiberSet, FileSystem, Layer, Result, Schema, Sco
 import * as Net from "node:net"
 import { Cni } from "../cni/Cni.ts"
 import { Code, NEWEST } from "../cni/spec.ts"
-import { Introspection } from "./Introspection.ts"
 import { encodeError, encodeResult, MAX_LINE, type Request, RequestFromLine } from "../domain/Wire.ts"
+import { Introspection } from "./Introspection.ts"
 
 export class ListenFailed extends Data.TaggedError("ListenFailed")<{ readonly path: string; readonly detail: string }> {
   override get message(): string {

@@ -4,15 +4,15 @@
  * an address that two pods have.
  */
 import { DateTime, Effect, Metric, Option, Result, SubscriptionRef } from "effect"
-import { parseAnnotations } from "../domain/annotations.ts"
 import { type Allocation, attachmentKey, primaryOf } from "../domain/Allocation.ts"
-import { Allocations } from "./Allocations.ts"
+import { parseAnnotations } from "../domain/annotations.ts"
 import { contains, equalAddress } from "../domain/Ip.ts"
+import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import type { PodInfo } from "../domain/Pod.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../netlink/Netlink.ts"
-import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
-import type { PodInfo } from "../domain/Pod.ts"
+import { Allocations } from "./Allocations.ts"
 import { type KernelState, planStart } from "./takeOverPlan.ts"
 
 const unreadableRecords = Metric.gauge("flock_unreadable_records", {

@@ -1,8 +1,8 @@
 /** What to do with the records, links and routes that the agent before this one left. Pure. */
 import { aliasOf, type Allocation, attachmentKey, parseAlias, primaryOf } from "../domain/Allocation.ts"
 import { bitsOf, contains, type IpAddress } from "../domain/Ip.ts"
-import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
 
 /** Network name of attachments that were rebuilt from the kernel, which does not know it: the conflist's. */
 const DEFAULT_NETWORK = "flock"

@@ -1,7 +1,7 @@
 /** The steps that BIRD and the routers decide. */
 import { type Cidr, equalAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import type { Kind, Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step, type StepName } from "./step.ts"
-import type { Kind, Snapshot } from "./walk.ts"
 
 const rest = (detail: string, ...steps: ReadonlyArray<StepName>) => steps.map((step) => skipped(step, detail))
 

@@ -1,12 +1,13 @@
 /** Reads everything that the walk judges. */
 import { Effect, Option, SubscriptionRef } from "effect"
-import { Allocations } from "../state/Allocations.ts"
 import { Anycast } from "../anycast/Anycast.ts"
 import { Bird } from "../bird/Bird.ts"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../netlink/Netlink.ts"
-import { type Snapshot, walk, type WhyReport } from "./walk.ts"
+import { Allocations } from "../state/Allocations.ts"
+import type { Snapshot } from "./snapshot.ts"
+import { walk, type WhyReport } from "./walk.ts"
 
 /** The question, with its services taken once: `node` is this node's name. Never fails. */
 export const make = (node: string) =>

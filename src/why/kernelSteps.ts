@@ -1,10 +1,10 @@
 /** The steps that the kernel decides. */
-import type { Allocation } from "../domain/Allocation.ts"
 import type { Holder } from "../anycast/gate.ts"
+import type { Allocation } from "../domain/Allocation.ts"
 import { type Cidr, equalCidr, formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import type { HostRoute } from "../netlink/Netlink.ts"
+import type { Kind, Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step } from "./step.ts"
-import type { Kind, Snapshot } from "./walk.ts"
 
 const find = (routes: ReadonlyArray<HostRoute>, destination: Cidr) =>
   routes.find((route) => equalCidr(route.destination, destination))

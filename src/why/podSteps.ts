@@ -1,10 +1,18 @@
 /** The steps that a pod and its allocation decide. */
-import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { type Gate, gateOf, type Holder, primaryOf } from "../anycast/gate.ts"
-import { type Cidr, contains, equalAddress, formatAddress, formatCidr, type IpAddress, parseAddress } from "../domain/Ip.ts"
+import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
+import {
+  type Cidr,
+  contains,
+  equalAddress,
+  formatAddress,
+  formatCidr,
+  type IpAddress,
+  parseAddress
+} from "../domain/Ip.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
+import type { Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step } from "./step.ts"
-import type { Snapshot } from "./walk.ts"
 
 const nameOf = (allocation: Allocation): string =>
   allocation.pod.name === "" ? `container ${allocation.containerId}` : `pod ${podKey(allocation.pod)}`

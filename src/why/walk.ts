@@ -2,45 +2,14 @@
  * Why an address is announced by this node, or what stops it: every step between a pod's annotation and the router, in
  * order, each with its own evidence. Pure: it judges one {@link Snapshot}.
  */
-import type { Allocation } from "../domain/Allocation.ts"
 import { holdersOf, primaryOf } from "../anycast/gate.ts"
-import type { BirdStatus } from "../bird/Bird.ts"
 import { contains, equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
-import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
-import type { PodInfo } from "../domain/Pod.ts"
 import { birdSteps } from "./birdSteps.ts"
 import { kernelSteps } from "./kernelSteps.ts"
 import { demandSteps, holderSteps } from "./podSteps.ts"
+import type { Kind, Snapshot } from "./snapshot.ts"
 import { failed, passed, type Step } from "./step.ts"
-
-/** All that the walk judges, read at one moment. */
-export interface Snapshot {
-  readonly node: string
-  /** Absent: the agent has no NodeConfig. */
-  readonly spec: NodeConfigSpec | undefined
-  readonly allocations: ReadonlyArray<Allocation>
-  readonly pods: ReadonlyMap<string, PodInfo>
-  /** `KubeApi.podsListed`. */
-  readonly podsListed: boolean
-  readonly kernel:
-    | {
-      /** Protocol 200. */
-      readonly podRoutes: ReadonlyArray<HostRoute>
-      /** Protocol 201. */
-      readonly announcedRoutes: ReadonlyArray<HostRoute>
-      readonly links: ReadonlyArray<HostLink>
-    }
-    /** It could not be read. */
-    | { readonly error: string }
-  readonly bird: BirdStatus
-  readonly exports: ReadonlyArray<IpAddress>
-  /** Protocol names of the peers that BIRD exports the /32 or /128 to. */
-  readonly exportedTo: ReadonlyArray<string>
-}
-
-/** What the address is to this node. */
-export type Kind = "anycast" | "chosen" | "pod" | "none"
 
 export interface WhyReport {
   readonly address: string

@@ -6,7 +6,8 @@ import { execFileSync, spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { join } from "node:path"
-import { installCni, installConflist, installPlugin, uninstallAll } from "../../src/install/installCni.ts"
+import { installCni } from "../../src/cli/installCni.ts"
+import { installConflist, installPlugin, uninstallAll } from "../../src/install/install.ts"
 
 /** A node's folders, empty, and a plugin to install. */
 const makeNode = Effect.gen(function*() {

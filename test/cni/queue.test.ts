@@ -3,8 +3,8 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Effect, type FileSystem } from "effect"
 import { chmod, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises"
 import { setTimeout } from "node:timers/promises"
-import { drain, withQueueLock } from "../../src/socket/DelQueue.ts"
 import { encodeResult, type Request } from "../../src/domain/Wire.ts"
+import { drain, withQueueLock } from "../../src/socket/DelQueue.ts"
 import { build, buildHasty, CONFIG, errorOf, fakeAgent, makeDir, makePlace, removeDir, reply, run } from "./harness.ts"
 
 let dir: string

@@ -3,8 +3,8 @@ import { Effect, Layer, type Scope } from "effect"
 import { execFileSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { address, type IpAddress } from "../../src/domain/Ip.ts"
-import { Netlink, type PodLinkPlan } from "../../src/netlink/Netlink.ts"
 import { layer } from "../../src/netlink/layer.ts"
+import { Netlink, type PodLinkPlan } from "../../src/netlink/Netlink.ts"
 
 const command = (name: string, args: ReadonlyArray<string>): string =>
   execFileSync(name, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })

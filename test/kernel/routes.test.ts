@@ -1,7 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import { address, cidr, type Family, formatAddress, formatCidr } from "../../src/domain/Ip.ts"
-import { type HostRoute, type KernelChange, type NextHop, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../../src/netlink/Netlink.ts"
+import {
+  type HostRoute,
+  type KernelChange,
+  type NextHop,
+  PROTOCOL_ANNOUNCED,
+  PROTOCOL_POD
+} from "../../src/netlink/Netlink.ts"
 import {
   inside,
   ip,

@@ -1,14 +1,20 @@
 /** Allocations, pods, a kernel and a BIRD in memory, with every call to the kernel on record. */
 import { Effect, Layer, Option, PubSub, Stream, SubscriptionRef } from "effect"
-import type { Allocation } from "../../../src/domain/Allocation.ts"
-import { attachmentKey } from "../../../src/domain/Allocation.ts"
-import { Allocations } from "../../../src/state/Allocations.ts"
 import { Anycast } from "../../../src/anycast/Anycast.ts"
 import { Bird, type BirdStatus } from "../../../src/bird/Bird.ts"
+import type { Allocation } from "../../../src/domain/Allocation.ts"
+import { attachmentKey } from "../../../src/domain/Allocation.ts"
 import { address, formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
-import { KubeApi, type NodeConfigState, type PodChange } from "../../../src/kube/KubeApi.ts"
-import { type HostRoute, type KernelChange, Netlink, NetlinkError, PROTOCOL_ANNOUNCED } from "../../../src/netlink/Netlink.ts"
 import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
+import { KubeApi, type NodeConfigState, type PodChange } from "../../../src/kube/KubeApi.ts"
+import {
+  type HostRoute,
+  type KernelChange,
+  Netlink,
+  NetlinkError,
+  PROTOCOL_ANNOUNCED
+} from "../../../src/netlink/Netlink.ts"
+import { Allocations } from "../../../src/state/Allocations.ts"
 
 interface AllocationOptions {
   readonly anycast?: ReadonlyArray<string>

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Allocation } from "../../../src/domain/Allocation.ts"
 import { gateOf, holdersOf, makeIndex } from "../../../src/anycast/gate.ts"
 import { allKeys, byDestination, plan, type World } from "../../../src/anycast/routePlan.ts"
+import type { Allocation } from "../../../src/domain/Allocation.ts"
 import { formatAddress } from "../../../src/domain/Ip.ts"
-import type { HostRoute } from "../../../src/netlink/Netlink.ts"
 import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
+import type { HostRoute } from "../../../src/netlink/Netlink.ts"
 import { allocation, linkOf, pod, route, show } from "./fakes.ts"
 
 const world = (

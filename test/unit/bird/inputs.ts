@@ -2,8 +2,8 @@
 import { Result } from "effect"
 import type { RenderInput } from "../../../src/bird/sessions.ts"
 import { address } from "../../../src/domain/Ip.ts"
-import type { HostInterface } from "../../../src/netlink/Netlink.ts"
 import { API_VERSION, decode, type NodeConfig } from "../../../src/domain/NodeConfig.ts"
+import type { HostInterface } from "../../../src/netlink/Netlink.ts"
 
 export const nodeConfig = (spec: object, name = "host001"): NodeConfig => {
   const decoded = decode(name, { apiVersion: API_VERSION, kind: "NodeConfig", metadata: { name }, spec })

@@ -3,10 +3,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, FileSystem, Layer, Option, Stream, SubscriptionRef } from "effect"
 import * as PlatformError from "effect/PlatformError"
 import { TestClock } from "effect/testing"
-import { Allocations, layer as allocationsLayer } from "../../../src/state/Allocations.ts"
 import { Anycast, type AnycastAddress } from "../../../src/anycast/Anycast.ts"
 import { Bird, type BirdStatus } from "../../../src/bird/Bird.ts"
 import { Cni, layer as cniLayer } from "../../../src/cni/Cni.ts"
+import type { PodInfo } from "../../../src/domain/Pod.ts"
+import type { Request } from "../../../src/domain/Wire.ts"
 import { Ipam } from "../../../src/ipam/Ipam.ts"
 import { KubeApi, KubeUnavailable, type NodeConfigState } from "../../../src/kube/KubeApi.ts"
 import {
@@ -18,9 +19,8 @@ import {
   type PodLink,
   type PodLinkPlan
 } from "../../../src/netlink/Netlink.ts"
-import type { PodInfo } from "../../../src/domain/Pod.ts"
 import { Uplink } from "../../../src/netlink/Uplink.ts"
-import type { Request } from "../../../src/domain/Wire.ts"
+import { Allocations, layer as allocationsLayer } from "../../../src/state/Allocations.ts"
 import { nodeConfig } from "../fixtures.ts"
 
 const LINK: PodLink = { hostIfIndex: 7, hostMac: "ee:ee:ee:ee:ee:ee", podMac: "02:00:00:00:00:01" }

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { conflist } from "../../../src/install/conflist.ts"
 import { renderFindings } from "../../../src/cli/doctor.ts"
 import type { Facts } from "../../../src/doctor/facts.ts"
 import { judge } from "../../../src/doctor/judge.ts"
-import type { AllocationReport, StatusReport } from "../../../src/socket/Introspection.ts"
 import { address } from "../../../src/domain/Ip.ts"
+import { conflist } from "../../../src/install/conflist.ts"
+import type { AllocationReport, StatusReport } from "../../../src/socket/Introspection.ts"
 
 const allocation: AllocationReport = {
   namespace: "default",

@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Logger, Result } from "effect"
 import * as fc from "fast-check"
-import { effectiveRange } from "../../../src/ipam/range.ts"
-import { reservedIn } from "../../../src/ipam/reserved.ts"
 import { address, cidr, contains, formatAddress, type IpAddress, lastOf } from "../../../src/domain/Ip.ts"
-import { AddressRandom, Ipam, type Reservation } from "../../../src/ipam/Ipam.ts"
 import type { NodeConfigSpec } from "../../../src/domain/NodeConfig.ts"
+import { AddressRandom, Ipam } from "../../../src/ipam/Ipam.ts"
+import { effectiveRange } from "../../../src/ipam/range.ts"
+import type { Reservation } from "../../../src/ipam/reservation.ts"
+import { reservedIn } from "../../../src/ipam/reserved.ts"
 import { request, seeded, spec } from "./support.ts"
 
 type IpamService = Context.Service.Shape<typeof Ipam>

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import { algoProblem, embed, fieldWidths } from "../../../src/ipam/algo.ts"
-import { fnv1a64 } from "../../../src/ipam/fnv.ts"
 import { cidr, contains, formatAddress } from "../../../src/domain/Ip.ts"
 import type { AlgoField } from "../../../src/domain/NodeConfig.ts"
+import { algoProblem, embed, fieldWidths } from "../../../src/ipam/algo.ts"
+import { fnv1a64 } from "../../../src/ipam/fnv.ts"
 import { anyUnit } from "./support.ts"
 
 describe("fnv1a64", () => {

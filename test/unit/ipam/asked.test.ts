@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
-import { AddressTable } from "../../../src/ipam/AddressTable.ts"
-import { plan } from "../../../src/ipam/choose.ts"
 import { address, formatAddress } from "../../../src/domain/Ip.ts"
 import type { NodeConfigSpec } from "../../../src/domain/NodeConfig.ts"
+import { AddressTable } from "../../../src/ipam/AddressTable.ts"
+import { plan } from "../../../src/ipam/choose.ts"
 import { request, sequence, spec, withoutCidr } from "./support.ts"
 
 const ALLOWED = { anycast: { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] } }

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
-import { AddressTable } from "../../../src/ipam/AddressTable.ts"
-import type { Random } from "../../../src/ipam/pick.ts"
-import { plan } from "../../../src/ipam/choose.ts"
 import { address, type Cidr, cidr, formatAddress, lastOf } from "../../../src/domain/Ip.ts"
-import type { AddressRequest } from "../../../src/ipam/Ipam.ts"
+import { AddressTable } from "../../../src/ipam/AddressTable.ts"
+import { plan } from "../../../src/ipam/choose.ts"
+import type { Random } from "../../../src/ipam/pick.ts"
+import type { AddressRequest } from "../../../src/ipam/reservation.ts"
 import { pod, request, sequence, spec, withoutCidr } from "./support.ts"
 
 const planned = (request: AddressRequest, random: Random = sequence(0x42n), table = new AddressTable()) =>

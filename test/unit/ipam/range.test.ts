@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import * as fc from "fast-check"
-import { effectiveRange } from "../../../src/ipam/range.ts"
 import { cidr, containsCidr, formatCidr, networkOf } from "../../../src/domain/Ip.ts"
+import { effectiveRange } from "../../../src/ipam/range.ts"
 
 const NODE6 = "2001:db8:1::/64"
 const NODE4 = "10.42.1.0/24"

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { gatewayOf, reservedIn, usableIn } from "../../../src/ipam/reserved.ts"
 import { specialUse } from "../../../src/domain/addressRules.ts"
 import { address, cidr, formatAddress, lastOf } from "../../../src/domain/Ip.ts"
+import { gatewayOf, reservedIn, usableIn } from "../../../src/ipam/reserved.ts"
 
 describe("reservedIn", () => {
   it.each([

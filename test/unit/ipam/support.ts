@@ -1,10 +1,10 @@
 /** What the tests of addresses start from: a decoded NodeConfig, a pod, a request, randomness in a known order. */
 import { Result } from "effect"
 import * as fc from "fast-check"
-import type { Random } from "../../../src/ipam/pick.ts"
-import type { AddressRequest } from "../../../src/ipam/Ipam.ts"
 import { API_VERSION, decode, type NodeConfigSpec } from "../../../src/domain/NodeConfig.ts"
 import type { PodInfo } from "../../../src/domain/Pod.ts"
+import type { Random } from "../../../src/ipam/pick.ts"
+import type { AddressRequest } from "../../../src/ipam/reservation.ts"
 
 export const spec = (fields: Readonly<Record<string, unknown>> = {}): NodeConfigSpec =>
   Result.getOrThrow(decode("node", {

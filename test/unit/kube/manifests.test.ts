@@ -3,9 +3,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
 import { resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
+import { DEFAULT_SOCKET } from "../../../src/cli/flags.ts"
 import { conflist, CONFLIST_NAME } from "../../../src/install/conflist.ts"
-import { DEFAULT_SOCKET, runFlags } from "../../../src/Settings.ts"
 import { VERSION } from "../../../src/process/version.ts"
+import { runFlags } from "../../../src/Settings.ts"
 
 const folder = resolve(import.meta.dirname, "../../../manifests")
 const text = (file: string) => readFileSync(resolve(folder, file), "utf8")

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
+import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
+import type { PodChange } from "../../../src/kube/KubeApi.ts"
 import { decodePod, type Pods, step } from "../../../src/kube/podCache.ts"
 import type { Signal } from "../../../src/kube/reflector.ts"
-import type { PodChange } from "../../../src/kube/KubeApi.ts"
-import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
 
 const pod = (name: string, over: Partial<PodInfo> = {}): PodInfo => ({
   namespace: "default",

@@ -6,11 +6,11 @@ import * as fc from "fast-check"
 import { ApiError } from "../../../src/kube/access.ts"
 import type { Client, Request } from "../../../src/kube/client.ts"
 import * as Events from "../../../src/kube/events.ts"
+import type { EventOn, NodeConfigStatus } from "../../../src/kube/KubeApi.ts"
 import * as Lines from "../../../src/kube/lines.ts"
 import * as NodeCondition from "../../../src/kube/nodeCondition.ts"
-import * as Secrets from "../../../src/kube/secrets.ts"
 import * as Status from "../../../src/kube/nodeConfigStatus.ts"
-import type { EventOn, NodeConfigStatus } from "../../../src/kube/KubeApi.ts"
+import * as Secrets from "../../../src/kube/secrets.ts"
 
 const failure = (status: number) => new ApiError({ message: `answered ${status}`, status })
 

@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { address, cidr, formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
-import type { HostRoute } from "../../../src/netlink/Netlink.ts"
 import * as A from "../../../src/netlink/answers.ts"
 import { changeOf } from "../../../src/netlink/changes.ts"
 import {
@@ -18,6 +17,7 @@ import {
   u32
 } from "../../../src/netlink/codec.ts"
 import * as C from "../../../src/netlink/constants.ts"
+import type { HostRoute } from "../../../src/netlink/Netlink.ts"
 import * as R from "../../../src/netlink/requests.ts"
 
 /** What a request would look like as the kernel's answer. */

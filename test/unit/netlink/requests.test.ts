@@ -4,8 +4,8 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { address, cidr } from "../../../src/domain/Ip.ts"
-import { PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../../../src/netlink/Netlink.ts"
 import { encode, type Message } from "../../../src/netlink/codec.ts"
+import { PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../../../src/netlink/Netlink.ts"
 import * as R from "../../../src/netlink/requests.ts"
 
 const hex = (message: Message): string =>

@@ -1,8 +1,8 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, FileSystem, Ref, type Scope } from "effect"
-import { drain, readIntents, removeIntent, withQueueLock } from "../../../src/socket/DelQueue.ts"
 import { encodeRequest } from "../../../src/domain/Wire.ts"
+import { drain, readIntents, removeIntent, withQueueLock } from "../../../src/socket/DelQueue.ts"
 
 const folder = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
