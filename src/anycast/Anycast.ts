@@ -37,7 +37,7 @@ export class Anycast extends Context.Service<Anycast, {
   /** Every anycast and chosen address of the committed allocations. */
   readonly status: Effect.Effect<ReadonlyArray<AnycastAddress>>
   /** The export set that BIRD was given last. */
-  readonly exports: Effect.Effect<ReadonlyArray<IpAddress>>
+  readonly exportSet: Effect.Effect<ReadonlyArray<IpAddress>>
 }>()("flock/Anycast") {
   static readonly layer: Layer.Layer<Anycast, never, Allocations | Bird | KubeApi | Netlink> = Layer.effect(
     Anycast,
@@ -77,7 +77,7 @@ export class Anycast extends Context.Service<Anycast, {
       const status = Effect.map(
         worker.state,
         ({ cache, index, installed }) =>
-          index.exports.map((address): AnycastAddress => {
+          index.exportSet.map((address): AnycastAddress => {
             const key = destinationKey(hostCidr(address))
             const holders = index.byDestination.get(key) ?? []
             const shown = holders.map((holder): AnycastHolder => ({
@@ -95,7 +95,7 @@ export class Anycast extends Context.Service<Anycast, {
           })
       )
 
-      return Anycast.of({ run, status, exports: Effect.map(worker.state, ({ index }) => index.exports) })
+      return Anycast.of({ run, status, exportSet: Effect.map(worker.state, ({ index }) => index.exportSet) })
     })
   )
 }

@@ -67,10 +67,10 @@ export interface Index {
   /** `hostIfName` → destinations. */
   readonly byLink: ReadonlyMap<string, ReadonlyArray<string>>
   /** BIRD's export set: every announced address of every allocation, Ready or not. */
-  readonly exports: ReadonlyArray<IpAddress>
+  readonly exportSet: ReadonlyArray<IpAddress>
 }
 
-export const emptyIndex: Index = { byDestination: new Map(), byPod: new Map(), byLink: new Map(), exports: [] }
+export const emptyIndex: Index = { byDestination: new Map(), byPod: new Map(), byLink: new Map(), exportSet: [] }
 
 const append = <A>(map: Map<string, Array<A>>, key: string, value: A): void => {
   const list = map.get(key)
@@ -93,8 +93,8 @@ export const makeIndex = (allocations: ReadonlyArray<Allocation>): Index => {
       append(byLink, allocation.hostIfName, key)
     }
   }
-  const exports = [...byDestination].toSorted(([a], [b]) => a < b ? -1 : 1).flatMap(([, [first]]) =>
+  const exportSet = [...byDestination].toSorted(([a], [b]) => a < b ? -1 : 1).flatMap(([, [first]]) =>
     first === undefined ? [] : [first.address]
   )
-  return { byDestination, byPod, byLink, exports }
+  return { byDestination, byPod, byLink, exportSet }
 }

@@ -54,7 +54,7 @@ export const make = (onFlip: (flip: Flip) => void) =>
     const leaving = yield* Queue.sliding<void>(1)
     const pending = new Pending()
     let index = emptyIndex
-    let exports: ReadonlyArray<IpAddress> | undefined
+    let exportSet: ReadonlyArray<IpAddress> | undefined
     let links = new Map<string, number>()
     let loaded = false
 
@@ -72,9 +72,9 @@ export const make = (onFlip: (flip: Flip) => void) =>
 
     const readAllocations = Effect.gen(function*() {
       index = makeIndex(yield* allocations.list)
-      if (exports !== undefined && sameAddresses(exports, index.exports)) return
-      exports = index.exports
-      yield* bird.setExports(exports)
+      if (exportSet !== undefined && sameAddresses(exportSet, index.exportSet)) return
+      exportSet = index.exportSet
+      yield* bird.setExportSet(exportSet)
       yield* bird.requestReload
     })
 

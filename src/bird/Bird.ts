@@ -38,7 +38,7 @@ export class Bird extends Context.Service<Bird, {
   /** Something that `bird.conf` depends on changed: render, and apply if different (coalesced). Returns at once. */
   readonly requestReload: Effect.Effect<void>
   /** The destinations outside the node's CIDRs that may be exported; the next rendering uses them. */
-  readonly setExports: (addresses: ReadonlyArray<IpAddress>) => Effect.Effect<void>
+  readonly setExportSet: (addresses: ReadonlyArray<IpAddress>) => Effect.Effect<void>
   /** Asks BIRD now. Never fails: a dead BIRD is `up: false`. */
   readonly status: Effect.Effect<BirdStatus>
   /** The last status seen, without asking. */

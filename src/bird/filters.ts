@@ -1,4 +1,4 @@
-/** The prefix sets and the import filter of `bird.conf`: what may be announced and what may be learned. Pure. */
+/** The prefix sets and the import filter of `bird.conf`: what may be exported and what may be learned. Pure. */
 import { bitsOf, type Cidr, type Family, formatCidr, hostCidr, type IpAddress, networkOf } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import { type HostInterface, IF_PREFIX } from "../netlink/Netlink.ts"
@@ -36,17 +36,17 @@ const set = (name: string, members: ReadonlyArray<string>): ReadonlyArray<string
 
 export const prefixSets = (
   spec: NodeConfigSpec,
-  exports: ReadonlyArray<IpAddress>,
+  exportSet: ReadonlyArray<IpAddress>,
   connected: ReadonlyArray<Cidr>
 ): ReadonlyArray<string> => {
   const lines = ([6, 4] as const).flatMap((family) => {
     const mine = (cidr: { readonly family: Family }) => cidr.family === family
-    const announced = exports.filter(mine).map((address) => formatCidr(hostCidr(address)))
+    const allowed = exportSet.filter(mine).map((address) => formatCidr(hostCidr(address)))
     const imports = (spec.bgp?.importCIDRs ?? []).filter(mine)
     const nodes = family === 6 ? spec.cidr6 : spec.cidr4
     const never = [...(nodes === undefined ? [] : [nodes]), ...connected.filter(mine)]
     return [
-      ...(announced.length === 0 ? [] : set(`flock_announced${family}`, announced)),
+      ...(allowed.length === 0 ? [] : set(`flock_export${family}`, allowed)),
       ...(imports.length === 0 ? [] : [
         ...set(`flock_never${family}`, [...MARTIANS[family], ...never.map(around)]),
         ...set(`flock_learn${family}`, imports.map((cidr) => `${formatCidr(cidr)}+`))

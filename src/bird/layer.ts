@@ -37,7 +37,7 @@ const TIMEOUT = "5 seconds"
 
 const off = Bird.of({
   requestReload: Effect.void,
-  setExports: () => Effect.void,
+  setExportSet: () => Effect.void,
   status: Effect.succeed(initial(false)),
   lastStatus: Effect.succeed(initial(false)),
   statusChanges: Stream.never,
@@ -56,7 +56,7 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
   const control = yield* makeControl({ socketPath: options.socketPath, timeout: TIMEOUT })
   const apply = makeApply({ fs, path, control, confPath })
   const last = yield* SubscriptionRef.make(initial(true))
-  let exports: ReadonlyArray<IpAddress> | undefined
+  let exportSet: ReadonlyArray<IpAddress> | undefined
   let drained = false
   let config: NodeConfig | undefined
   let problems: ReadonlyArray<string> = []
@@ -70,7 +70,7 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
     fs,
     kube,
     netlink,
-    exports: () => exports,
+    exportSet: () => exportSet,
     drained: () => drained
   })
 
@@ -173,10 +173,10 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
 
   return Bird.of({
     requestReload: coalescer.request,
-    setExports: (addresses) =>
+    setExportSet: (addresses) =>
       Effect.suspend(() => {
-        const first = exports === undefined
-        exports = addresses
+        const first = exportSet === undefined
+        exportSet = addresses
         return first ? coalescer.request : Effect.void
       }),
     status,

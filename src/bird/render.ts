@@ -84,12 +84,12 @@ const exportFilter = (
   spec: NodeConfigSpec,
   peer: Peer,
   family: Family,
-  exports: ReadonlyArray<IpAddress>
+  exportSet: ReadonlyArray<IpAddress>
 ): ReadonlyArray<string> => {
   const allowed = [
     ...((family === 6 ? spec.cidr6 : spec.cidr4) === undefined ? [] : [`proto = "static${family}"`]),
-    ...(exports.some((address) => address.family === family)
-      ? [`(proto = "kernel${family}" && krt_source = 201 && net ~ flock_announced${family})`]
+    ...(exportSet.some((address) => address.family === family)
+      ? [`(proto = "kernel${family}" && krt_source = 201 && net ~ flock_export${family})`]
       : [])
   ]
   if (allowed.length === 0) return ["export none;"]
@@ -108,7 +108,7 @@ const channel = (
   peer: Peer,
   family: Family,
   nextHop: ReadonlyArray<string>,
-  exports: ReadonlyArray<IpAddress>
+  exportSet: ReadonlyArray<IpAddress>
 ): ReadonlyArray<string> =>
   block(`ipv${family}`, [
     "next hop self;",
@@ -116,7 +116,7 @@ const channel = (
     ...((spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
       ? [`import limit ${IMPORT_LIMIT} action block;`, `import filter flock_import${family};`]
       : ["import none;"]),
-    ...exportFilter(spec, peer, family, exports)
+    ...exportFilter(spec, peer, family, exportSet)
   ], ";")
 
 const session = (
@@ -203,7 +203,7 @@ export const renderConfig = (input: RenderInput): Result.Result<Rendered, Render
   if (Result.isFailure(found)) return Result.fail(found.failure)
   const { sessions } = found.success
   const waiting = [...found.success.waiting]
-  const exports = sorted(input.exports)
+  const exportSet = sorted(input.exportSet)
   const imports = spec.bgp?.importCIDRs ?? []
   const peers = spec.bgp?.peers ?? []
   const never = connectedSubnets(input.interfaces)
@@ -212,14 +212,14 @@ export const renderConfig = (input: RenderInput): Result.Result<Rendered, Render
   const channelsOf = ({ end, peer }: Session): ReadonlyArray<ReadonlyArray<string>> => {
     const same = peer.address.family
     const other: Family = same === 6 ? 4 : 6
-    const mine = channel(spec, peer, same, [], exports)
+    const mine = channel(spec, peer, same, [], exportSet)
     if (!uses(spec, other) || peers.some(({ address }) => address.family === other)) return [mine]
     const hop = beside(end, other, addresses)
     if (hop !== undefined) {
-      return [mine, channel(spec, peer, other, [`next hop address ${formatAddress(hop.address)};`], exports)]
+      return [mine, channel(spec, peer, other, [`next hop address ${formatAddress(hop.address)};`], exportSet)]
     }
     // RFC 8950: IPv4 prefixes with an IPv6 next hop. The reverse does not exist.
-    if (other === 4) return [mine, channel(spec, peer, 4, ["extended next hop on;"], exports)]
+    if (other === 4) return [mine, channel(spec, peer, 4, ["extended next hop on;"], exportSet)]
     waiting.push(
       new RenderProblem({
         field: `spec.bgp.peers[${peers.indexOf(peer)}].address`,
@@ -235,7 +235,7 @@ export const renderConfig = (input: RenderInput): Result.Result<Rendered, Render
   const resolving = imports.length > 0 && sessions.some(({ multihop }) => multihop > 0)
   const lines = [
     ...head(routerId(spec.bgp?.routerID, sessions.map(({ end }) => end), addresses, nodeName)),
-    ...prefixSets(spec, exports, never),
+    ...prefixSets(spec, exportSet, never),
     ...device,
     ...(resolving ? ["", ...block("protocol direct", ["ipv6;", "ipv4;"])] : []),
     ...FAMILIES.flatMap((family) => ["", ...kernel(family, resolving)]),

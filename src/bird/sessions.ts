@@ -26,8 +26,8 @@ export interface RenderInput {
   readonly outgoing: ReadonlyMap<string, number>
   /** By {@link secretKey}. */
   readonly passwords: ReadonlyMap<string, Redacted.Redacted>
-  /** Announced while the kernel has a route of protocol 201 to them. */
-  readonly exports: ReadonlyArray<IpAddress>
+  /** Exported while the kernel has a route of protocol 201 to them. */
+  readonly exportSet: ReadonlyArray<IpAddress>
   /** The node shuts down: every session is configured, but administratively down. */
   readonly drained: boolean
 }

@@ -24,7 +24,7 @@ export const makeWanted = (deps: {
   readonly kube: KubeApi["Service"]
   readonly netlink: Netlink["Service"]
   /** Absent until told: to write a file without them would withdraw what a previous agent announced. */
-  readonly exports: () => ReadonlyArray<IpAddress> | undefined
+  readonly exportSet: () => ReadonlyArray<IpAddress> | undefined
   readonly drained: () => boolean
 }): Effect.Effect<Wanted, NetlinkError> => {
   const { fs, kube, netlink } = deps
@@ -58,19 +58,19 @@ export const makeWanted = (deps: {
     const { current, rejected } = yield* SubscriptionRef.get(kube.nodeConfig)
     const refused = Option.isSome(rejected) ? [rejected.value.message] : []
     const config = Option.getOrUndefined(current)
-    const exports = deps.exports()
+    const exportSet = deps.exportSet()
     const exists = yield* fs.exists(deps.confPath).pipe(Effect.orElseSucceed(() => false))
-    if (exists && (exports === undefined || (config === undefined && !(yield* kube.synced)))) return keep(refused)
+    if (exists && (exportSet === undefined || (config === undefined && !(yield* kube.synced)))) return keep(refused)
     // A restart while a bad edit stands: what the last good one made stays.
     if (exists && config === undefined && Option.isSome(rejected)) return keep(refused)
     if (config !== undefined) yield* readPasswords(config)
     const rendered = renderConfig({
       nodeName: deps.nodeName,
-      config: exports === undefined ? undefined : config,
+      config: exportSet === undefined ? undefined : config,
       interfaces: yield* netlink.interfaces,
       outgoing: config === undefined ? new Map() : yield* readOutgoing(config),
       passwords,
-      exports: exports ?? [],
+      exportSet: exportSet ?? [],
       drained: deps.drained()
     })
     return Result.match(rendered, {

@@ -10,7 +10,7 @@ export const birdSteps = (
   kind: Kind,
   shouldServe: boolean,
   aggregate: Cidr | undefined,
-  { bird, exportedTo, exports }: Snapshot
+  { bird, exportedTo, exportSet }: Snapshot
 ): ReadonlyArray<Step> => {
   if (!bird.enabled) {
     return [
@@ -19,15 +19,15 @@ export const birdSteps = (
     ]
   }
   const remark = bird.stale ? `; not all of the wanted configuration is in force: ${bird.configError}` : ""
-  const listed = exports.some((exported) => equalAddress(exported, address))
-  const exportSet = kind === "pod"
+  const listed = exportSet.some((exported) => equalAddress(exported, address))
+  const exportSetStep = kind === "pod"
     ? aggregate === undefined
       ? failed("export-set", "it lies outside the node's CIDRs: they were changed after the pod was added")
       : passed("export-set", `part of ${formatCidr(aggregate)}${remark}`)
     : check(listed, "export-set", `${listed ? "" : "not "}in the export set of bird.conf${remark}`)
   if (!bird.up) {
     return [
-      exportSet,
+      exportSetStep,
       failed("bird", "BIRD does not answer on its control socket"),
       ...rest("BIRD does not answer", "session", "announced")
     ]
@@ -47,7 +47,7 @@ export const birdSteps = (
   )
   const what = kind === "pod" && aggregate !== undefined ? `${formatCidr(aggregate)}, ` : ""
   return [
-    exportSet,
+    exportSetStep,
     passed("bird", `BIRD ${bird.version} answers`),
     session,
     established.length === 0

@@ -40,7 +40,7 @@ export const make = (node: string) =>
         podsListed: yield* kube.podsListed,
         kernel: yield* kernel,
         bird: birdStatus,
-        exports: yield* anycast.exports,
+        exportSet: yield* anycast.exportSet,
         exportedTo
       }
       return walk(address, snapshot) satisfies WhyReport

@@ -26,7 +26,7 @@ export interface Snapshot {
     /** It could not be read. */
     | { readonly error: string }
   readonly bird: BirdStatus
-  readonly exports: ReadonlyArray<IpAddress>
+  readonly exportSet: ReadonlyArray<IpAddress>
   /** Protocol names of the peers that BIRD exports the /32 or /128 to. */
   readonly exportedTo: ReadonlyArray<string>
 }

@@ -14,7 +14,7 @@ const IDLE_SECONDS = 30
 
 /** Milliseconds per rendering of 1,000 anycast addresses and 8 peers. */
 const rendering = (): ReadonlyArray<number> => {
-  const exports = Array.from(
+  const exportSet = Array.from(
     { length: 1000 },
     (_, i) => address(i % 2 === 0 ? `2001:db8:a::${(i + 1).toString(16)}` : `192.0.${2 + (i >> 8)}.${i & 255}`)
   )
@@ -24,7 +24,7 @@ const rendering = (): ReadonlyArray<number> => {
     communities: ["65001:100"]
   }))
   const cidrs = { cidr6: "2001:db8:1::/64", cidr4: "10.42.1.0/24" }
-  const it = input({ ...cidrs, bgp: { asn: 65001, importCIDRs: ["2001:db8::/32"], peers } }, { exports })
+  const it = input({ ...cidrs, bgp: { asn: 65001, importCIDRs: ["2001:db8::/32"], peers } }, { exportSet })
   return Array.from({ length: 200 }, () => {
     const start = performance.now()
     const rendered = renderConfig(it)

@@ -44,7 +44,7 @@ describe("Bird heals and holds", () => {
       const facts = yield* makeFacts(some(spec()), [uplink])
       const good = yield* Effect.scoped(Effect.gen(function*() {
         const service = yield* runBird(facts, world.directory)
-        yield* service.setExports([])
+        yield* service.setExportSet([])
         yield* world.start
         yield* until(service, "sessions", established)
         const text = world.readConf()
@@ -65,7 +65,7 @@ describe("Bird heals and holds", () => {
         return text
       }))
       const again = yield* runBird(facts, world.directory)
-      yield* again.setExports([])
+      yield* again.setExportSet([])
       const status = yield* until(again, "stale", ({ stale }) => stale)
       assert.include(status.configError, "unknown field")
       assert.strictEqual(world.readConf(), good)
@@ -82,7 +82,7 @@ describe("Bird heals and holds", () => {
       const facts = yield* makeFacts(some(spec()), [uplink])
       const first = yield* Effect.scoped(Effect.gen(function*() {
         const service = yield* runBird(facts, world.directory)
-        yield* service.setExports([address("2001:db8:a::7")])
+        yield* service.setExportSet([address("2001:db8:a::7")])
         yield* world.start
         yield* until(service, "sessions", established)
         return world.readConf()
@@ -97,7 +97,7 @@ describe("Bird heals and holds", () => {
       yield* Ref.set(facts.synced, true)
       yield* Effect.sleep("300 millis")
       assert.strictEqual(text(), first)
-      yield* service.setExports([address("2001:db8:a::7")])
+      yield* service.setExportSet([address("2001:db8:a::7")])
       yield* Effect.sleep("700 millis")
       assert.strictEqual(text(), first)
       assert.strictEqual(world.taken(), count)
@@ -109,7 +109,7 @@ describe("Bird heals and holds", () => {
     Effect.gen(function*() {
       const facts = yield* makeFacts(some(spec()), [hostInterface("uplink", [`${node6(0)}/64`])])
       const service = yield* runBird(facts, world.directory)
-      yield* service.setExports([])
+      yield* service.setExportSet([])
       yield* world.start
       const waiting = yield* until(service, "one session", ({ peers }) => peers[0]?.state === "Established")
       assert.include(waiting.configError, "spec.bgp.peers[1].address: \"198.51.100.1\"")
@@ -133,7 +133,7 @@ describe("Bird heals and holds", () => {
       assert.deepStrictEqual(said, ["peer_2001_db8_ffff__1: disabled", "peer_198_51_100_1: disabled"])
       yield* Effect.promise(() => eventually("withdrawn", async () => !(await there()), 1))
       // Neither a reload nor the status watch brings the sessions back.
-      yield* service.setExports([address("2001:db8:a::9")])
+      yield* service.setExportSet([address("2001:db8:a::9")])
       yield* service.requestReload
       yield* Effect.sleep("1500 millis")
       assert.isFalse(yield* Effect.promise(there))
@@ -150,7 +150,7 @@ describe("Bird heals and holds", () => {
       // A file where the folder should be: not even root can write below it.
       writeFileSync(join(world.directory, "blocked"), "")
       const service = yield* runBird(facts, `${world.directory}/blocked`)
-      yield* service.setExports([])
+      yield* service.setExportSet([])
       const status = yield* until(service, "stale", ({ configError }) => configError.includes("blocked"))
       assert.isTrue(status.stale)
       unlinkSync(join(world.directory, "blocked"))

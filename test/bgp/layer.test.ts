@@ -23,7 +23,7 @@ describe("Bird against the real one", () => {
       const down = yield* until(service, "BIRD is up", ({ up }) => up)
       const { stderr } = yield* Effect.promise(() => exec("bird", ["--version"]))
       assert.strictEqual(`BIRD version ${down.version}`, stderr.trim())
-      yield* service.setExports([])
+      yield* service.setExportSet([])
       yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))
       const { peers } = yield* until(service, "sessions", established)
       assert.deepStrictEqual(peers.map(({ address, asn, protocol }) => [address, asn, protocol]), [
@@ -52,7 +52,7 @@ describe("Bird against the real one", () => {
     Effect.gen(function*() {
       const facts = yield* makeFacts(some(spec()), [uplink])
       const service = yield* runBird(facts, world.directory)
-      yield* service.setExports([])
+      yield* service.setExportSet([])
       const status = yield* until(service, "file", () => world.readConf().includes("protocol bgp"))
       assert.deepInclude(status, { up: false, stale: true, version: "", reloads: 0 })
       assert.include(status.configError, "bird.ctl: ENOENT")
@@ -69,7 +69,7 @@ describe("Bird against the real one", () => {
       const facts = yield* makeFacts(some(spec()), [uplink])
       const service = yield* runBird(facts, world.directory)
       const anycast = address("2001:db8:a::1")
-      yield* service.setExports([anycast])
+      yield* service.setExportSet([anycast])
       yield* world.start
       yield* until(service, "sessions", established)
       const { reloads } = yield* service.lastStatus
@@ -110,7 +110,7 @@ describe("Bird against the real one", () => {
           "201"
         )
       )
-      yield* service.setExports([anycast, address("2001:db8:a::3")])
+      yield* service.setExportSet([anycast, address("2001:db8:a::3")])
       yield* service.requestReload
       yield* until(service, "reload", (status) => status.reloads > reloads)
       assert.isFalse(yield* service.exportedTo(address("2001:db8:a::2"), "peer_2001_db8_ffff__1"))
@@ -127,7 +127,7 @@ describe("Bird against the real one", () => {
       const before = world.taken()
       const begin = performance.now()
       for (let i = 0; i < 500; i++) {
-        yield* service.setExports(
+        yield* service.setExportSet(
           Array.from({ length: i + 1 }, (_, n) => address(`2001:db8:a::${(n + 1).toString(16)}`))
         )
         yield* service.requestReload

@@ -62,7 +62,7 @@ describe("what a node learns", () => {
     await established(world, 1)
     await eventually("the other's learned", async () => (await learned(world.netns)).includes("2001:db8:a::1"))
     const anycast = address("2001:db8:a::1")
-    await Effect.runPromise(world.bird.setExports([anycast]))
+    await Effect.runPromise(world.bird.setExportSet([anycast]))
     await Effect.runPromise(world.bird.requestReload)
     await run("ip", "-n", world.netns, "-6", "route", "add", "2001:db8:a::1", "via", ROUTER6, "proto", "201")
     await eventually("exported", () => Effect.runPromise(world.bird.exportedTo(anycast, "peer_2001_db8_ffff__1")))

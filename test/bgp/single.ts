@@ -104,7 +104,7 @@ export class Single {
   readonly up = Effect.gen({ self: this }, function*() {
     const facts = yield* makeFacts(some(spec()), [uplink])
     const service = yield* runBird(facts, this.directory)
-    yield* service.setExports([])
+    yield* service.setExportSet([])
     yield* this.start
     yield* until(service, "sessions", established)
     return { facts, service }

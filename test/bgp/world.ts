@@ -49,7 +49,7 @@ export const open = async (
       const facts = yield* makeFacts({ current: Option.some(spec) }, [hostInterface("uplink", addresses)])
       yield* Ref.set(facts.secrets, new Map([...secrets].map(([key, value]) => [key, Redacted.make(value)])))
       const bird = yield* runBird(facts, directory)
-      yield* bird.setExports([])
+      yield* bird.setExportSet([])
       return [bird, facts] as const
     }).pipe(Effect.provideService(Scope.Scope, scope))
   )

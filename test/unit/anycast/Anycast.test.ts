@@ -71,7 +71,7 @@ describe("Anycast", () => {
           yield* settle
           assert.deepStrictEqual(world.installed(), i % 2 === 1 ? [ROUTE] : [])
         }
-        assert.deepStrictEqual([world.dumps, world.reloads, world.exports], [dumps, reloads, [[V6]]])
+        assert.deepStrictEqual([world.dumps, world.reloads, world.exportSets], [dumps, reloads, [[V6]]])
       })))
 
   it.effect("withdraws at deletionTimestamp and when the pod is gone", () =>
@@ -102,7 +102,7 @@ describe("Anycast", () => {
         yield* world.setPods(pod(1, { ready: false }))
         yield* world.commit(a)
         yield* settle
-        assert.deepStrictEqual([world.exports.at(-1), world.installed()], [[V6], []])
+        assert.deepStrictEqual([world.exportSets.at(-1), world.installed()], [[V6], []])
         yield* world.setPods(pod(1))
         yield* settle
         assert.deepStrictEqual(world.installed(), [ROUTE])
@@ -112,7 +112,7 @@ describe("Anycast", () => {
         assert.strictEqual(world.reloads, reloads, "an allocation without announced addresses changes nothing")
         yield* world.remove(a)
         yield* settle
-        assert.deepStrictEqual([world.exports.at(-1), world.installed()], [[], []])
+        assert.deepStrictEqual([world.exportSets.at(-1), world.installed()], [[], []])
       })))
 
   it.effect("handles 200 pods that flip in the same instant as one batch", () =>

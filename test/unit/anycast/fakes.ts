@@ -103,7 +103,7 @@ export class World {
   readonly calls: Array<ReadonlyArray<string>> = []
   dumps = 0
   synced = true
-  exports: Array<ReadonlyArray<string>> = []
+  exportSets: Array<ReadonlyArray<string>> = []
   reloads = 0
   birdStatus = idleBird
   /** Destinations that BIRD says it exports. */
@@ -232,9 +232,9 @@ export class World {
         requestReload: Effect.sync(() => {
           this.reloads++
         }),
-        setExports: (addresses) =>
+        setExportSet: (addresses) =>
           Effect.sync(() => {
-            this.exports.push(addresses.map(formatAddress))
+            this.exportSets.push(addresses.map(formatAddress))
           }),
         lastStatus: Effect.sync(() => this.birdStatus),
         exportedTo: (a) =>

@@ -119,7 +119,7 @@ describe("Anycast, whatever happens in whatever order", () => {
           assert.deepStrictEqual(world.installed(), expected(world))
           assert.deepStrictEqual(world.stillReached(), expected(world))
           const held = [...world.allocations.values()].map((a) => `2001:db8:a::${a.hostIfName.slice(-1)}`)
-          assert.sameMembers([...world.exports.at(-1) ?? []], held.length === 0 ? [] : [...held, SHARED])
+          assert.sameMembers([...world.exportSets.at(-1) ?? []], held.length === 0 ? [] : [...held, SHARED])
         }).pipe(Effect.provide(world.layer), Effect.provideService(Metric.MetricRegistry, new Map()))
       }),
     { arbitrary: { runs: 200 }, timeout: 60_000 }

@@ -167,9 +167,9 @@ describe("makeIndex", () => {
       allocation(1, { anycast: [V6], chosen: ["2001:db8:b::1"], ipv6: "2001:db8:b::1" }),
       allocation(3)
     ]
-    const exports = makeIndex(list).exports.map(formatAddress)
-    assert.deepStrictEqual(exports.toSorted(), [V4, V6, "2001:db8:b::1"].toSorted())
-    assert.deepStrictEqual(makeIndex(list.toReversed()).exports.map(formatAddress), exports)
+    const exportSet = makeIndex(list).exportSet.map(formatAddress)
+    assert.deepStrictEqual(exportSet.toSorted(), [V4, V6, "2001:db8:b::1"].toSorted())
+    assert.deepStrictEqual(makeIndex(list.toReversed()).exportSet.map(formatAddress), exportSet)
   })
 
   it("takes an address that is listed as chosen and as anycast for chosen", () => {

@@ -38,7 +38,7 @@ export const input = (spec: object | undefined, options: Partial<RenderInput> = 
   interfaces: dual,
   outgoing: new Map(),
   passwords: new Map(),
-  exports: [],
+  exportSet: [],
   drained: false,
   ...options
 })

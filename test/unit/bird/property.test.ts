@@ -85,7 +85,7 @@ describe("renderConfig", () => {
           fc.string({ unit: "binary", maxLength: 90 }),
           fc.array(anyAddress, { maxLength: 8 }),
           fc.string(),
-          async (it, interfaces, password, exports, nodeName) => {
+          async (it, interfaces, password, exportSet, nodeName) => {
             const object = { apiVersion: API_VERSION, kind: "NodeConfig", metadata: { name: "n" }, spec: it }
             const decoded = decode("n", object)
             if (Result.isFailure(decoded)) {
@@ -98,7 +98,7 @@ describe("renderConfig", () => {
               interfaces,
               outgoing: new Map((decoded.success.spec.bgp?.peers ?? []).map((p, i) => [formatAddress(p.address), i])),
               passwords: new Map([[secretKey({ name: "tor", key: "password" }), Redacted.make(password)]]),
-              exports,
+              exportSet,
               drained: nodeName.length % 2 === 1
             })
             if (Result.isFailure(result)) {

@@ -29,7 +29,7 @@ const open = Effect.fnUntraced(function*(answer: Answer) {
   writeFileSync(conf, "# the former file\n")
   const facts = yield* makeFacts(state, dual)
   const service = yield* runBird(facts, bird.directory)
-  yield* service.setExports([])
+  yield* service.setExportSet([])
   return { bird, conf, facts, service }
 })
 

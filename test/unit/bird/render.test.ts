@@ -13,13 +13,13 @@ const CIDRS = { cidr6: "2001:db8:1::/64", cidr4: "10.42.1.0/24" }
 const peer6 = { address: "2001:db8:ffff::1", asn: 65000 }
 const peer4 = { address: "198.51.100.1", asn: 65000 }
 const anycast = { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] }
-const exports = [address("192.0.2.9"), address("2001:db8:a::2"), address("2001:db8:a::1"), address("2001:db8:a::2")]
+const exportSet = [address("192.0.2.9"), address("2001:db8:a::2"), address("2001:db8:a::1"), address("2001:db8:a::2")]
 const bgp = (peers: ReadonlyArray<object>, more: object = {}) => ({ ...CIDRS, bgp: { asn: 65001, peers, ...more } })
 
 const GOLDEN: Readonly<Record<string, RenderInput>> = {
   bootstrap: input(undefined),
   "no-bgp": input(CIDRS),
-  "both-families": input({ ...bgp([peer6, peer4]), anycast }, { exports }),
+  "both-families": input({ ...bgp([peer6, peer4]), anycast }, { exportSet }),
   "v6-peer-carries-both": input(bgp([peer6])),
   "v4-over-v6-next-hop": input(bgp([peer6]), { interfaces: [hostInterface("eth0", ["2001:db8:ffff::2/64"])] }),
   "v6-only": input({ cidr6: CIDRS.cidr6, bgp: { asn: 4200000001, peers: [peer6] } }, {
@@ -49,7 +49,7 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
       },
       { ...peer4, holdTimeSeconds: 0 }
     ], { routerID: "192.0.2.2" }),
-    { passwords: new Map([["tor/password", Redacted.make("it's # } a\\b; ünïcode")]]), exports }
+    { passwords: new Map([["tor/password", Redacted.make("it's # } a\\b; ünïcode")]]), exportSet }
   )
 }
 
@@ -81,9 +81,9 @@ describe("renderConfig", () => {
 
   it("gives the same text whatever the order of facts", () => {
     const spec = { ...bgp([peer6, peer4], { importCIDRs: ["2001:db8::/32", "10.0.0.0/8"] }), anycast }
-    const one = success(input(spec, { exports }))
+    const one = success(input(spec, { exportSet }))
     const interfaces = dual.toReversed().map((it) => ({ ...it, addresses: it.addresses.toReversed() }))
-    const other = success(input(spec, { exports: exports.toReversed(), interfaces }))
+    const other = success(input(spec, { exportSet: exportSet.toReversed(), interfaces }))
     assert.strictEqual(other.text, one.text)
   })
 

@@ -60,7 +60,7 @@ const good: Snapshot = {
   podsListed: true,
   kernel,
   bird: { ...idleBird, peers: [peer] },
-  exports: [address(V6)],
+  exportSet: [address(V6)],
   exportedTo: ["peer1"]
 }
 
@@ -138,7 +138,7 @@ describe("why", () => {
         "none of the serving pods' links"
       ],
       ["kernel not to be asked", { kernel: { error: "dump routes: EPERM" } }, V6, "link", "dump routes: EPERM"],
-      ["not in the export set", { exports: [] }, V6, "export-set", "not in the export set of bird.conf"],
+      ["not in the export set", { exportSet: [] }, V6, "export-set", "not in the export set of bird.conf"],
       [
         "bird.conf rejected",
         { bird: { ...good.bird, stale: true, configError: "bird.conf:3:1 syntax error" }, exportedTo: [] },
