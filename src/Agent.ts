@@ -4,7 +4,6 @@ import type { PlatformError } from "effect/PlatformError"
 import { dirname } from "node:path"
 import { Anycast } from "./anycast/Anycast.ts"
 import { Bird } from "./bird/Bird.ts"
-import * as BirdLayer from "./bird/layer.ts"
 import * as Cni from "./cni/Cni.ts"
 import { conflistWhenReady } from "./install/install.ts"
 import { Ipam } from "./ipam/Ipam.ts"
@@ -58,7 +57,7 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
     Ipam.layer,
     Allocations.layer({ directory: `${settings.stateDir}/allocations`, bootId })
   )
-  const bird = BirdLayer.layer({
+  const bird = Bird.layer({
     enabled: !settings.noBird,
     nodeName,
     confPath: settings.birdConf,

@@ -3,33 +3,23 @@
  * holds it is Ready and not being deleted. BIRD exports those routes with no reload; its export set follows
  * allocations only.
  */
-import { Context, Effect, Layer, Schedule, Stream } from "effect"
+import { Context, Effect, Layer, Ref, Schedule, Stream } from "effect"
 import type { Bird } from "../bird/Bird.ts"
 import { attachmentKey } from "../domain/Allocation.ts"
 import { formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { Allocations } from "../state/Allocations.ts"
+import type { AnycastAddress, AnycastHolder } from "./AnycastAddress.ts"
 import * as exportProbe from "./exportProbe.ts"
-import { destinationKey, type Gate, gateOf } from "./gate.ts"
+import { destinationKey, gateOf } from "./gate.ts"
 import * as reconciler from "./reconciler.ts"
 
-export interface AnycastHolder {
-  /** `attachmentKey` of the allocation. */
-  readonly owner: string
-  readonly namespace: string
-  readonly pod: string
-  readonly hostIfName: string
-  readonly kind: "anycast" | "chosen"
-  readonly gate: Gate
-}
-
-export interface AnycastAddress {
-  readonly address: string
-  /** `pending`: the kernel does not have yet what the gate says. */
-  readonly state: "announced" | "withdrawn" | "pending"
-  readonly holders: ReadonlyArray<AnycastHolder>
-}
+/** Steers the `Anycast` of {@link Anycast.layerTest}. */
+export class AnycastTest extends Context.Service<AnycastTest, {
+  readonly setStatus: (addresses: ReadonlyArray<AnycastAddress>) => Effect.Effect<void>
+  readonly setExportSet: (addresses: ReadonlyArray<IpAddress>) => Effect.Effect<void>
+}>()("flock/AnycastTest") {}
 
 export class Anycast extends Context.Service<Anycast, {
   /** Follows pods, allocations and the kernel, and looks at everything every 2 s. */
@@ -98,4 +88,19 @@ export class Anycast extends Context.Service<Anycast, {
       return Anycast.of({ run, status, exportSet: Effect.map(worker.state, ({ index }) => index.exportSet) })
     })
   )
+
+  /** In memory; says what a test gives it, here or through {@link AnycastTest}. */
+  static readonly layerTest = (
+    initial: { readonly status?: ReadonlyArray<AnycastAddress>; readonly exportSet?: ReadonlyArray<IpAddress> } = {}
+  ): Layer.Layer<Anycast | AnycastTest> =>
+    Layer.effectContext(Effect.gen(function*() {
+      const status = yield* Ref.make(initial.status ?? [])
+      const exportSet = yield* Ref.make(initial.exportSet ?? [])
+      const service = Anycast.of({ run: Effect.never, status: Ref.get(status), exportSet: Ref.get(exportSet) })
+      const test = AnycastTest.of({
+        setStatus: (addresses) => Ref.set(status, addresses),
+        setExportSet: (addresses) => Ref.set(exportSet, addresses)
+      })
+      return Context.make(Anycast, service).pipe(Context.add(AnycastTest, test))
+    }))
 }

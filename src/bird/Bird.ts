@@ -1,38 +1,12 @@
 /** BIRD: its configuration, applied through its control socket, and what it says of its sessions. */
-import { Context, type Effect, type Stream } from "effect"
+import { Context, Effect, type FileSystem, Layer, type Path, type Stream } from "effect"
 import type { IpAddress } from "../domain/Ip.ts"
+import type { KubeApi } from "../kube/KubeApi.ts"
+import type { Netlink } from "../netlink/Netlink.ts"
+import type { BirdStatus } from "./birdStatus.ts"
+import { BirdTest, makeTest } from "./BirdTest.ts"
 import type { BirdRefused, BirdUnavailable } from "./control.ts"
-
-export interface PeerStatus {
-  readonly address: string
-  readonly asn: number
-  /** BIRD's protocol name, such as `peer_192_0_2_1`. */
-  readonly protocol: string
-  /** BGP state as RFC 4271 names it: Idle, Connect, Active, OpenSent, OpenConfirm, Established; or Down. */
-  readonly state: string
-  /** As BIRD prints it. */
-  readonly since: string
-  /** BIRD's last error for this session; empty if none. */
-  readonly lastError: string
-  readonly ipv6: { readonly announced: number; readonly learned: number }
-  readonly ipv4: { readonly announced: number; readonly learned: number }
-}
-
-export interface BirdStatus {
-  /** False under `--no-bird`. */
-  readonly enabled: boolean
-  /** The control socket answers. */
-  readonly up: boolean
-  readonly version: string
-  readonly peers: ReadonlyArray<PeerStatus>
-  /** The wanted configuration is not in force; `configError` says why, in BIRD's words. */
-  readonly stale: boolean
-  readonly configError: string
-  /** Reloads done since start. */
-  readonly reloads: number
-  /** Sessions are held down by `withdrawAll`. */
-  readonly drained?: boolean
-}
+import { disabled, make, type Options } from "./service.ts"
 
 export class Bird extends Context.Service<Bird, {
   /** Something that `bird.conf` depends on changed: render, and apply if different (coalesced). Returns at once. */
@@ -57,4 +31,17 @@ export class Bird extends Context.Service<Bird, {
   readonly restoreAll: Effect.Effect<ReadonlyArray<string>, BirdUnavailable | BirdRefused>
   /** All loops: reloads, the 15 s healing tick, the 2 s status watch, triggers. Run it once, in the foreground. */
   readonly run: Effect.Effect<never>
-}>()("flock/Bird") {}
+}>()("flock/Bird") {
+  /** Call once: layers are remembered by reference. */
+  static readonly layer = (
+    options: Options
+  ): Layer.Layer<Bird, never, KubeApi | Netlink | FileSystem.FileSystem | Path.Path> =>
+    Layer.effect(Bird, options.enabled ? make(options) : Effect.succeed(disabled))
+
+  /** A BIRD in memory that a test steers through {@link BirdTest}; it is up and has no peers unless `status` says so. */
+  static readonly layerTest = (status: Partial<BirdStatus> = {}): Layer.Layer<Bird | BirdTest> =>
+    Layer.effectContext(Effect.map(
+      makeTest(status),
+      ({ service, test }) => Context.make(Bird, service).pipe(Context.add(BirdTest, test))
+    ))
+}

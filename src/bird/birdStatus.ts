@@ -1,9 +1,39 @@
-/** `BirdStatus` values: made, compared, told. */
+/** What BIRD says of itself and its sessions: the values, how they are made and compared. */
 import { Effect } from "effect"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
-import type { BirdStatus, PeerStatus } from "./Bird.ts"
 import { protocolName } from "./render.ts"
+
+export interface PeerStatus {
+  readonly address: string
+  readonly asn: number
+  /** BIRD's protocol name, such as `peer_192_0_2_1`. */
+  readonly protocol: string
+  /** BGP state as RFC 4271 names it: Idle, Connect, Active, OpenSent, OpenConfirm, Established; or Down. */
+  readonly state: string
+  /** As BIRD prints it. */
+  readonly since: string
+  /** BIRD's last error for this session; empty if none. */
+  readonly lastError: string
+  readonly ipv6: { readonly announced: number; readonly learned: number }
+  readonly ipv4: { readonly announced: number; readonly learned: number }
+}
+
+export interface BirdStatus {
+  /** False under `--no-bird`. */
+  readonly enabled: boolean
+  /** The control socket answers. */
+  readonly up: boolean
+  readonly version: string
+  readonly peers: ReadonlyArray<PeerStatus>
+  /** The wanted configuration is not in force; `configError` says why, in BIRD's words. */
+  readonly stale: boolean
+  readonly configError: string
+  /** Reloads done since start. */
+  readonly reloads: number
+  /** Sessions are held down by `withdrawAll`. */
+  readonly drained?: boolean
+}
 
 const NO_PREFIXES = { announced: 0, learned: 0 }
 

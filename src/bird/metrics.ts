@@ -1,6 +1,6 @@
 /** BIRD's state as metrics. */
 import { Effect, Metric } from "effect"
-import type { BirdStatus, PeerStatus } from "./Bird.ts"
+import type { BirdStatus, PeerStatus } from "./birdStatus.ts"
 
 const up = Metric.gauge("flock_bird_up", { description: "1: BIRD's control socket answers" })
 const stale = Metric.gauge("flock_bird_config_stale", { description: "1: the wanted configuration is not in force" })

@@ -1,5 +1,5 @@
 /** Reads the reply to `show protocols all`, as BIRD 2.0.12, 2.17 and 3.x print it. */
-import type { PeerStatus } from "./Bird.ts"
+import type { PeerStatus } from "./birdStatus.ts"
 import type { Reply } from "./reply.ts"
 
 const HEAD = /^(\S+)\s+BGP\s+\S+\s+(up|down|start|stop|flush)\s+(.*?)(?:\s{2,}(.*))?$/

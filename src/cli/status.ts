@@ -1,7 +1,7 @@
 /** `flock-agent status`: what this node's agent has given out and announces. */
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
-import type { PeerStatus } from "../bird/Bird.ts"
+import type { PeerStatus } from "../bird/birdStatus.ts"
 import { ask } from "../socket/ask.ts"
 import { Op, type StatusReport } from "../socket/Introspection.ts"
 import { jsonFlag, socketFlag } from "./flags.ts"

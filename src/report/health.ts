@@ -1,6 +1,6 @@
 /** Whether the node is in the network: the one judgement behind STATUS, the Node condition, NodeConfig status and readyz. */
 import { Option } from "effect"
-import type { BirdStatus } from "../bird/Bird.ts"
+import type { BirdStatus } from "../bird/birdStatus.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import type { NodeConfigState } from "../kube/KubeApi.ts"
 

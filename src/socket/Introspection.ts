@@ -1,7 +1,9 @@
 /** What the agent does for its own tools (`flock-agent status`, `why`, `withdraw`) over its socket: plain JSON. */
 import { Context, Data, Effect, Layer, Option, SubscriptionRef } from "effect"
-import { Anycast, type AnycastAddress } from "../anycast/Anycast.ts"
-import { Bird, type BirdStatus } from "../bird/Bird.ts"
+import { Anycast } from "../anycast/Anycast.ts"
+import type { AnycastAddress } from "../anycast/AnycastAddress.ts"
+import { Bird } from "../bird/Bird.ts"
+import type { BirdStatus } from "../bird/birdStatus.ts"
 import { Allocation } from "../domain/Allocation.ts"
 import { formatAddress, formatCidr, parseAddress } from "../domain/Ip.ts"
 import type { Request } from "../domain/Wire.ts"

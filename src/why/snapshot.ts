@@ -1,5 +1,5 @@
 /** What `why` judges: facts of the node, of Kubernetes and of BIRD, read at one moment. */
-import type { BirdStatus } from "../bird/Bird.ts"
+import type { BirdStatus } from "../bird/birdStatus.ts"
 import type { Allocation } from "../domain/Allocation.ts"
 import type { IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"

@@ -2,7 +2,6 @@
 import { NodeServices } from "@effect/platform-node"
 import { Effect, Layer, Option, type Redacted, Ref, Stream, SubscriptionRef } from "effect"
 import { Bird } from "../../src/bird/Bird.ts"
-import { layer } from "../../src/bird/layer.ts"
 import { secretKey } from "../../src/bird/sessions.ts"
 import { KubeApi, type NodeConfigState } from "../../src/kube/KubeApi.ts"
 import { type HostInterface, Netlink } from "../../src/netlink/Netlink.ts"
@@ -44,7 +43,7 @@ export const runBird = Effect.fnUntraced(function*(facts: Facts, directory: stri
     changes: Stream.never
   })
   const context = yield* Layer.build(
-    layer({
+    Bird.layer({
       enabled: true,
       nodeName,
       confPath: `${directory}/bird.conf`,

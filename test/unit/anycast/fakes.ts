@@ -1,7 +1,8 @@
 /** Allocations, pods, a kernel and a BIRD in memory, with every call to the kernel on record. */
 import { Effect, Layer, Option, PubSub, Stream, SubscriptionRef } from "effect"
 import { Anycast } from "../../../src/anycast/Anycast.ts"
-import { Bird, type BirdStatus } from "../../../src/bird/Bird.ts"
+import { Bird } from "../../../src/bird/Bird.ts"
+import type { BirdStatus } from "../../../src/bird/birdStatus.ts"
 import type { Allocation } from "../../../src/domain/Allocation.ts"
 import { attachmentKey } from "../../../src/domain/Allocation.ts"
 import { address, formatAddress, formatCidr } from "../../../src/domain/Ip.ts"

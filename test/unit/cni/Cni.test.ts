@@ -3,8 +3,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, FileSystem, Layer, Option, Stream, SubscriptionRef } from "effect"
 import * as PlatformError from "effect/PlatformError"
 import { TestClock } from "effect/testing"
-import { Anycast, type AnycastAddress } from "../../../src/anycast/Anycast.ts"
-import { Bird, type BirdStatus } from "../../../src/bird/Bird.ts"
+import { Anycast } from "../../../src/anycast/Anycast.ts"
+import type { AnycastAddress } from "../../../src/anycast/AnycastAddress.ts"
+import { Bird } from "../../../src/bird/Bird.ts"
+import type { BirdStatus } from "../../../src/bird/birdStatus.ts"
 import { Cni, layer as cniLayer } from "../../../src/cni/Cni.ts"
 import type { PodInfo } from "../../../src/domain/Pod.ts"
 import type { Request } from "../../../src/domain/Wire.ts"
@@ -24,16 +26,6 @@ import { Allocations, layer as allocationsLayer } from "../../../src/state/Alloc
 import { nodeConfig } from "../fixtures.ts"
 
 const LINK: PodLink = { hostIfIndex: 7, hostMac: "ee:ee:ee:ee:ee:ee", podMac: "02:00:00:00:00:01" }
-
-const bird: BirdStatus = {
-  enabled: false,
-  up: false,
-  version: "",
-  peers: [],
-  stale: false,
-  configError: "",
-  reloads: 0
-}
 
 interface World {
   /** What `attach` does; the default makes the link. */
@@ -109,8 +101,8 @@ const world = (links: Links, options: World = {}) =>
         Layer.provide(allocationsLayer({ directory, bootId: "boot" }), files),
         netlink,
         kube,
-        Layer.mock(Anycast, { status: Effect.succeed(options.announcements ?? []) }),
-        Layer.mock(Bird, { lastStatus: Effect.succeed({ ...bird, ...options.bird }), statusChanges: Stream.empty }),
+        Anycast.layerTest({ status: options.announcements ?? [] }),
+        Bird.layerTest({ enabled: false, up: false, ...options.bird }),
         Layer.mock(Uplink, { mtu: () => Effect.succeed(1500) })
       ))
     )

@@ -1,12 +1,11 @@
 /** `Bird` over BIRD's file and control socket. */
-import { Clock, Effect, FileSystem, Layer, Path, Schedule, Stream, SubscriptionRef } from "effect"
+import { Clock, Effect, FileSystem, Path, Schedule, Stream, SubscriptionRef } from "effect"
 import { formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { makeApply, type Outcome } from "./apply.ts"
-import { Bird, type BirdStatus } from "./Bird.ts"
-import { gist, initial, liveness, logChanges, withConfigured } from "./birdStatus.ts"
+import { type BirdStatus, gist, initial, liveness, logChanges, withConfigured } from "./birdStatus.ts"
 import { makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { publish } from "./metrics.ts"
@@ -35,7 +34,8 @@ const WATCH_SOON = "200 millis"
 const SOON_FOR = 5000
 const TIMEOUT = "5 seconds"
 
-const off = Bird.of({
+/** The service under `--no-bird`. */
+export const disabled = {
   requestReload: Effect.void,
   setExportSet: () => Effect.void,
   status: Effect.succeed(initial(false)),
@@ -45,9 +45,9 @@ const off = Bird.of({
   withdrawAll: Effect.succeed([]),
   restoreAll: Effect.succeed([]),
   run: Effect.never
-})
+}
 
-const make = Effect.fn("Bird.make")(function*(options: Options) {
+export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const fs = yield* FileSystem.FileSystem
   const kube = yield* KubeApi
   const netlink = yield* Netlink
@@ -171,9 +171,9 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
       Effect.tap(() => status)
     )
 
-  return Bird.of({
+  return {
     requestReload: coalescer.request,
-    setExportSet: (addresses) =>
+    setExportSet: (addresses: ReadonlyArray<IpAddress>) =>
       Effect.suspend(() => {
         const first = exportSet === undefined
         exportSet = addresses
@@ -182,7 +182,7 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
     status,
     lastStatus: SubscriptionRef.get(last),
     statusChanges: SubscriptionRef.changes(last).pipe(Stream.changesWith((a, b) => gist(a) === gist(b))),
-    exportedTo: Effect.fn("Bird.exportedTo")(function*(address, protocol) {
+    exportedTo: Effect.fn("Bird.exportedTo")(function*(address: IpAddress, protocol: string) {
       if (!/^[A-Za-z_]\w*$/.test(protocol)) return false
       const destination = formatCidr(hostCidr(address))
       const reply = yield* Effect.result(control.command(`show route ${destination} exported ${protocol}`))
@@ -198,11 +198,5 @@ const make = Effect.fn("Bird.make")(function*(options: Options) {
       onChange,
       onAddress
     ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
-  })
+  }
 })
-
-/** Call once: layers are remembered by reference. */
-export const layer = (
-  options: Options
-): Layer.Layer<Bird, never, KubeApi | Netlink | FileSystem.FileSystem | Path.Path> =>
-  Layer.effect(Bird, options.enabled ? make(options) : Effect.succeed(off))

@@ -1,0 +1,61 @@
+/** The BIRD of `Bird.layerTest`: in memory, steered and watched by a test. */
+import { Context, Effect, Ref, Stream, SubscriptionRef } from "effect"
+import { formatAddress, type IpAddress } from "../domain/Ip.ts"
+import { type BirdStatus, initial } from "./birdStatus.ts"
+import { BirdUnavailable } from "./control.ts"
+
+export class BirdTest extends Context.Service<BirdTest, {
+  /** Changes what BIRD says from now on. With `up: false`, `withdrawAll` and `restoreAll` fail too. */
+  readonly setStatus: (change: Partial<BirdStatus>) => Effect.Effect<void>
+  /** The peer protocols to which BIRD exports this address; none until it is said. */
+  readonly setExported: (address: IpAddress, protocols: ReadonlyArray<string>) => Effect.Effect<void>
+  /** Every export set that was given, oldest first. */
+  readonly exportSets: Effect.Effect<ReadonlyArray<ReadonlyArray<IpAddress>>>
+  /** How often a reload was asked for. */
+  readonly reloadRequests: Effect.Effect<number>
+  /** How often `exportedTo` was asked. */
+  readonly exportQuestions: Effect.Effect<number>
+}>()("flock/BirdTest") {}
+
+export const makeTest = Effect.fnUntraced(function*(change: Partial<BirdStatus>) {
+  const state = yield* SubscriptionRef.make<BirdStatus>({ ...initial(true), up: true, version: "2.0.12", ...change })
+  const exported = yield* Ref.make<ReadonlyMap<string, ReadonlyArray<string>>>(new Map())
+  const exportSets = yield* Ref.make<ReadonlyArray<ReadonlyArray<IpAddress>>>([])
+  const reloadRequests = yield* Ref.make(0)
+  const exportQuestions = yield* Ref.make(0)
+  const status = SubscriptionRef.get(state)
+  const setStatus = (change: Partial<BirdStatus>) => SubscriptionRef.update(state, (now) => ({ ...now, ...change }))
+
+  const drain = (drained: boolean) =>
+    Effect.gen(function*() {
+      const { peers, up } = yield* status
+      if (!up) return yield* new BirdUnavailable({ socketPath: "bird.ctl", detail: "ENOENT" })
+      yield* setStatus({ drained })
+      return peers.map(({ protocol }) => `${protocol}: ${drained ? "disabled" : "enabled"}`)
+    })
+
+  return {
+    test: BirdTest.of({
+      setStatus,
+      setExported: (address, protocols) =>
+        Ref.update(exported, (now) => new Map(now).set(formatAddress(address), protocols)),
+      exportSets: Ref.get(exportSets),
+      reloadRequests: Ref.get(reloadRequests),
+      exportQuestions: Ref.get(exportQuestions)
+    }),
+    service: {
+      requestReload: Ref.update(reloadRequests, (n) => n + 1),
+      setExportSet: (addresses: ReadonlyArray<IpAddress>) => Ref.update(exportSets, (now) => [...now, addresses]),
+      status,
+      lastStatus: status,
+      statusChanges: Stream.changes(SubscriptionRef.changes(state)),
+      exportedTo: Effect.fnUntraced(function*(address: IpAddress, protocol: string) {
+        yield* Ref.update(exportQuestions, (n) => n + 1)
+        return (yield* Ref.get(exported)).get(formatAddress(address))?.includes(protocol) ?? false
+      }),
+      withdrawAll: drain(true),
+      restoreAll: drain(false),
+      run: Effect.never
+    }
+  }
+})
