@@ -1,7 +1,8 @@
 /** Who holds which announced address, and whether the holder may have it announced now. Pure. */
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
-import { type Cidr, equalAddress, type Family, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { type Cidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
+import { type AnnouncedKind, followsReadiness, primaryOf } from "../domain/PodAddresses.ts"
 
 /**
  * One step's answer for one holder. `Ready`: announce. `Unknown`: the pod cache is not complete yet and does not hold
@@ -20,36 +21,22 @@ export interface PodCache {
 export interface Holder {
   readonly allocation: Allocation
   readonly address: IpAddress
-  /** `chosen`: the pod's primary address on its interface. `anycast`: on the pod's `lo`, reached via a primary one. */
-  readonly kind: "anycast" | "chosen"
+  readonly kind: AnnouncedKind
 }
 
 /** Key of a destination. Not its text: that costs ten times as much, and a full pass makes a thousand of them. */
 export const destinationKey = ({ base, family, prefix }: Cidr): string => `${family}/${prefix}/${base.toString(36)}`
 
-/** The pod's own address of one family. */
-export const primaryOf = (allocation: Allocation, family: Family): IpAddress | undefined =>
-  family === 6 ? allocation.ipv6 : allocation.ipv4
-
-/**
- * Every announced address of an allocation, once. One that is a primary address is a chosen one, also where a record
- * rebuilt from the kernel's routes does not say so.
- */
+/** One for each address of an allocation that follows readiness. */
 export const holdersOf = (allocation: Allocation): ReadonlyArray<Holder> =>
-  [...allocation.chosen, ...allocation.anycast]
-    .filter((address, i, all) => !all.slice(0, i).some((other) => equalAddress(other, address)))
-    .map((address) => {
-      const primary = primaryOf(allocation, address.family)
-      const own = primary !== undefined && equalAddress(primary, address)
-      return { allocation, address, kind: own ? "chosen" : "anycast" }
-    })
+  followsReadiness(allocation.addresses).map(({ address, kind }) => ({ allocation, address, kind }))
 
 /**
  * Pods are matched by namespace, name and UID: a new pod of an old name never announces for the old one's allocation.
  * Where either side has no UID (other runtimes, standalone files), the name decides.
  */
 export const gateOf = ({ address, allocation }: Holder, { pods, synced }: PodCache): Gate => {
-  if (primaryOf(allocation, address.family) === undefined) return "NoFamily"
+  if (primaryOf(allocation.addresses, address.family) === undefined) return "NoFamily"
   const pod = pods.get(podKey(allocation.pod))
   if (pod === undefined) return synced ? "NoPod" : "Unknown"
   if (allocation.pod.uid !== "" && pod.uid !== "" && allocation.pod.uid !== pod.uid) {
@@ -82,7 +69,7 @@ export const makeIndex = (allocations: ReadonlyArray<Allocation>): Index => {
   const byDestination = new Map<string, Array<Holder>>()
   const byPod = new Map<string, Array<string>>()
   const byLink = new Map<string, Array<string>>()
-  const announcing = allocations.filter((a) => a.anycast.length + a.chosen.length > 0)
+  const announcing = allocations.filter(({ addresses }) => addresses.anycast.length + addresses.chosen.length > 0)
     .map((allocation) => ({ key: attachmentKey(allocation), allocation }))
     .toSorted((a, b) => a.key < b.key ? -1 : 1)
   for (const { allocation } of announcing) {

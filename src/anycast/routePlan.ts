@@ -1,7 +1,8 @@
 /** From who may announce what to the routes that the kernel lacks or has too many of. Pure. */
 import { hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { primaryOf } from "../domain/PodAddresses.ts"
 import { type HostRoute, type NextHop, PROTOCOL_ANNOUNCED } from "../netlink/Netlink.ts"
-import { destinationKey, gateOf, type Holder, type Index, type PodCache, primaryOf } from "./gate.ts"
+import { destinationKey, gateOf, type Holder, type Index, type PodCache } from "./gate.ts"
 
 /** The kernel's protocol-201 routes by destination. More than one for a destination: they differ in metric. */
 export type Installed = ReadonlyMap<string, ReadonlyArray<HostRoute>>
@@ -35,7 +36,7 @@ export const byDestination = (routes: ReadonlyArray<HostRoute>): Map<string, Rea
  * because no connected prefix covers it. A chosen address has a neighbour entry of its own and needs neither.
  */
 const nextHopOf = ({ address, allocation, kind }: Holder, ifIndex: number): NextHop => {
-  const via = kind === "anycast" ? primaryOf(allocation, address.family) : undefined
+  const via = kind === "anycast" ? primaryOf(allocation.addresses, address.family) : undefined
   return via === undefined ? { ifIndex, onlink: false } : { ifIndex, via, onlink: true }
 }
 

@@ -97,7 +97,6 @@ export const makeAdd = Effect.fnUntraced(function*(options: { readonly bootId: s
     node: NodeConfig,
     reservation: Reservation
   ) {
-    const { anycast, chosen, gateway4, ipv4, ipv6 } = reservation
     const allocation: Allocation = {
       version: 1,
       bootId: options.bootId,
@@ -108,11 +107,7 @@ export const makeAdd = Effect.fnUntraced(function*(options: { readonly bootId: s
       pod: { namespace: pod.namespace, name: pod.name, uid: pod.uid },
       hostIfName: "",
       mtu: yield* uplink.mtu(node.spec),
-      ...(ipv6 ? { ipv6 } : {}),
-      ...(ipv4 ? { ipv4 } : {}),
-      ...(gateway4 ? { gateway4 } : {}),
-      chosen,
-      anycast,
+      addresses: reservation.addresses,
       createdAt: DateTime.formatIso(yield* DateTime.now)
     }
     return allocation

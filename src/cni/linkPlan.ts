@@ -8,8 +8,5 @@ export const planOf = (allocation: Allocation, netns: string = allocation.netns)
   netns,
   ifName: allocation.ifName,
   mtu: allocation.mtu,
-  ...(allocation.ipv6 ? { ipv6: allocation.ipv6 } : {}),
-  ...(allocation.ipv4 ? { ipv4: allocation.ipv4 } : {}),
-  ...(allocation.gateway4 ? { gateway4: allocation.gateway4 } : {}),
-  anycast: allocation.anycast
+  addresses: allocation.addresses
 })

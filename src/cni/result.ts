@@ -1,7 +1,8 @@
 /** The result of ADD, in the shape of the version that was asked for (CNI spec, section 5, "Success"). */
 import type { Allocation } from "../domain/Allocation.ts"
 import { bitsOf, formatAddress, type IpAddress } from "../domain/Ip.ts"
-import { GATEWAY6, type PodLink } from "../netlink/Netlink.ts"
+import { gatewayOf, primariesOf } from "../domain/PodAddresses.ts"
+import type { PodLink } from "../netlink/Netlink.ts"
 import { type CniVersion, SUPPORTED_VERSIONS } from "./spec.ts"
 
 const list = (u: unknown): ReadonlyArray<unknown> => Array.isArray(u) ? u : []
@@ -26,26 +27,25 @@ export const addResult = (
     { name: allocation.hostIfName, mac: link.hostMac, ...mtu },
     { name: allocation.ifName, mac: link.podMac, ...mtu, sandbox: allocation.netns }
   ]
-  const ip = (address: IpAddress, gateway: string) => ({
+  const primaries = primariesOf(allocation.addresses)
+  const gateway = ({ family }: IpAddress): string => {
+    const address = gatewayOf(allocation.addresses, family)
+    return address === undefined ? "" : formatAddress(address)
+  }
+  const ip = (address: IpAddress) => ({
     // Up to 0.4.0 each address names its family.
     ...(atLeast(version, "1.0.0") ? {} : { version: String(address.family) }),
     interface: before.length + 1,
     address: `${formatAddress(address)}/${bitsOf(address.family)}`,
-    gateway
+    gateway: gateway(address)
   })
-  const gateway4 = allocation.gateway4 === undefined ? "" : formatAddress(allocation.gateway4)
   return {
     cniVersion: version,
     interfaces,
-    ips: [
-      ...list(prevResult?.["ips"]),
-      ...(allocation.ipv6 ? [ip(allocation.ipv6, GATEWAY6)] : []),
-      ...(allocation.ipv4 ? [ip(allocation.ipv4, gateway4)] : [])
-    ],
+    ips: [...list(prevResult?.["ips"]), ...primaries.map(ip)],
     routes: [
       ...list(prevResult?.["routes"]),
-      ...(allocation.ipv6 ? [{ dst: "::/0", gw: GATEWAY6 }] : []),
-      ...(allocation.ipv4 ? [{ dst: "0.0.0.0/0", gw: gateway4 }] : [])
+      ...primaries.map((address) => ({ dst: address.family === 6 ? "::/0" : "0.0.0.0/0", gw: gateway(address) }))
     ],
     dns: prevResult?.["dns"] ?? {}
   }
@@ -65,8 +65,8 @@ export const prevResultProblems = (
   const listed = new Set(
     list(prevResult["ips"]).filter((ip) => field(ip, "interface") === ours).map((ip) => String(field(ip, "address")))
   )
-  return [allocation.ipv6, allocation.ipv4].flatMap((address) => {
-    const text = address && `${formatAddress(address)}/${bitsOf(address.family)}`
-    return text === undefined || listed.has(text) ? [] : [`prevResult does not list ${text} on ${allocation.ifName}`]
-  })
+  return primariesOf(allocation.addresses)
+    .map((address) => `${formatAddress(address)}/${bitsOf(address.family)}`)
+    .filter((text) => !listed.has(text))
+    .map((text) => `prevResult does not list ${text} on ${allocation.ifName}`)
 }

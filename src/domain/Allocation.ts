@@ -1,12 +1,12 @@
 /** What one ADD gave to one interface of one container: the record that outlives the agent. */
-import { Schema } from "effect"
-import { AddressFromString, type IpAddress } from "./Ip.ts"
+import { Schema, SchemaTransformation, Struct } from "effect"
+import { PodAddresses } from "./PodAddresses.ts"
 
 /** `containerId/ifName`, unique per attachment (CNI spec 1.1.0, section 2: container ID plus `CNI_IFNAME`). */
 export const attachmentKey = (a: { readonly containerId: string; readonly ifName: string }): string =>
   `${a.containerId}/${a.ifName}`
 
-export const Allocation = Schema.Struct({
+const before = {
   version: Schema.Literal(1),
   /** `/proc/sys/kernel/random/boot_id`: a record of another boot describes no pod that still runs. */
   bootId: Schema.String,
@@ -19,26 +19,26 @@ export const Allocation = Schema.Struct({
   pod: Schema.Struct({ namespace: Schema.String, name: Schema.String, uid: Schema.String }),
   hostIfName: Schema.String,
   /** Bytes. */
-  mtu: Schema.Int,
-  /** The pod's primary addresses on its interface, at most one per family. */
-  ipv6: Schema.optionalKey(AddressFromString),
-  ipv4: Schema.optionalKey(AddressFromString),
-  /** The gateway in the pod for IPv4: the node CIDR's first address. */
-  gateway4: Schema.optionalKey(AddressFromString),
-  /** Those of the primary addresses that the operator chose (`addresses` annotation): announced like anycast. */
-  chosen: Schema.Array(AddressFromString),
-  /** On the pod's `lo`, announced while the pod is Ready. */
-  anycast: Schema.Array(AddressFromString),
+  mtu: Schema.Int
+}
+const after = {
   /** RFC 3339. */
   createdAt: Schema.String
-})
-export type Allocation = typeof Allocation.Type
+}
 
-/** The pod's own addresses, on its interface. */
-export const primaryOf = (a: Allocation): ReadonlyArray<IpAddress> => [
-  ...(a.ipv6 ? [a.ipv6] : []),
-  ...(a.ipv4 ? [a.ipv4] : [])
-]
+/** In the record the addresses are fields like the others. */
+const Flat = Schema.Struct({ ...before, ...PodAddresses.fields, ...after })
+
+const addressKeys = Struct.keys(PodAddresses.fields)
+
+export const Allocation = Flat.pipe(Schema.decodeTo(
+  Schema.toType(Schema.Struct({ ...before, addresses: PodAddresses, ...after })),
+  SchemaTransformation.transform({
+    decode: (flat) => ({ ...Struct.omit(flat, addressKeys), addresses: Struct.pick(flat, addressKeys) }),
+    encode: ({ addresses, ...rest }) => ({ ...rest, ...addresses })
+  })
+))
+export type Allocation = typeof Allocation.Type
 
 /** The link alias that names the owner: `namespace/pod containerID ifname` (`- containerID ifname` outside Kubernetes). */
 export const aliasOf = (a: Pick<Allocation, "pod" | "containerId" | "ifName">): string =>

@@ -1,10 +1,11 @@
-/** Addresses of this node: who has which, and the next free one. Pure rules are in `addresses/`. */
+/** Addresses of this node: who has which, and the next free one. Pure rules are beside it. */
 import { Context, Effect, Layer, Result } from "effect"
 import { randomBytes } from "node:crypto"
 import { AddressError } from "../domain/errors.ts"
 import { type Cidr, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import { podKey } from "../domain/Pod.ts"
+import { primariesOf } from "../domain/PodAddresses.ts"
 import { AddressTable } from "./AddressTable.ts"
 import { plan } from "./choose.ts"
 import type { Random } from "./pick.ts"
@@ -46,10 +47,10 @@ const reserveIn = (
   }
   const planned = plan(table, request, random)
   if (Result.isSuccess(planned)) {
-    const { anycast, ipv4, ipv6 } = planned.success
+    const { addresses } = planned.success
     const label = pod.name === "" ? owner : podKey(pod)
-    for (const address of [ipv6, ipv4]) if (address !== undefined) table.takePrimary(owner, label, address)
-    for (const address of anycast) table.takeAnycast(owner, label, address)
+    for (const address of primariesOf(addresses)) table.takePrimary(owner, label, address)
+    for (const address of addresses.anycast) table.takeAnycast(owner, label, address)
   }
   return planned
 }

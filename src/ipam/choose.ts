@@ -2,8 +2,9 @@
 import { Result } from "effect"
 import { type Annotations, parseAnnotations } from "../domain/annotations.ts"
 import { AddressError } from "../domain/errors.ts"
-import { type Cidr, equalAddress, type Family, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import { type Cidr, equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import * as PodAddresses from "../domain/PodAddresses.ts"
 import type { AddressView } from "./AddressTable.ts"
 import { algoProblem } from "./algo.ts"
 import { checkAsked } from "./asked.ts"
@@ -84,29 +85,25 @@ export const plan = (view: AddressView, request: AddressRequest, random: Random)
         ? lowestFree4(value + 1n, to)
         : value
     }
-    const primaries: { [F in Family]?: IpAddress } = {}
+    const primaries: Array<IpAddress> = []
     for (const node of nodes) {
       const { family } = node
       const own = chosen.find((a) => a.family === family)
       const wanted = family === 6 ? annotations.cidr6 : annotations.cidr4
       if (own !== undefined) {
         if (wanted.length > 0) warnings.push(`annotation cidr${family}: ignored, addresses chose ${formatAddress(own)}`)
-        primaries[family] = own
+        primaries.push(own)
         continue
       }
       const pool = { node, range: yield* effectiveRange(node, wanted), holder }
-      primaries[family] = yield* pool.range.prefix === (family === 6 ? 128 : 32)
-        ? pickFixed(pool)
-        : family === 4
-        ? pick4(pool, lowestFree4)
-        : pickIpv6(pool, request, annotations, random, (text) => warnings.push(text))
+      primaries.push(
+        yield* pool.range.prefix === (family === 6 ? 128 : 32)
+          ? pickFixed(pool)
+          : family === 4
+          ? pick4(pool, lowestFree4)
+          : pickIpv6(pool, request, annotations, random, (text) => warnings.push(text))
+      )
     }
-    const { 4: ipv4, 6: ipv6 } = primaries
-    return {
-      ...(ipv6 && { ipv6 }),
-      ...(ipv4 && spec.cidr4 && { ipv4, gateway4: gatewayOf(spec.cidr4) }),
-      chosen,
-      anycast,
-      warnings
-    }
+    const gateway4 = spec.cidr4 && gatewayOf(spec.cidr4)
+    return { addresses: PodAddresses.make({ primaries, gateway4, chosen, anycast }), warnings }
   })

@@ -1,6 +1,7 @@
 /** The kernel, as far as flock needs it: links, addresses, routes and neighbours through rtnetlink(7). */
 import { Context, Data, type Effect, type Stream } from "effect"
 import type { Cidr, IpAddress } from "../domain/Ip.ts"
+import type { PodAddresses } from "../domain/PodAddresses.ts"
 
 /** Route protocol of pods' own addresses (`rtm_protocol`, linux/rtnetlink.h: values above 4 are free to use). */
 export const PROTOCOL_POD = 200
@@ -28,9 +29,6 @@ export const LINK_NAME = new RegExp(`^${IF_PREFIX}[0-9a-f]{8}$`)
 
 /** The MAC of every host-side link; it gives pods a fixed gateway neighbour. */
 export const HOST_MAC = "ee:ee:ee:ee:ee:ee"
-
-/** The pod's IPv6 gateway, on the host end of its veth. */
-export const GATEWAY6 = "fe80::1"
 
 export class NetlinkError extends Data.TaggedError("NetlinkError")<{
   /** What was attempted, such as `create veth flock0a1b2c3d`. */
@@ -71,12 +69,7 @@ export interface PodLinkPlan {
   readonly netns: string
   readonly ifName: string
   readonly mtu: number
-  readonly ipv6?: IpAddress
-  readonly ipv4?: IpAddress
-  /** Present with `ipv4`. */
-  readonly gateway4?: IpAddress
-  /** Put on the pod's `lo`. Only families that the pod has. */
-  readonly anycast: ReadonlyArray<IpAddress>
+  readonly addresses: PodAddresses
 }
 
 export interface PodLink {

@@ -142,12 +142,12 @@ const prepareIpv6 = (context: AttachContext, plan: PodLinkPlan, netns: Netns): E
     return sysctls("the pod", () =>
       namespaces.visit(netns, () => {
         writeSysctl(`ipv6/conf/${plan.ifName}/accept_ra`, "0")
-        if (plan.ipv6 === undefined) return
+        if (plan.addresses.ipv6 === undefined) return
         find(plan.ifName, "in the pod")
         find("lo", "in the pod")
       })).pipe(
         Effect.andThen(
-          plan.ipv6 === undefined
+          plan.addresses.ipv6 === undefined
             ? Effect.void
             : sysctls("the host", () => namespaces.visit(namespaces.host, () => find(plan.hostIfName, "")))
         ),
@@ -172,7 +172,7 @@ const configure = <E>(
   Effect.gen(function*() {
     if (context.ipv6) {
       // A pod without IPv6 works with a read-only /proc/sys too.
-      yield* plan.ipv6 === undefined
+      yield* plan.addresses.ipv6 === undefined
         ? Effect.ignore(prepareIpv6(context, plan, netns))
         : prepareIpv6(context, plan, netns)
     }

@@ -1,9 +1,10 @@
 /** The requests that make a plan true, in the order the kernel needs, each with the words for its failure. */
-import { address, bitsOf, formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { bitsOf, formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { GATEWAY6, gatewaysOf, primariesOf } from "../domain/PodAddresses.ts"
 import { isForeign, type Link } from "./answers.ts"
 import type { Message, Received } from "./codec.ts"
 import * as C from "./constants.ts"
-import { GATEWAY6, HOST_MAC, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
+import { HOST_MAC, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
 import * as R from "./requests.ts"
 
 export interface Step {
@@ -21,13 +22,8 @@ export interface Step {
   readonly adds?: IpAddress
 }
 
-const gateway6 = address(GATEWAY6)
-
 /** The MAC of every host end, as bytes. */
 export const hostMac = R.macBytes(HOST_MAC)
-
-const addressesOf = (plan: PodLinkPlan): ReadonlyArray<IpAddress> =>
-  [plan.ipv6, plan.ipv4].filter((a) => a !== undefined)
 
 const bits = (a: IpAddress): number => bitsOf(a.family)
 
@@ -42,19 +38,16 @@ const hop = (ifIndex: number, via?: IpAddress) => ({
  * interfaces in one pod (Multus) the first keeps the routes.
  */
 export const podSteps = (plan: PodLinkPlan, index: number): ReadonlyArray<Step> => {
-  const gateways = [
-    ...(plan.ipv6 === undefined ? [] : [gateway6]),
-    ...(plan.ipv4 === undefined || plan.gateway4 === undefined ? [] : [plan.gateway4])
-  ]
+  const { addresses } = plan
   return [
     { op: "set lo up in the pod", message: R.linkUp(1) },
     { op: `set ${plan.ifName} up in the pod`, message: R.linkUp(index) },
-    ...addressesOf(plan).map((a) => ({
+    ...primariesOf(addresses).map((a) => ({
       op: `add address ${formatAddress(a)} to ${plan.ifName}`,
       message: R.addAddress(index, a, bits(a)),
       ...(a.family === 6 ? { adds: a } : {})
     })),
-    ...gateways.flatMap((gateway) => {
+    ...gatewaysOf(addresses).flatMap((gateway) => {
       const name = formatAddress(gateway)
       const everything = { family: gateway.family, base: 0n, prefix: 0 }
       return [
@@ -71,7 +64,7 @@ export const podSteps = (plan: PodLinkPlan, index: number): ReadonlyArray<Step> 
         }
       ]
     }),
-    ...plan.anycast.map((a) => ({
+    ...addresses.anycast.map((a) => ({
       op: `add anycast address ${formatAddress(a)} to lo in the pod`,
       message: R.addAddress(1, a, bits(a)),
       mayExist: true,
@@ -92,10 +85,10 @@ export const hostSteps = (plan: PodLinkPlan, link: Link, podMac: R.Mac, ipv6: bo
   return [
     { op: `configure ${ifName}`, message: R.hostLinkSettings(ifIndex, plan.alias, ipv6) },
     { op: `set ${ifName} up`, message: R.linkUp(ifIndex) },
-    ...(plan.ipv6 === undefined
-      ? []
-      : [{ op: `add address ${GATEWAY6} to ${ifName}`, message: R.addAddress(ifIndex, gateway6, 64) }]),
-    ...addressesOf(plan).flatMap((a) => [
+    ...(plan.addresses.ipv6 === undefined ? [] : [
+      { op: `add address ${formatAddress(GATEWAY6)} to ${ifName}`, message: R.addAddress(ifIndex, GATEWAY6, 64) }
+    ]),
+    ...primariesOf(plan.addresses).flatMap((a) => [
       { op: `add neighbour ${formatAddress(a)} to ${ifName}`, message: R.putNeighbour(ifIndex, a, podMac) },
       {
         op: `add route to ${formatAddress(a)} on ${ifName}`,

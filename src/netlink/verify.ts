@@ -1,10 +1,11 @@
 /** CHECK: the kernel against the plan. More than planned is no problem: chained plugins add addresses and routes. */
 import { Effect } from "effect"
-import { address, equalAddress, equalCidr, formatAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { equalAddress, equalCidr, formatAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { GATEWAY6, gatewaysOf, primariesOf } from "../domain/PodAddresses.ts"
 import * as Answers from "./answers.ts"
 import { enterPod, openIn } from "./attach.ts"
 import { closeNetns, type Namespaces } from "./namespace.ts"
-import { GATEWAY6, HOST_MAC, type HostRoute, type NetlinkError, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
+import { HOST_MAC, type HostRoute, type NetlinkError, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
 import * as R from "./requests.ts"
 import { DumpSocket } from "./socket.ts"
 
@@ -15,8 +16,6 @@ export interface Observed {
   readonly neighbours: ReadonlyArray<Answers.Neighbour>
   readonly routes: ReadonlyArray<HostRoute>
 }
-
-const gateway6 = address(GATEWAY6)
 
 const observe = (dumps: DumpSocket, name: string, protocol: number): Effect.Effect<Observed, NetlinkError> =>
   Effect.gen(function*() {
@@ -61,8 +60,6 @@ const addressProblem = (seen: Observed, link: Answers.Link, where: string, a: Ip
     ? []
     : [`${kind} ${formatAddress(a)} is missing on ${where}`]
 
-const addressesOf = (plan: PodLinkPlan) => [plan.ipv6, plan.ipv4].filter((a) => a !== undefined)
-
 const hostProblems = (plan: PodLinkPlan, seen: Observed, podMac: string | undefined): ReadonlyArray<string> => {
   const where = `host link ${plan.hostIfName}`
   const link = seen.links.find((l) => l.ifName === plan.hostIfName)
@@ -72,8 +69,8 @@ const hostProblems = (plan: PodLinkPlan, seen: Observed, podMac: string | undefi
     ...(link.alias === plan.alias ? [] : [`${where} has alias "${link.alias}", should have "${plan.alias}"`]),
     ...(link.mtu === plan.mtu ? [] : [`${where} has MTU ${link.mtu}, should have ${plan.mtu}`]),
     ...(link.mac === HOST_MAC ? [] : [`${where} has MAC ${link.mac}, should have ${HOST_MAC}`]),
-    ...(plan.ipv6 === undefined ? [] : addressProblem(seen, link, where, gateway6)),
-    ...addressesOf(plan).flatMap((a) => {
+    ...(plan.addresses.ipv6 === undefined ? [] : addressProblem(seen, link, where, GATEWAY6)),
+    ...primariesOf(plan.addresses).flatMap((a) => {
       const route = seen.routes.find((r) => equalCidr(r.destination, hostCidr(a)) && r.protocol === PROTOCOL_POD)
       const name = `host route ${formatCidr(hostCidr(a))}`
       return [
@@ -93,15 +90,14 @@ const podProblems = (plan: PodLinkPlan, seen: Observed, hostIndex: number | unde
   const link = seen.links.find((l) => l.ifName === plan.ifName)
   if (link === undefined) return [`${where} is missing`]
   const lo = seen.links.find((l) => l.ifIndex === 1)
-  const gateways = [plan.ipv6 && gateway6, plan.ipv4 && plan.gateway4].filter((a) => a !== undefined)
   return [
     ...(link.up ? [] : [`${where} is down`]),
     ...(hostIndex === undefined || link.peerIndex === hostIndex
       ? []
       : [`${where} is not connected to ${plan.hostIfName}`]),
     ...(link.mtu <= plan.mtu ? [] : [`${where} has MTU ${link.mtu}, more than the ${plan.mtu} that reach the host`]),
-    ...addressesOf(plan).flatMap((a) => addressProblem(seen, link, where, a)),
-    ...gateways.flatMap((gateway) => {
+    ...primariesOf(plan.addresses).flatMap((a) => addressProblem(seen, link, where, a)),
+    ...gatewaysOf(plan.addresses).flatMap((gateway) => {
       const everything = { family: gateway.family, base: 0n, prefix: 0 }
       const hops = seen.routes.filter((r) => equalCidr(r.destination, everything)).flatMap((r) => r.nextHops)
       // Of several interfaces in a pod, one holds the default routes.
@@ -115,7 +111,7 @@ const podProblems = (plan: PodLinkPlan, seen: Observed, hostIndex: number | unde
     }),
     ...(lo === undefined
       ? []
-      : plan.anycast.flatMap((a) => addressProblem(seen, lo, "lo in the pod", a, "anycast address")))
+      : plan.addresses.anycast.flatMap((a) => addressProblem(seen, lo, "lo in the pod", a, "anycast address")))
   ]
 }
 

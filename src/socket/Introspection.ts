@@ -5,7 +5,8 @@ import type { AnycastAddress } from "../anycast/AnycastAddress.ts"
 import { Bird } from "../bird/Bird.ts"
 import type { BirdStatus } from "../bird/birdStatus.ts"
 import { Allocation } from "../domain/Allocation.ts"
-import { formatAddress, formatCidr, parseAddress } from "../domain/Ip.ts"
+import { formatCidr, parseAddress } from "../domain/Ip.ts"
+import * as PodAddresses from "../domain/PodAddresses.ts"
 import type { Request } from "../domain/Wire.ts"
 import { Ipam, type PoolUsage } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
@@ -36,17 +37,13 @@ export interface StatusReport {
   readonly bird: BirdStatus
 }
 
-export interface AllocationReport {
+export interface AllocationReport extends PodAddresses.ReportedAddresses {
   readonly namespace: string
   readonly pod: string
   readonly uid: string
   readonly containerId: string
   readonly ifName: string
   readonly hostIfName: string
-  readonly ipv6?: string
-  readonly ipv4?: string
-  readonly chosen: ReadonlyArray<string>
-  readonly anycast: ReadonlyArray<string>
   /** Bytes. */
   readonly mtu: number
   readonly createdAt: string
@@ -59,10 +56,7 @@ const reportOf = (a: Allocation): AllocationReport => ({
   containerId: a.containerId,
   ifName: a.ifName,
   hostIfName: a.hostIfName,
-  ...(a.ipv6 ? { ipv6: formatAddress(a.ipv6) } : {}),
-  ...(a.ipv4 ? { ipv4: formatAddress(a.ipv4) } : {}),
-  chosen: a.chosen.map(formatAddress),
-  anycast: a.anycast.map(formatAddress),
+  ...PodAddresses.report(a.addresses),
   mtu: a.mtu,
   createdAt: a.createdAt
 })

@@ -4,11 +4,12 @@
  * an address that two pods have.
  */
 import { DateTime, Effect, Metric, Option, Result, SubscriptionRef } from "effect"
-import { type Allocation, attachmentKey, primaryOf } from "../domain/Allocation.ts"
+import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { parseAnnotations } from "../domain/annotations.ts"
 import { contains, equalAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import type { PodInfo } from "../domain/Pod.ts"
+import { primariesOf, primaryOf } from "../domain/PodAddresses.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../netlink/Netlink.ts"
@@ -30,12 +31,17 @@ export const countUnreadable = (kind: "allocation" | "del", count: number): Effe
 export const completeFromPod = (allocation: Allocation, pod: PodInfo, spec: NodeConfigSpec): Allocation => {
   const annotations = parseAnnotations(pod.annotations)
   const asked = Result.isSuccess(annotations) ? annotations.success.anycast : []
+  const { addresses } = allocation
   const more = asked.filter((address) =>
     spec.anycast.allowedCIDRs.some((cidr) => contains(cidr, address)) &&
-    primaryOf(allocation).some(({ family }) => family === address.family) &&
-    !allocation.anycast.some((known) => equalAddress(known, address))
+    primaryOf(addresses, address.family) !== undefined &&
+    !addresses.anycast.some((known) => equalAddress(known, address))
   )
-  return { ...allocation, pod: { ...allocation.pod, uid: pod.uid }, anycast: [...allocation.anycast, ...more] }
+  return {
+    ...allocation,
+    pod: { ...allocation.pod, uid: pod.uid },
+    addresses: { ...addresses, anycast: [...addresses.anycast, ...more] }
+  }
 }
 
 /** Finds, decides, does. Run once, before the first call is served. */
@@ -74,7 +80,9 @@ export const adoptState = Effect.fn("adoptState")(function*(options: { readonly 
   })
   const rebuild = yield* Effect.forEach(plan.rebuild, complete, { concurrency: 16 })
   // Addresses first: nothing may be handed out while a link still holds it.
-  for (const a of [...plan.adopt, ...rebuild]) yield* ipam.markInUse(attachmentKey(a), primaryOf(a), a.anycast)
+  for (const a of [...plan.adopt, ...rebuild]) {
+    yield* ipam.markInUse(attachmentKey(a), primariesOf(a.addresses), a.addresses.anycast)
+  }
   for (const [owner, address] of plan.hold) yield* ipam.markInUse(owner, [address])
   yield* Effect.forEach(plan.remove, (link) => netlink.detach(link.ifName), { concurrency: "unbounded", discard: true })
   yield* Effect.forEach(rebuild, allocations.adopt, { discard: true })

@@ -1,7 +1,9 @@
 /** What to do with the records, links and routes that the agent before this one left. Pure. */
-import { aliasOf, type Allocation, attachmentKey, parseAlias, primaryOf } from "../domain/Allocation.ts"
+import { aliasOf, type Allocation, attachmentKey, parseAlias } from "../domain/Allocation.ts"
 import { bitsOf, contains, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import * as PodAddresses from "../domain/PodAddresses.ts"
+import { gatewayOf } from "../ipam/reserved.ts"
 import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
 
 /** Network name of attachments that were rebuilt from the kernel, which does not know it: the conflist's. */
@@ -49,9 +51,8 @@ const rebuilt = (
   kernel: KernelState,
   { bootId, now, spec }: Context
 ): Allocation | undefined => {
-  const primary = kernel.podRoutes.filter(over(link)).flatMap(hostAddress)
-  const [ipv6, ipv4] = [6, 4].map((family) => primary.find((address) => address.family === family))
-  if (ipv6 === undefined && ipv4 === undefined) return undefined
+  const primaries = kernel.podRoutes.filter(over(link)).flatMap(hostAddress)
+  if (primaries.length === 0) return undefined
   const pools = [spec?.cidr6, spec?.cidr4].filter((cidr) => cidr !== undefined)
   const isChosen = (address: IpAddress) => pools.length > 0 && !pools.some((cidr) => contains(cidr, address))
   return {
@@ -62,11 +63,12 @@ const rebuilt = (
     netns: "",
     hostIfName: link.ifName,
     mtu: link.mtu,
-    ...(ipv6 ? { ipv6 } : {}),
-    ...(ipv4 ? { ipv4 } : {}),
-    ...(ipv4 && spec?.cidr4 ? { gateway4: { family: 4 as const, value: spec.cidr4.base + 1n } } : {}),
-    chosen: primary.filter(isChosen),
-    anycast: kernel.announcedRoutes.filter(over(link)).flatMap(hostAddress),
+    addresses: PodAddresses.make({
+      primaries,
+      gateway4: spec?.cidr4 && gatewayOf(spec.cidr4),
+      chosen: primaries.filter(isChosen),
+      anycast: kernel.announcedRoutes.filter(over(link)).flatMap(hostAddress)
+    }),
     createdAt: now
   }
 }
@@ -100,7 +102,9 @@ export const planStart = (
   }
   const removed = new Set(remove.map((link) => link.ifIndex))
   const names = new Map(kernel.links.map((link) => [link.ifIndex, link.ifName]))
-  const kept = new Set([...adopt, ...rebuild].flatMap(primaryOf).map((a) => `${a.family}/${a.value}`))
+  const kept = new Set(
+    [...adopt, ...rebuild].flatMap((a) => PodAddresses.primariesOf(a.addresses)).map((a) => `${a.family}/${a.value}`)
+  )
   const hold = kernel.podRoutes.flatMap((route) => {
     const ifIndex = route.nextHops[0]?.ifIndex ?? 0
     if (removed.has(ifIndex)) return []

@@ -2,6 +2,7 @@
 import type { Holder } from "../anycast/gate.ts"
 import type { Allocation } from "../domain/Allocation.ts"
 import { type Cidr, equalCidr, formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { primaryOf } from "../domain/PodAddresses.ts"
 import type { HostRoute } from "../netlink/Netlink.ts"
 import type { Kind, Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step } from "./step.ts"
@@ -34,8 +35,8 @@ export const kernelSteps = (
   const names = [...new Set(owners.map(({ hostIfName }) => hostIfName))]
   const down = names.filter((name) => kernel.links.find(({ ifName }) => ifName === name)?.up !== true)
   const indexes = new Map(kernel.links.map(({ ifIndex, ifName }) => [ifName, ifIndex]))
-  const unrouted = owners.flatMap((owner) => [owner.ipv6, owner.ipv4].filter((own) => own?.family === address.family))
-    .flatMap((own) => own === undefined || find(kernel.podRoutes, hostCidr(own)) !== undefined ? [] : [own])
+  const unrouted = owners.flatMap(({ addresses }) => primaryOf(addresses, address.family) ?? [])
+    .filter((primary) => find(kernel.podRoutes, hostCidr(primary)) === undefined)
   const reached = names.filter((name) => announced?.nextHops.some(({ ifIndex }) => ifIndex === indexes.get(name)))
   return [
     check(

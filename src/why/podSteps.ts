@@ -1,5 +1,5 @@
 /** The steps that a pod and its allocation decide. */
-import { type Gate, gateOf, type Holder, primaryOf } from "../anycast/gate.ts"
+import { type Gate, gateOf, type Holder } from "../anycast/gate.ts"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import {
   type Cidr,
@@ -11,6 +11,7 @@ import {
   parseAddress
 } from "../domain/Ip.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
+import { primariesOf, primaryOf } from "../domain/PodAddresses.ts"
 import type { Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step } from "./step.ts"
 
@@ -125,8 +126,8 @@ export const demandSteps = (
   if (allocation === undefined) {
     return [failed("allocated", `${asked}, but has no network of flock's on this node yet`)]
   }
-  if (primaryOf(allocation, address.family) === undefined) {
-    const has = [allocation.ipv6, allocation.ipv4].flatMap((own) => own === undefined ? [] : [formatAddress(own)])
+  if (primaryOf(allocation.addresses, address.family) === undefined) {
+    const has = primariesOf(allocation.addresses).map(formatAddress)
     return [
       skipped("allocated", asked),
       passed("allowed", "it lies in spec.anycast.allowedCIDRs"),

@@ -2,9 +2,10 @@
  * Why an address is announced by this node, or what stops it: every step between a pod's annotation and the router, in
  * order, each with its own evidence. Pure: it judges one {@link Snapshot}.
  */
-import { holdersOf, primaryOf } from "../anycast/gate.ts"
+import { holdersOf } from "../anycast/gate.ts"
 import { contains, equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import { primaryOf } from "../domain/PodAddresses.ts"
 import { birdSteps } from "./birdSteps.ts"
 import { kernelSteps } from "./kernelSteps.ts"
 import { demandSteps, holderSteps } from "./podSteps.ts"
@@ -36,7 +37,7 @@ export const walk = (address: IpAddress, snapshot: Snapshot): WhyReport => {
   const text = formatAddress(address)
   const holders = snapshot.allocations.flatMap(holdersOf).filter((holder) => equalAddress(holder.address, address))
   const primary = snapshot.allocations.find((a) => {
-    const own = primaryOf(a, address.family)
+    const own = primaryOf(a.addresses, address.family)
     return own !== undefined && equalAddress(own, address)
   })
   const kind: Kind = holders[0]?.kind ?? (primary === undefined ? "none" : "pod")

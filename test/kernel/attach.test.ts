@@ -31,7 +31,7 @@ describe("attach", () => {
     Effect.gen(function*() {
       const { host, netlink, pod } = yield* makeLab
       const name = pod()
-      const plan = planOf(name, 5, { anycast: ANYCAST })
+      const plan = planOf(name, 5, { addresses: { anycast: ANYCAST } })
       const link = yield* netlink.attach(plan)
       ping(host, "10.42.1.5", "-I", NODE4)
       ping(name, NODE4)
@@ -115,7 +115,7 @@ describe("attach", () => {
         const { host, netlink, pod } = yield* makeLab
         const name = pod()
         sysctl(name, `net/ipv6/conf/${where}/disable_ipv6`, "1")
-        const plan = planOf(name, 5, { anycast: ANYCAST })
+        const plan = planOf(name, 5, { addresses: { anycast: ANYCAST } })
         yield* netlink.attach(plan)
         ping(host, "2001:db8:1::5")
         ping(name, NODE6)
@@ -150,7 +150,7 @@ describe("attach", () => {
       sysctl(host, "net/ipv4/conf/default/rp_filter", "1")
       assert.deepStrictEqual(yield* netlink.prepareHost, [])
       const [a, b] = [pod(), pod()]
-      yield* netlink.attach(planOf(a, 5, { anycast: ANYCAST }))
+      yield* netlink.attach(planOf(a, 5, { addresses: { anycast: ANYCAST } }))
       const { hostIfName } = planOf(b, 6)
       yield* netlink.attach(planOf(b, 6))
       // The way to the source does not lead through the pod that sends: strict drops it, and loose too.
@@ -273,7 +273,7 @@ describe("a failed attach leaves nothing", () => {
   ) {
     refuses(
       `another link holds the route to ${a} with metric ${metric}`,
-      (pod) => planOf(pod, 5, { anycast: ANYCAST }),
+      (pod) => planOf(pod, 5, { addresses: { anycast: ANYCAST } }),
       (host) => {
         ip(host, "link", "add", "other", "up", "type", "bridge")
         ip(host, "addr", "flush", "dev", "other")
@@ -304,7 +304,7 @@ describe("a failed attach leaves nothing", () => {
       ip(name, "addr", "add", "192.0.2.1/32", "dev", "lo")
       ip(host, "link", "add", "other", "up", "type", "bridge")
       ip(host, "route", "add", "10.42.1.5/32", "dev", "other")
-      yield* Effect.flip(netlink.attach(planOf(name, 5, { anycast: ANYCAST })))
+      yield* Effect.flip(netlink.attach(planOf(name, 5, { addresses: { anycast: ANYCAST } })))
       assert.include(ip(name, "addr", "show", "lo"), formatAddress(address("192.0.2.1")))
       assert.notInclude(ip(name, "addr", "show", "lo"), "2001:db8:a::1")
     }).pipe(Effect.scoped))

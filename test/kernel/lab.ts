@@ -3,6 +3,7 @@ import { Effect, Layer, type Scope } from "effect"
 import { execFileSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { address, type IpAddress } from "../../src/domain/Ip.ts"
+import type { PodAddresses } from "../../src/domain/PodAddresses.ts"
 import { layer } from "../../src/netlink/layer.ts"
 import { Netlink, type PodLinkPlan } from "../../src/netlink/Netlink.ts"
 
@@ -74,25 +75,24 @@ export const linkName = (n: number): string => `flock${n.toString(16).padStart(8
 export const v6 = (n: number): IpAddress => address(`2001:db8:1::${n.toString(16)}`)
 export const v4 = (n: number): IpAddress => address(`10.42.${1 + (n >> 8)}.${n & 255}`)
 
+type PlanChanges = Partial<Omit<PodLinkPlan, "addresses">> & { readonly addresses?: Partial<PodAddresses> }
+
 /** A dual-stack plan for pod number `n` (from 2 on). */
-export const planOf = (pod: string, n: number, changes: Partial<PodLinkPlan> = {}): PodLinkPlan => ({
+export const planOf = (pod: string, n: number, changes: PlanChanges = {}): PodLinkPlan => ({
   hostIfName: linkName(n),
   alias: `default/pod-${n} ${n.toString(16).padStart(64, "0")} eth0`,
   netns: `/run/netns/${pod}`,
   ifName: "eth0",
   mtu: 1500,
-  ipv6: v6(n),
-  ipv4: v4(n),
-  gateway4: address("10.42.1.1"),
-  anycast: [],
-  ...changes
+  ...changes,
+  addresses: { ipv6: v6(n), ipv4: v4(n), gateway4: address("10.42.1.1"), chosen: [], anycast: [], ...changes.addresses }
 })
 
 /** Without the keys named: a plan of one family. */
 export const without = (plan: PodLinkPlan, ...keys: ReadonlyArray<"ipv6" | "ipv4" | "gateway4">): PodLinkPlan => {
-  const copy: { -readonly [K in keyof PodLinkPlan]: PodLinkPlan[K] } = { ...plan }
-  for (const key of keys) delete copy[key]
-  return copy
+  const addresses: { -readonly [K in keyof PodAddresses]: PodAddresses[K] } = { ...plan.addresses }
+  for (const key of keys) delete addresses[key]
+  return { ...plan, addresses }
 }
 
 /** One echo, answered within a second, or the output of ping in an error. */

@@ -48,7 +48,7 @@ describe("routes", () => {
         for (const n of [5, 6, 7]) {
           const name = pod()
           pods.push(name)
-          const link = yield* netlink.attach(planOf(name, n, { anycast: [address(ANYCAST[family])] }))
+          const link = yield* netlink.attach(planOf(name, n, { addresses: { anycast: [address(ANYCAST[family])] } }))
           hops.push({ ifIndex: link.hostIfIndex, via: family === 4 ? v4(n) : v6(n), onlink: true })
         }
         const destination = cidr(`${ANYCAST[family]}/${family === 4 ? 32 : 128}`)

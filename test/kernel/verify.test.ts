@@ -14,7 +14,7 @@ describe("verify", () => {
       Effect.gen(function*() {
         const { host, netlink, pod } = yield* makeLab
         const name = pod()
-        const plan = planOf(name, 5, { anycast: ANYCAST })
+        const plan = planOf(name, 5, { addresses: { anycast: ANYCAST } })
         const { podMac } = yield* netlink.attach(plan)
         assert.deepStrictEqual(yield* netlink.verify(plan), [])
         harm(host, name)

@@ -7,6 +7,7 @@ import type { Allocation } from "../../../src/domain/Allocation.ts"
 import { attachmentKey } from "../../../src/domain/Allocation.ts"
 import { address, formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
 import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
+import * as PodAddresses from "../../../src/domain/PodAddresses.ts"
 import { KubeApi, type NodeConfigState, type PodChange } from "../../../src/kube/KubeApi.ts"
 import {
   type HostRoute,
@@ -38,10 +39,12 @@ export const allocation = (n: number, options: AllocationOptions = {}): Allocati
     hostIfName: linkOf(n),
     network: "flock",
     mtu: 1500,
-    ...(ipv6 === null ? {} : { ipv6: address(ipv6) }),
-    ...(ipv4 === null ? {} : { ipv4: address(ipv4), gateway4: address("10.42.1.1") }),
-    chosen: (options.chosen ?? []).map(address),
-    anycast: (options.anycast ?? []).map(address),
+    addresses: PodAddresses.make({
+      primaries: [ipv6, ipv4].flatMap((primary) => primary === null ? [] : [address(primary)]),
+      gateway4: address("10.42.1.1"),
+      chosen: (options.chosen ?? []).map(address),
+      anycast: (options.anycast ?? []).map(address)
+    }),
     createdAt: "2026-01-01T00:00:00Z"
   }
 }

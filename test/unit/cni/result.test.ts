@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { addResult, prevResultProblems } from "../../../src/cni/result.ts"
 import { address } from "../../../src/domain/Ip.ts"
-import { allocation } from "../fixtures.ts"
+import { addresses, addresses6, allocation } from "../fixtures.ts"
 
 const link = { hostIfIndex: 7, hostMac: "ee:ee:ee:ee:ee:ee", podMac: "02:00:00:00:00:01" }
-const given = allocation({ anycast: [address("192.0.2.1")] })
+const given = allocation({ addresses: addresses({ anycast: [address("192.0.2.1")] }) })
 
 describe("ADD result", () => {
   it("1.1.0: interfaces with their MTU, addresses as hosts, default routes, nothing of lo", () => {
@@ -50,7 +50,7 @@ describe("ADD result", () => {
   })
 
   it("of one family names only that", () => {
-    const { gateway4: _g, ipv4: _4, ...six } = allocation()
+    const six = allocation({ addresses: addresses6() })
     const result = addResult("1.0.0", six, link) as { readonly ips: ReadonlyArray<unknown>; readonly routes: unknown }
     assert.strictEqual(result.ips.length, 1)
     assert.deepStrictEqual(result.routes, [{ dst: "::/0", gw: "fe80::1" }])
@@ -66,7 +66,7 @@ describe("CHECK against prevResult", () => {
   })
   it("names what is missing", () => {
     assert.match(prevResultProblems(given, {})[0] ?? "", /no interface eth0/)
-    const other = { ...given, ipv4: address("10.42.1.9") }
+    const other = allocation({ addresses: addresses({ ipv4: address("10.42.1.9") }) })
     assert.deepStrictEqual(prevResultProblems(other, result), ["prevResult does not list 10.42.1.9/32 on eth0"])
   })
 })

@@ -3,6 +3,7 @@ import { Context, Effect, Layer, Logger, Result } from "effect"
 import * as fc from "fast-check"
 import { address, cidr, contains, formatAddress, type IpAddress, lastOf } from "../../../src/domain/Ip.ts"
 import type { NodeConfigSpec } from "../../../src/domain/NodeConfig.ts"
+import { primariesOf, primaryOf } from "../../../src/domain/PodAddresses.ts"
 import { AddressRandom, Ipam } from "../../../src/ipam/Ipam.ts"
 import { effectiveRange } from "../../../src/ipam/range.ts"
 import type { Reservation } from "../../../src/ipam/reservation.ts"
@@ -13,8 +14,7 @@ type IpamService = Context.Service.Shape<typeof Ipam>
 
 const ipamWith = (seed: number) => Ipam.layer.pipe(Layer.provide(Layer.succeed(AddressRandom, seeded(seed))))
 
-const primaries = (r: Reservation): ReadonlyArray<string> =>
-  [r.ipv6, r.ipv4].filter((a) => a !== undefined).map(formatAddress)
+const primaries = (r: Reservation): ReadonlyArray<string> => primariesOf(r.addresses).map(formatAddress)
 
 const small = spec({ cidr6: "2001:db8:1::/126", cidr4: "10.42.1.0/30" })
 const SHARED = { anycast: { allowedCIDRs: ["192.0.2.0/24", "10.42.1.0/24"] } }
@@ -29,14 +29,14 @@ describe("Ipam", () => {
       yield* ipam.release("a/eth0")
       yield* ipam.release("a/eth0")
       const third = yield* ipam.reserve(request({}, { owner: "c/eth0" }))
-      assert.deepStrictEqual(third.ipv4, first.ipv4)
+      assert.deepStrictEqual(third.addresses.ipv4, first.addresses.ipv4)
     }).pipe(Effect.provide(ipamWith(1))))
 
   it.effect("draws from the system's randomness unless told otherwise", () =>
     Effect.gen(function*() {
       const ipam = yield* Ipam
       const drawn = yield* Effect.forEach(Array.from({ length: 100 }), () => ipam.reserve(request()))
-      const identifiers = drawn.map((r) => (r.ipv6?.value ?? 0n) & ((1n << 64n) - 1n))
+      const identifiers = drawn.map((r) => (r.addresses.ipv6?.value ?? 0n) & ((1n << 64n) - 1n))
       assert.strictEqual(new Set(identifiers).size, 100)
       const ones = identifiers.map((n) => n.toString(2).replaceAll("0", "").length).reduce((a, b) => a + b)
       assert.isTrue(ones > 2900 && ones < 3500, `${ones} of 6400 bits set`)
@@ -90,8 +90,8 @@ describe("Ipam", () => {
     Effect.gen(function*() {
       const ipam = yield* Ipam
       const wide = spec({ cidr6: "2001:db8::/32", cidr4: "10.0.0.0/8" })
-      const { ipv4 } = yield* ipam.reserve(request({}, { spec: wide }))
-      assert.deepStrictEqual(ipv4, address("10.0.0.2"))
+      const { addresses } = yield* ipam.reserve(request({}, { spec: wide }))
+      assert.deepStrictEqual(addresses.ipv4, address("10.0.0.2"))
       assert.deepStrictEqual(yield* ipam.usage(wide), {
         ipv6: { cidr: "2001:db8::/32", used: 1, free: Number.MAX_SAFE_INTEGER },
         ipv4: { cidr: "10.0.0.0/8", used: 1, free: 2 ** 24 - 4 }
@@ -106,7 +106,7 @@ describe("Ipam", () => {
       yield* ipam.reserve(request({}, { spec: other }))
       assert.strictEqual((yield* ipam.usage(other)).ipv4?.used, 1)
       const back = yield* ipam.reserve(request())
-      assert.notDeepEqual(back.ipv4, old.ipv4)
+      assert.notDeepEqual(back.addresses.ipv4, old.addresses.ipv4)
       assert.deepStrictEqual((yield* ipam.usage(spec())).ipv4, { cidr: "10.42.1.0/24", used: 2, free: 251 })
       yield* ipam.release("old/eth0")
       assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 1)
@@ -136,13 +136,16 @@ describe("Ipam", () => {
       const ipam = yield* Ipam
       const asking = { anycast: "10.42.1.2" }
       yield* ipam.reserve(request(asking, { owner: "a/eth0", spec: spec(SHARED) }))
-      const b = yield* ipam.reserve(request(asking, { owner: "b/eth0", spec: spec(SHARED) }))
+      const b = (yield* ipam.reserve(request(asking, { owner: "b/eth0", spec: spec(SHARED) }))).addresses
       assert.deepStrictEqual([b.anycast, b.ipv4], [[address("10.42.1.2")], address("10.42.1.4")])
       assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 3)
       yield* ipam.release("a/eth0")
-      assert.deepStrictEqual((yield* ipam.reserve(request({}, { owner: "c/eth0" }))).ipv4, address("10.42.1.3"))
+      assert.deepStrictEqual(
+        (yield* ipam.reserve(request({}, { owner: "c/eth0" }))).addresses.ipv4,
+        address("10.42.1.3")
+      )
       yield* ipam.release("b/eth0")
-      assert.deepStrictEqual((yield* ipam.reserve(request())).ipv4, address("10.42.1.2"))
+      assert.deepStrictEqual((yield* ipam.reserve(request())).addresses.ipv4, address("10.42.1.2"))
     }).pipe(Effect.provide(ipamWith(9))))
 })
 
@@ -160,9 +163,15 @@ describe("Ipam.markInUse", () => {
       assert.deepStrictEqual(warnings, [])
       yield* ipam.markInUse("b/eth0", [three, address("10.42.1.4")])
       assert.deepStrictEqual(warnings, ["address 10.42.1.3 of b/eth0 is in use by a/eth0; it stays there"])
-      assert.deepStrictEqual((yield* ipam.reserve(request({}, { owner: "c/eth0" }))).ipv4, address("10.42.1.5"))
+      assert.deepStrictEqual(
+        (yield* ipam.reserve(request({}, { owner: "c/eth0" }))).addresses.ipv4,
+        address("10.42.1.5")
+      )
       yield* ipam.release("b/eth0")
-      assert.deepStrictEqual((yield* ipam.reserve(request({}, { owner: "d/eth0" }))).ipv4, address("10.42.1.4"))
+      assert.deepStrictEqual(
+        (yield* ipam.reserve(request({}, { owner: "d/eth0" }))).addresses.ipv4,
+        address("10.42.1.4")
+      )
       yield* ipam.release("a/eth0")
       assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 2)
     }).pipe(Effect.provide([ipamWith(10), capture])))
@@ -218,14 +227,14 @@ interface Held {
 const textsOf = (held: Iterable<Held>, which: keyof Held) => [...held].flatMap((one) => one[which]).map(formatAddress)
 
 const checkGiven = (
-  given: Reservation,
+  { addresses: given }: Reservation,
   held: ReadonlyMap<string, Held>,
   asked: Record<string, string>,
   of: NodeConfigSpec
 ) => {
   const taken = new Set([...textsOf(held.values(), "primary"), ...textsOf(held.values(), "anycast")])
   for (const node of [of.cidr6, of.cidr4]) {
-    const own = node?.family === 6 ? given.ipv6 : given.ipv4
+    const own = node && primaryOf(given, node.family)
     if (node === undefined || own === undefined) continue
     const wanted = asked[`cidr${node.family}`]?.split(",").map(cidr) ?? []
     const range = Result.getOrThrow(effectiveRange(node, wanted))
@@ -277,8 +286,8 @@ const play = (ipam: IpamService, steps: ReadonlyArray<Step>) =>
         if (Result.isSuccess(result)) {
           assert.isFalse(held.has(owner))
           checkGiven(result.success, held, asked, of)
-          const { anycast, ipv4, ipv6 } = result.success
-          held.set(owner, { primary: [ipv6, ipv4].filter((a) => a !== undefined), anycast })
+          const { addresses } = result.success
+          held.set(owner, { primary: primariesOf(addresses), anycast: addresses.anycast })
         } else if (result.failure.reason === "Exhausted") {
           assert.isTrue(isFull(asked, held, of), `${result.failure.message}, but it is not full`)
         }

@@ -19,11 +19,11 @@ const busy = () => {
 }
 
 const planned = (annotations: Record<string, string>, of: NodeConfigSpec = spec(ALLOWED)) =>
-  Result.map(plan(busy(), request(annotations, { spec: of }), sequence(0x42n, 0x43n)), (r) => ({
-    primary: [r.ipv6, r.ipv4].map((a) => a && formatAddress(a)),
-    chosen: r.chosen.map(formatAddress),
-    anycast: r.anycast.map(formatAddress),
-    warnings: r.warnings
+  Result.map(plan(busy(), request(annotations, { spec: of }), sequence(0x42n, 0x43n)), ({ addresses, warnings }) => ({
+    primary: [addresses.ipv6, addresses.ipv4].map((a) => a && formatAddress(a)),
+    chosen: addresses.chosen.map(formatAddress),
+    anycast: addresses.anycast.map(formatAddress),
+    warnings
   }))
 
 describe("addresses", () => {

@@ -8,13 +8,13 @@ import type { AddressRequest } from "../../../src/ipam/reservation.ts"
 import { pod, request, sequence, spec, withoutCidr } from "./support.ts"
 
 const planned = (request: AddressRequest, random: Random = sequence(0x42n), table = new AddressTable()) =>
-  Result.map(plan(table, request, random), (r) => ({
-    ipv6: r.ipv6 && formatAddress(r.ipv6),
-    ipv4: r.ipv4 && formatAddress(r.ipv4),
-    gateway4: r.gateway4 && formatAddress(r.gateway4),
-    chosen: r.chosen.map(formatAddress),
-    anycast: r.anycast.map(formatAddress),
-    warnings: r.warnings
+  Result.map(plan(table, request, random), ({ addresses, warnings }) => ({
+    ipv6: addresses.ipv6 && formatAddress(addresses.ipv6),
+    ipv4: addresses.ipv4 && formatAddress(addresses.ipv4),
+    gateway4: addresses.gateway4 && formatAddress(addresses.gateway4),
+    chosen: addresses.chosen.map(formatAddress),
+    anycast: addresses.anycast.map(formatAddress),
+    warnings
   }))
 
 const errorOf = (...args: Parameters<typeof planned>) => Result.getOrThrow(Result.flip(planned(...args)))

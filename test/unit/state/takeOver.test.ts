@@ -4,7 +4,7 @@ import { address, hostCidr } from "../../../src/domain/Ip.ts"
 import type { HostLink, HostRoute } from "../../../src/netlink/Netlink.ts"
 import { completeFromPod } from "../../../src/state/takeOver.ts"
 import { type KernelState, planStart } from "../../../src/state/takeOverPlan.ts"
-import { allocation, nodeConfig } from "../fixtures.ts"
+import { addresses, addresses6, allocation, nodeConfig } from "../fixtures.ts"
 
 const context = { bootId: "boot", spec: nodeConfig().spec, now: "2026-01-01T00:00:00.000Z" }
 
@@ -66,14 +66,14 @@ describe("take-over at start", () => {
       ...mine,
       netns: "",
       pod: { ...mine.pod, uid: "" },
-      anycast: [address("192.0.2.1")]
+      addresses: addresses({ anycast: [address("192.0.2.1")] })
     })
   })
 
   it("takes a primary address outside the node's prefixes for an operator's choice", () => {
     const state = kernel({ links: [linkOf(mine, 7)], podRoutes: [route("192.0.2.77", 7)] })
     const [rebuilt] = planStart([], [], state, context).rebuild
-    assert.deepStrictEqual(rebuilt?.chosen, [address("192.0.2.77")])
+    assert.deepStrictEqual(rebuilt?.addresses.chosen, [address("192.0.2.77")])
   })
 
   it("removes links that nothing owns: no alias, no peer namespace, no address, a second one of the same name", () => {
@@ -103,7 +103,7 @@ describe("a rebuilt allocation", () => {
   it("gets from its pod the UID and the anycast addresses that are allowed and of its families", () => {
     const spec =
       nodeConfig({ cidr6: "2001:db8:1::/64", anycast: { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] } }).spec
-    const { gateway4: _g, ipv4: _4, ...six } = allocation({ anycast: [address("2001:db8:a::1")] })
+    const six = allocation({ addresses: addresses6({ anycast: [address("2001:db8:a::1")] }) })
     const pod = {
       namespace: "default",
       name: "web",
@@ -114,10 +114,10 @@ describe("a rebuilt allocation", () => {
     }
     const completed = completeFromPod(six, pod, spec)
     assert.strictEqual(completed.pod.uid, "u9")
-    assert.deepStrictEqual(completed.anycast, [address("2001:db8:a::1"), address("2001:db8:a::2")])
+    assert.deepStrictEqual(completed.addresses.anycast, [address("2001:db8:a::1"), address("2001:db8:a::2")])
     assert.deepStrictEqual(
-      completeFromPod(six, { ...pod, annotations: { anycast: "rubbish" } }, spec).anycast,
-      six.anycast
+      completeFromPod(six, { ...pod, annotations: { anycast: "rubbish" } }, spec).addresses,
+      six.addresses
     )
   })
 })
