@@ -4,7 +4,7 @@ import type { PlatformError } from "effect/PlatformError"
 import { dirname } from "node:path"
 import { Anycast } from "./anycast/Anycast.ts"
 import { Bird } from "./bird/Bird.ts"
-import * as Cni from "./cni/Cni.ts"
+import { Cni } from "./cni/Cni.ts"
 import { conflistWhenReady } from "./install/install.ts"
 import { Ipam } from "./ipam/Ipam.ts"
 import { KubeApi, type KubeUnavailable } from "./kube/KubeApi.ts"
@@ -20,7 +20,7 @@ import { nodeNameOf, type Settings } from "./Settings.ts"
 import * as DelQueue from "./socket/DelQueue.ts"
 import * as Introspection from "./socket/Introspection.ts"
 import * as RpcServer from "./socket/RpcServer.ts"
-import * as Allocations from "./state/Allocations.ts"
+import { Allocations } from "./state/Allocations.ts"
 import { adoptState, countUnreadable } from "./state/takeOver.ts"
 
 /** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
@@ -75,7 +75,7 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
 
 /** Does the DELs that came while there was no agent; `then` runs with the queue still locked. Returns how many failed. */
 const workOff = Effect.fn("workOff")(function*<E>(settings: Settings, then: Effect.Effect<void, E>) {
-  const cni = yield* Cni.Cni
+  const cni = yield* Cni
   const queue = `${dirname(settings.socket)}/del-queue`
   const drained = yield* DelQueue.withQueueLock(queue, Effect.tap(DelQueue.drain(queue, cni.queuedDel), () => then))
   yield* countUnreadable("del", drained.unreadable)
@@ -111,7 +111,7 @@ const comeUp = Effect.fn("comeUp")(function*(settings: Settings, bootId: string)
 const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDelay) {
   const anycast = yield* Anycast
   const bird = yield* Bird
-  const cni = yield* Cni.Cni
+  const cni = yield* Cni
   const kube = yield* KubeApi
   const reporter = yield* NodeReporter.make
   const ready = reporter.notServing.pipe(

@@ -1,17 +1,25 @@
 /** Every error of the services, as the CNI error that the runtime shows to its user. */
 import type { AddressError } from "../domain/errors.ts"
 import type { KubeUnavailable } from "../kube/KubeApi.ts"
-import type { InterfaceExists, NetlinkError, NetnsError } from "../netlink/Netlink.ts"
+import type { InterfaceExists, LinkNameTaken, NetlinkError, NetnsError } from "../netlink/Netlink.ts"
 import type { StoreError } from "../state/Allocations.ts"
 import { CniFailure, Code } from "./spec.ts"
 
-export type ServiceError = AddressError | StoreError | KubeUnavailable | InterfaceExists | NetlinkError | NetnsError
+export type ServiceError =
+  | AddressError
+  | StoreError
+  | KubeUnavailable
+  | InterfaceExists
+  | LinkNameTaken
+  | NetlinkError
+  | NetnsError
 
 const codes: Record<ServiceError["_tag"], number> = {
   AddressError: Code.ADDRESSES,
   StoreError: Code.IO_FAILURE,
   KubeUnavailable: Code.TRY_AGAIN_LATER,
   InterfaceExists: Code.INVALID_ENVIRONMENT,
+  LinkNameTaken: Code.KERNEL,
   NetlinkError: Code.KERNEL,
   // All that was made is removed again, so the runtime has nothing to clean up.
   NetnsError: Code.UNKNOWN_CONTAINER

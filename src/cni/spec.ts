@@ -2,6 +2,12 @@
 import { Data, Result } from "effect"
 import { quote } from "../domain/quote.ts"
 
+/** Section 4, "CNI operations". */
+export const VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"] as const
+export type Verb = typeof VERBS[number]
+
+export const isVerb = (op: string): op is Verb => VERBS.some((verb) => verb === op)
+
 /** Newest last. 0.1.0 and 0.2.0 have another result shape and are refused, as the specification allows. */
 export const SUPPORTED_VERSIONS = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const
 export type CniVersion = typeof SUPPORTED_VERSIONS[number]

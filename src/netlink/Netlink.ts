@@ -60,6 +60,13 @@ export class InterfaceExists extends Data.TaggedError("InterfaceExists")<{
   }
 }
 
+/** The host has another link of the name that the pod's host end was to get. */
+export class LinkNameTaken extends Data.TaggedError("LinkNameTaken")<{ readonly hostIfName: string }> {
+  override get message(): string {
+    return `the host has a link named ${this.hostIfName} already`
+  }
+}
+
 /** The whole of a pod's network, as intended. */
 export interface PodLinkPlan {
   readonly hostIfName: string
@@ -127,7 +134,7 @@ export class Netlink extends Context.Service<Netlink, {
   readonly attach: <E = never>(
     plan: PodLinkPlan,
     beforeRoutes?: Effect.Effect<void, E>
-  ) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists | E>
+  ) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists | LinkNameTaken | E>
   /**
    * Removes host-side links by name, with their routes and peers. Links that are gone are success. Calls that arrive
    * while one is in the kernel are removed together (one `RTM_DELLINK` by group).

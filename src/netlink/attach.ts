@@ -17,7 +17,15 @@ import {
   readSysctl,
   writeSysctl
 } from "./namespace.ts"
-import { HOST_MAC, InterfaceExists, NetlinkError, NetnsError, type PodLink, type PodLinkPlan } from "./Netlink.ts"
+import {
+  HOST_MAC,
+  InterfaceExists,
+  LinkNameTaken,
+  NetlinkError,
+  NetnsError,
+  type PodLink,
+  type PodLinkPlan
+} from "./Netlink.ts"
 import { untilLocal } from "./ready.ts"
 import * as R from "./requests.ts"
 import { failure, RequestSocket } from "./socket.ts"
@@ -101,11 +109,11 @@ const create = (context: AttachContext, plan: PodLinkPlan, pod: RequestSocket, n
     const pair = { ...plan, hostMac, podMac, netnsFd: netns.fd }
     const [created, shown] = yield* context.host.request([R.createVeth(pair), R.getLinkByName(plan.hostIfName)])
     if (created?.ack.code !== 0) {
-      const error = failure(op, created?.ack ?? { code: 0 })
-      if (error.errno !== "EEXIST") return yield* error
+      const ack = created?.ack ?? { code: ENOBUFS }
+      if (ack.code !== EEXIST) return yield* failure(op, ack)
       const [inside] = yield* context.podLane(pod.request([R.getLinkByName(plan.ifName)]))
       if (inside?.ack.code === 0) return yield* new InterfaceExists({ ifName: plan.ifName, netns: plan.netns })
-      return yield* error
+      return yield* new LinkNameTaken({ hostIfName: plan.hostIfName })
     }
     const link = shown?.answers.map(readLink).find((l) => l !== undefined)
     if (link?.peerIndex === undefined) {

@@ -15,27 +15,6 @@ export class StoreError extends Data.TaggedError("StoreError")<{ readonly file: 
   }
 }
 
-export class Allocations extends Context.Service<Allocations, {
-  /** The committed ones. */
-  readonly list: Effect.Effect<ReadonlyArray<Allocation>>
-  /** By `attachmentKey`. */
-  readonly get: (key: string) => Effect.Effect<Option.Option<Allocation>>
-  /** Writes the intent. */
-  readonly prepare: (allocation: Allocation) => Effect.Effect<void, StoreError>
-  /** Makes a prepared allocation final: renamed before it is visible in `list`. */
-  readonly commit: (allocation: Allocation) => Effect.Effect<void, StoreError>
-  /** Writes and commits in one go: for state rebuilt from the kernel. */
-  readonly adopt: (allocation: Allocation) => Effect.Effect<void, StoreError>
-  /** Forgets an allocation or an intent. Idempotent. */
-  readonly remove: (key: string) => Effect.Effect<void, StoreError>
-  /** Emits after every commit and removal; bursts may come as one. */
-  readonly changes: Stream.Stream<void>
-  /** Keys of intents that a killed agent left behind, at start. */
-  readonly interrupted: ReadonlyArray<string>
-  /** Records that could not be read at start and were set aside. */
-  readonly unreadable: number
-}>()("flock/Allocations") {}
-
 const JsonAllocation = Schema.fromJsonString(Allocation)
 const decode = Schema.decodeUnknownEffect(JsonAllocation)
 const encode = Schema.encodeEffect(JsonAllocation)
@@ -75,47 +54,68 @@ const load = Effect.fn("Allocations.load")(function*(fs: FileSystem.FileSystem, 
   return loaded
 })
 
-/** Loads what is in `directory`; records of another boot are dropped, unreadable ones set aside as `*.unreadable`. */
-export const layer = (options: { readonly directory: string; readonly bootId: string }) =>
-  Layer.effect(
-    Allocations,
-    Effect.gen(function*() {
-      const fs = yield* FileSystem.FileSystem
-      const { committed, interrupted, unreadable } = yield* load(fs, options.directory, options.bootId)
-      const changed = yield* PubSub.sliding<void>(1)
-      const path = (key: string, suffix: "json" | "pending") => `${options.directory}/${fileOf(key)}.${suffix}`
+export class Allocations extends Context.Service<Allocations, {
+  /** The committed ones. */
+  readonly list: Effect.Effect<ReadonlyArray<Allocation>>
+  /** By `attachmentKey`. */
+  readonly get: (key: string) => Effect.Effect<Option.Option<Allocation>>
+  /** Writes the intent. */
+  readonly prepare: (allocation: Allocation) => Effect.Effect<void, StoreError>
+  /** Makes a prepared allocation final: renamed before it is visible in `list`. */
+  readonly commit: (allocation: Allocation) => Effect.Effect<void, StoreError>
+  /** Writes and commits in one go: for state rebuilt from the kernel. */
+  readonly adopt: (allocation: Allocation) => Effect.Effect<void, StoreError>
+  /** Forgets an allocation or an intent. Idempotent. */
+  readonly remove: (key: string) => Effect.Effect<void, StoreError>
+  /** Emits after every commit and removal; bursts may come as one. */
+  readonly changes: Stream.Stream<void>
+  /** Keys of intents that a killed agent left behind, at start. */
+  readonly interrupted: ReadonlyArray<string>
+  /** Records that could not be read at start and were set aside. */
+  readonly unreadable: number
+}>()("flock/Allocations") {
+  /** Loads what is in `directory`; records of another boot are dropped, unreadable ones set aside as `*.unreadable`. */
+  static readonly layer = (options: { readonly directory: string; readonly bootId: string }) =>
+    Layer.effect(
+      Allocations,
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const { committed, interrupted, unreadable } = yield* load(fs, options.directory, options.bootId)
+        const changed = yield* PubSub.sliding<void>(1)
+        const path = (key: string, suffix: "json" | "pending") => `${options.directory}/${fileOf(key)}.${suffix}`
 
-      const prepare = Effect.fnUntraced(function*(allocation: Allocation) {
-        const file = path(attachmentKey(allocation), "pending")
-        yield* encode(allocation).pipe(
-          Effect.flatMap((json) => fs.writeFileString(file, json, { mode: 0o600 })),
-          Effect.mapError(storeError(file))
-        )
-      })
+        const prepare = Effect.fnUntraced(function*(allocation: Allocation) {
+          const file = path(attachmentKey(allocation), "pending")
+          yield* encode(allocation).pipe(
+            Effect.flatMap((json) => fs.writeFileString(file, json, { mode: 0o600 })),
+            Effect.mapError(storeError(file))
+          )
+        })
 
-      const commit = Effect.fnUntraced(function*(allocation: Allocation) {
-        const key = attachmentKey(allocation)
-        yield* fs.rename(path(key, "pending"), path(key, "json")).pipe(Effect.mapError(storeError(path(key, "json"))))
-        committed.set(key, allocation)
-        yield* PubSub.publish(changed, undefined)
-      })
+        const commit = Effect.fnUntraced(function*(allocation: Allocation) {
+          const key = attachmentKey(allocation)
+          yield* fs.rename(path(key, "pending"), path(key, "json")).pipe(Effect.mapError(storeError(path(key, "json"))))
+          committed.set(key, allocation)
+          yield* PubSub.publish(changed, undefined)
+        })
 
-      const remove = Effect.fnUntraced(function*(key: string) {
-        const suffix = committed.has(key) ? "json" : "pending"
-        yield* fs.remove(path(key, suffix), { force: true }).pipe(Effect.mapError(storeError(path(key, suffix))))
-        if (committed.delete(key)) yield* PubSub.publish(changed, undefined)
-      })
+        const remove = Effect.fnUntraced(function*(key: string) {
+          const suffix = committed.has(key) ? "json" : "pending"
+          yield* fs.remove(path(key, suffix), { force: true }).pipe(Effect.mapError(storeError(path(key, suffix))))
+          if (committed.delete(key)) yield* PubSub.publish(changed, undefined)
+        })
 
-      return Allocations.of({
-        list: Effect.sync(() => [...committed.values()]),
-        get: (key) => Effect.sync(() => Option.fromUndefinedOr(committed.get(key))),
-        prepare,
-        commit,
-        adopt: (allocation) => Effect.andThen(prepare(allocation), commit(allocation)),
-        remove,
-        changes: Stream.fromPubSub(changed),
-        interrupted,
-        unreadable
+        return Allocations.of({
+          list: Effect.sync(() => [...committed.values()]),
+          get: (key) => Effect.sync(() => Option.fromUndefinedOr(committed.get(key))),
+          prepare,
+          commit,
+          adopt: (allocation) => Effect.andThen(prepare(allocation), commit(allocation)),
+          remove,
+          changes: Stream.fromPubSub(changed),
+          interrupted,
+          unreadable
+        })
       })
-    })
-  )
+    )
+}

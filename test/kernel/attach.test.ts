@@ -261,7 +261,25 @@ describe("a failed attach leaves nothing", () => {
     "host name taken by a foreign link, which stays as it was",
     (pod) => planOf(pod, 5),
     (host) => ip(host, "link", "add", "flock00000005", "type", "bridge"),
-    { _tag: "NetlinkError", message: /^create veth flock00000005: EEXIST/ }
+    { _tag: "LinkNameTaken", message: /^the host has a link named flock00000005 already$/ }
+  )
+  refuses(
+    "host name taken as a foreign link's second name",
+    (pod) => planOf(pod, 5),
+    (host) => {
+      ip(host, "link", "add", "other", "type", "bridge")
+      ip(host, "link", "property", "add", "dev", "other", "altname", "flock00000005")
+    },
+    { _tag: "LinkNameTaken", message: /flock00000005/ }
+  )
+  refuses(
+    "both names taken: another host name would not help",
+    (pod) => planOf(pod, 5),
+    (host, pod) => {
+      ip(host, "link", "add", "flock00000005", "type", "bridge")
+      ip(pod, "link", "add", "eth0", "type", "bridge")
+    },
+    { _tag: "InterfaceExists", message: /eth0 already exists/ }
   )
   for (
     const [a, metric] of [

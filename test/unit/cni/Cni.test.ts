@@ -7,7 +7,7 @@ import { Anycast } from "../../../src/anycast/Anycast.ts"
 import type { AnycastAddress } from "../../../src/anycast/AnycastAddress.ts"
 import { Bird } from "../../../src/bird/Bird.ts"
 import type { BirdStatus } from "../../../src/bird/birdStatus.ts"
-import { Cni, layer as cniLayer } from "../../../src/cni/Cni.ts"
+import { Cni } from "../../../src/cni/Cni.ts"
 import type { PodInfo } from "../../../src/domain/Pod.ts"
 import type { Request } from "../../../src/domain/Wire.ts"
 import { Ipam } from "../../../src/ipam/Ipam.ts"
@@ -15,6 +15,7 @@ import { KubeApi, KubeUnavailable, type NodeConfigState } from "../../../src/kub
 import {
   InterfaceExists,
   type KernelChange,
+  LinkNameTaken,
   Netlink,
   NetlinkError,
   NetnsError,
@@ -22,14 +23,16 @@ import {
   type PodLinkPlan
 } from "../../../src/netlink/Netlink.ts"
 import { Uplink } from "../../../src/netlink/Uplink.ts"
-import { Allocations, layer as allocationsLayer } from "../../../src/state/Allocations.ts"
+import { Allocations } from "../../../src/state/Allocations.ts"
 import { nodeConfig } from "../fixtures.ts"
 
 const LINK: PodLink = { hostIfIndex: 7, hostMac: "ee:ee:ee:ee:ee:ee", podMac: "02:00:00:00:00:01" }
 
 interface World {
   /** What `attach` does; the default makes the link. */
-  readonly attach?: (plan: PodLinkPlan) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists>
+  readonly attach?: (
+    plan: PodLinkPlan
+  ) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists | LinkNameTaken>
   readonly detach?: (name: string) => Effect.Effect<void, NetlinkError>
   readonly config?: Partial<NodeConfigState>
   readonly pod?: KubeApi["Service"]["pod"]
@@ -95,10 +98,10 @@ const world = (links: Links, options: World = {}) =>
         ...(options.diskFull === "write" ? { writeFileString: () => Effect.fail(noSpace) } : {})
       }
     )
-    return cniLayer({ bootId: "boot" }).pipe(
+    return Cni.layer({ bootId: "boot" }).pipe(
       Layer.provideMerge(Layer.mergeAll(
         Ipam.layer,
-        Layer.provide(allocationsLayer({ directory, bootId: "boot" }), files),
+        Layer.provide(Allocations.layer({ directory, bootId: "boot" }), files),
         netlink,
         kube,
         Anycast.layerTest({ status: options.announcements ?? [] }),
@@ -183,10 +186,10 @@ describe("ADD", () => {
   failing(
     "every host name is taken",
     {
-      attach: (plan) => Effect.fail(new NetlinkError({ op: `create veth ${plan.hostIfName}`, errno: "EEXIST" }))
+      attach: (plan) => Effect.fail(new LinkNameTaken({ hostIfName: plan.hostIfName }))
     },
     101,
-    /EEXIST/
+    /link named flock[0-9a-f]{8} already/
   )
   failing("something breaks that nobody thought of", { attach: () => Effect.die(new Error("boom")) }, 5, /boom/)
   failing(
@@ -214,7 +217,7 @@ describe("ADD", () => {
     const attach = (plan: PodLinkPlan) => {
       tried.push(plan.hostIfName)
       return tried.length === 1
-        ? Effect.fail(new NetlinkError({ op: `create veth ${plan.hostIfName}`, errno: "EEXIST" }))
+        ? Effect.fail(new LinkNameTaken({ hostIfName: plan.hostIfName }))
         : Effect.succeed(LINK)
     }
     return Effect.gen(function*() {
