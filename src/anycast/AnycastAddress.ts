@@ -1,19 +1,22 @@
 /** What the agent says of its anycast and chosen addresses. */
-import type { Gate } from "./gate.ts"
+import { Schema } from "effect"
+import { Gate } from "./gate.ts"
 
-export interface AnycastHolder {
+export const AnycastHolder = Schema.Struct({
   /** `attachmentKey` of the allocation. */
-  readonly owner: string
-  readonly namespace: string
-  readonly pod: string
-  readonly hostIfName: string
-  readonly kind: "anycast" | "chosen"
-  readonly gate: Gate
-}
+  owner: Schema.String,
+  namespace: Schema.String,
+  pod: Schema.String,
+  hostIfName: Schema.String,
+  kind: Schema.Literals(["anycast", "chosen"]),
+  gate: Gate
+})
+export interface AnycastHolder extends Schema.Schema.Type<typeof AnycastHolder> {}
 
-export interface AnycastAddress {
-  readonly address: string
+export const AnycastAddress = Schema.Struct({
+  address: Schema.String,
   /** `pending`: the kernel does not have yet what the gate says. */
-  readonly state: "announced" | "withdrawn" | "pending"
-  readonly holders: ReadonlyArray<AnycastHolder>
-}
+  state: Schema.Literals(["announced", "withdrawn", "pending"]),
+  holders: Schema.Array(AnycastHolder)
+})
+export interface AnycastAddress extends Schema.Schema.Type<typeof AnycastAddress> {}

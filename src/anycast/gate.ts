@@ -1,4 +1,5 @@
 /** Who holds which announced address, and whether the holder may have it announced now. Pure. */
+import { Schema } from "effect"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { type Cidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
@@ -8,7 +9,16 @@ import { type AnnouncedKind, followsReadiness, primaryOf } from "../domain/PodAd
  * One step's answer for one holder. `Ready`: announce. `Unknown`: the pod cache is not complete yet and does not hold
  * the pod, so what the kernel has stays as it is. `OtherPod`: a pod of this name exists, but with another UID.
  */
-export type Gate = "Ready" | "NotReady" | "Deleting" | "NoPod" | "OtherPod" | "NoFamily" | "Unknown"
+export const Gate = Schema.Literals([
+  "Ready",
+  "NotReady",
+  "Deleting",
+  "NoPod",
+  "OtherPod",
+  "NoFamily",
+  "Unknown"
+])
+export type Gate = typeof Gate.Type
 
 export interface PodCache {
   /** Keyed by `podKey`. */

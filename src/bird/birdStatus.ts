@@ -1,39 +1,43 @@
 /** What BIRD says of itself and its sessions: the values, how they are made and compared. */
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { protocolName } from "./render.ts"
 
-export interface PeerStatus {
-  readonly address: string
-  readonly asn: number
-  /** BIRD's protocol name, such as `peer_192_0_2_1`. */
-  readonly protocol: string
-  /** BGP state as RFC 4271 names it: Idle, Connect, Active, OpenSent, OpenConfirm, Established; or Down. */
-  readonly state: string
-  /** As BIRD prints it. */
-  readonly since: string
-  /** BIRD's last error for this session; empty if none. */
-  readonly lastError: string
-  readonly ipv6: { readonly announced: number; readonly learned: number }
-  readonly ipv4: { readonly announced: number; readonly learned: number }
-}
+const Prefixes = Schema.Struct({ announced: Schema.Number, learned: Schema.Number })
 
-export interface BirdStatus {
+export const PeerStatus = Schema.Struct({
+  address: Schema.String,
+  asn: Schema.Number,
+  /** BIRD's protocol name, such as `peer_192_0_2_1`. */
+  protocol: Schema.String,
+  /** BGP state as RFC 4271 names it: Idle, Connect, Active, OpenSent, OpenConfirm, Established; or Down. */
+  state: Schema.String,
+  /** As BIRD prints it. */
+  since: Schema.String,
+  /** BIRD's last error for this session; empty if none. */
+  lastError: Schema.String,
+  ipv6: Prefixes,
+  ipv4: Prefixes
+})
+export interface PeerStatus extends Schema.Schema.Type<typeof PeerStatus> {}
+
+export const BirdStatus = Schema.Struct({
   /** False under `--no-bird`. */
-  readonly enabled: boolean
+  enabled: Schema.Boolean,
   /** The control socket answers. */
-  readonly up: boolean
-  readonly version: string
-  readonly peers: ReadonlyArray<PeerStatus>
+  up: Schema.Boolean,
+  version: Schema.String,
+  peers: Schema.Array(PeerStatus),
   /** The wanted configuration is not in force; `configError` says why, in BIRD's words. */
-  readonly stale: boolean
-  readonly configError: string
+  stale: Schema.Boolean,
+  configError: Schema.String,
   /** Reloads done since start. */
-  readonly reloads: number
+  reloads: Schema.Number,
   /** Sessions are held down by `withdrawAll`. */
-  readonly drained?: boolean
-}
+  drained: Schema.optionalKey(Schema.Boolean)
+})
+export interface BirdStatus extends Schema.Schema.Type<typeof BirdStatus> {}
 
 const NO_PREFIXES = { announced: 0, learned: 0 }
 

@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { conflist, PLUGIN_NAME } from "../install/conflist.ts"
 import { installConflist, installPlugin, uninstallAll } from "../install/install.ts"
 import type { Change } from "../install/keptFiles.ts"
-import { ask } from "../socket/ask.ts"
+import { callCni } from "../socket/exchange.ts"
 import { socketFlag, text } from "./flags.ts"
 
 export class NotReady extends Data.TaggedError("NotReady")<{ readonly seconds: number; readonly detail: string }> {
@@ -16,7 +16,7 @@ export class NotReady extends Data.TaggedError("NotReady")<{ readonly seconds: n
 
 /** Asks the agent for STATUS (CNI spec 1.1.0) until it can serve. */
 const agentReady = (socket: string, seconds: number) =>
-  ask(socket, { op: "STATUS", config: conflist({ portmap: false }) }).pipe(
+  callCni(socket, { op: "STATUS", config: conflist({ portmap: false }) }).pipe(
     Effect.timeout("10 seconds"),
     Effect.retry(Schedule.spaced("500 millis").pipe(Schedule.upTo({ duration: Duration.seconds(seconds) }))),
     Effect.mapError((error) => new NotReady({ seconds, detail: error.message })),

@@ -3,7 +3,7 @@ import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
 import type { PeerStatus } from "../bird/birdStatus.ts"
 import { ask } from "../socket/ask.ts"
-import { Op, type StatusReport } from "../socket/Introspection.ts"
+import type { StatusReport } from "../socket/StatusReport.ts"
 import { jsonFlag, socketFlag } from "./flags.ts"
 import { table } from "./table.ts"
 
@@ -89,9 +89,7 @@ export const status = Command.make(
   "status",
   { socket: socketFlag, json: jsonFlag },
   ({ json, socket }) =>
-    ask(socket, { op: Op.status }).pipe(
-      // The agent and this command are one program: what it answers is a StatusReport.
-      Effect.map((result) => result as StatusReport),
+    ask(socket, { ask: "status" }).pipe(
       Effect.flatMap((report) => Console.log(json ? JSON.stringify(report, null, 2) : renderStatus(report)))
     )
 ).pipe(Command.withDescription("show allocations, prefixes and BGP sessions of this node's agent"))

@@ -1,10 +1,9 @@
 /** `flock-agent why ADDRESS`: is this address announced from here, and if not, what stops it? */
 import { Console, Data, Effect } from "effect"
 import { Argument, Command } from "effect/cli"
+import { AddressFromString } from "../domain/Ip.ts"
 import { ask } from "../socket/ask.ts"
-import { Op } from "../socket/Introspection.ts"
 import { render } from "../why/render.ts"
-import type { WhyReport } from "../why/walk.ts"
 import { jsonFlag, socketFlag } from "./flags.ts"
 
 /** Said already, in the report. */
@@ -13,13 +12,15 @@ export class NotAnnounced extends Data.TaggedError("NotAnnounced")<{ readonly si
 export const why = Command.make(
   "why",
   {
-    address: Argument.String("address").pipe(Argument.withDescription("an IPv6 or IPv4 address")),
+    address: Argument.String("address").pipe(
+      Argument.withDescription("an IPv6 or IPv4 address"),
+      Argument.withSchema(AddressFromString)
+    ),
     socket: socketFlag,
     json: jsonFlag
   },
   Effect.fn(function*({ address, json, socket }) {
-    // The agent and this command are one program: what it answers is a WhyReport.
-    const report = (yield* ask(socket, { op: Op.why, args: address })) as WhyReport
+    const report = yield* ask(socket, { ask: "why", address })
     yield* Console.log(json ? JSON.stringify(report, null, 2) : render(report))
     if (!report.announced) return yield* new NotAnnounced({ silent: true })
   })

@@ -2,13 +2,11 @@
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
 import { ask } from "../socket/ask.ts"
-import { Op } from "../socket/Introspection.ts"
 import { socketFlag } from "./flags.ts"
 
 const sessionsCommand = (name: "withdraw" | "restore", description: string) =>
   Command.make(name, { socket: socketFlag }, ({ socket }) =>
-    ask(socket, { op: Op[name] }).pipe(
-      Effect.map((lines) => lines as ReadonlyArray<string>),
+    ask(socket, { ask: name }).pipe(
       Effect.flatMap((lines) => Console.log(lines.length === 0 ? "no BGP sessions" : lines.join("\n")))
     )).pipe(Command.withDescription(description))
 

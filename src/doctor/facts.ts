@@ -1,6 +1,6 @@
 /** What `flock-agent doctor` looks at, as plain values: read by `probe.ts`, judged by `judge.ts`. */
 import type { HostInterface } from "../netlink/Netlink.ts"
-import type { StatusReport } from "../socket/Introspection.ts"
+import type { StatusReport } from "../socket/StatusReport.ts"
 
 /** A TCP socket that listens (proc(5), `/proc/net/tcp`). */
 export interface Listener {

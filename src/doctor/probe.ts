@@ -5,7 +5,7 @@ import { parseAddress } from "../domain/Ip.ts"
 import { CONFLIST_NAME } from "../install/conflist.ts"
 import { type HostInterface, Netlink } from "../netlink/Netlink.ts"
 import { ask } from "../socket/ask.ts"
-import { Op, type StatusReport } from "../socket/Introspection.ts"
+import type { StatusReport } from "../socket/StatusReport.ts"
 import type { CniFacts, Facts, NeighbourTable, PeerFacts, RoutingDaemon } from "./facts.ts"
 import { parseListeners, parseNeighbourCount, parseRoutes4, parseRoutes6 } from "./proc.ts"
 
@@ -55,11 +55,10 @@ const probeCni = Effect.fnUntraced(function*({ binDir, confDir }: Options) {
 })
 
 const probeAgent = (socket: string) =>
-  ask(socket, { op: Op.status }).pipe(
+  ask(socket, { ask: "status" }).pipe(
     Effect.timeout("5 seconds"),
     Effect.match({
-      // The agent and this command are one program.
-      onSuccess: (result) => ({ report: result as StatusReport }),
+      onSuccess: (report) => ({ report }),
       onFailure: (error) => ({ unreachable: error.message })
     })
   )

@@ -1,5 +1,5 @@
 /** The addresses of one pod: the same value in its reservation, its record, the plan of its link and the report. */
-import { Schema } from "effect"
+import { Schema, Struct } from "effect"
 import { address, AddressFromString, equalAddress, type Family, type IpAddress } from "./Ip.ts"
 
 /** The pod's IPv6 gateway, on the host end of its veth. */
@@ -69,7 +69,8 @@ export const followsReadiness = (
 const { gateway4: _, ...reported } = PodAddresses.fields
 
 /** What `flock-agent status --json` says of them. */
-export const ReportedAddresses = Schema.Struct(reported)
+const ReportedAddresses = Schema.Struct(reported)
+export const reportedFields = Struct.map(reported, Schema.toEncoded)
 export type ReportedAddresses = typeof ReportedAddresses.Encoded
 
 export const report: (addresses: PodAddresses) => ReportedAddresses = Schema.encodeSync(ReportedAddresses)

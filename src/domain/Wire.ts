@@ -12,10 +12,10 @@ const text = Schema.String.pipe(Schema.withDecodingDefaultKey(Effect.succeed("")
 
 /**
  * One call. The plugin sends every key, empty where the runtime set nothing; bytes that are not UTF-8 arrive as U+FFFD.
- * Tools that ask for anything else than a CNI verb may leave out what they do not need.
+ * A key that is left out is empty.
  */
 export const Request = Schema.Struct({
-  /** `CNI_COMMAND`, or another word that the agent knows, such as `status`. */
+  /** `CNI_COMMAND`. */
   op: Schema.String,
   /** `CNI_CONTAINERID`. */
   containerId: text,

@@ -1,5 +1,5 @@
 /** Addresses of this node: who has which, and the next free one. Pure rules are beside it. */
-import { Context, Effect, Layer, Result } from "effect"
+import { Context, Effect, Layer, Result, Schema } from "effect"
 import { randomBytes } from "node:crypto"
 import { AddressError } from "../domain/errors.ts"
 import { type Cidr, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
@@ -12,12 +12,13 @@ import type { Random } from "./pick.ts"
 import type { AddressRequest, Reservation } from "./reservation.ts"
 import { usableIn } from "./reserved.ts"
 
-export interface PoolUsage {
-  readonly cidr: string
-  readonly used: number
+export const PoolUsage = Schema.Struct({
+  cidr: Schema.String,
+  used: Schema.Number,
   /** Free addresses; capped at `Number.MAX_SAFE_INTEGER`. */
-  readonly free: number
-}
+  free: Schema.Number
+})
+export interface PoolUsage extends Schema.Schema.Type<typeof PoolUsage> {}
 
 const cryptoRandom: Random = (bits) =>
   BigInt.asUintN(bits, BigInt(`0x${randomBytes(Math.ceil(bits / 8)).toString("hex")}`))

@@ -1,10 +1,15 @@
-/** The agent's unix socket: one connection per call, one line in, one line out (`Wire.ts`). */
+/**
+ * The agent's unix socket: one connection per call, one line in, one line out: a CNI call (`Wire.ts`) or a tool's question
+ * (`Tools.ts`). Both on one socket: one file to mount, to guard and to find an agent by.
+ */
 import { Context, Data, Effect, FiberSet, FileSystem, Layer, Result, Schema, Scope } from "effect"
 import * as Net from "node:net"
 import { Cni } from "../cni/Cni.ts"
 import { Code, NEWEST } from "../cni/spec.ts"
-import { encodeError, encodeResult, MAX_LINE, type Request, RequestFromLine } from "../domain/Wire.ts"
+import { encodeError, MAX_LINE, RequestFromLine } from "../domain/Wire.ts"
+import { answerLine } from "./answer.ts"
 import { Introspection } from "./Introspection.ts"
+import { isQuestion } from "./Tools.ts"
 
 export class ListenFailed extends Data.TaggedError("ListenFailed")<{ readonly path: string; readonly detail: string }> {
   override get message(): string {
@@ -12,8 +17,8 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{ readonly pa
   }
 }
 
-/** A caller that connects and says nothing is cut off after this many milliseconds. */
-const REQUEST_TIMEOUT = 10_000
+/** A caller that connects and does not finish its line is cut off after this many milliseconds of silence. */
+const SILENCE = 10_000
 
 /** Connections that wait to be accepted (listen(2)); the kernel caps it at net.core.somaxconn. */
 const BACKLOG = 4096
@@ -69,7 +74,7 @@ const readLine = (socket: Net.Socket, onLine: (line: string) => void, onBad: (me
   }
   socket.on("data", onData)
   socket.on("end", onEnd)
-  socket.setTimeout(REQUEST_TIMEOUT, () => socket.destroy())
+  socket.setTimeout(SILENCE, () => socket.destroy())
 }
 
 export const layer = (options: { readonly path: string; readonly onCall: () => void }) =>
@@ -81,25 +86,24 @@ export const layer = (options: { readonly path: string; readonly onCall: () => v
       const introspection = yield* Introspection
       const scope = yield* Effect.scope
 
-      const answer = (request: Request): Effect.Effect<string> =>
-        introspection.answer(request)?.pipe(
-          Effect.match({
-            onSuccess: encodeResult,
-            onFailure: ({ message }) =>
-              encodeError({ cniVersion: NEWEST, code: Code.INVALID_ENVIRONMENT, msg: message })
-          })
-        ) ?? cni.handle(request)
+      const answer = (line: string): Effect.Effect<string> => {
+        if (isQuestion(line)) return answerLine(introspection, line)
+        const request = decode(line)
+        return Result.isFailure(request)
+          ? Effect.succeed(refusal(`the request is not valid: ${request.failure.message}`))
+          : cni.handle(request.success)
+      }
 
       const onConnection = (run: (effect: Effect.Effect<void>) => unknown) => (socket: Net.Socket) => {
         // A caller that went away gets no reply; what it asked for is done all the same.
         options.onCall()
         socket.on("error", () => socket.destroy())
         const reply = (line: string) => socket.end(line)
-        readLine(socket, (line) => {
-          const request = decode(line)
-          if (Result.isFailure(request)) return reply(refusal(`the request is not valid: ${request.failure.message}`))
-          run(Effect.map(answer(request.success), reply))
-        }, (message) => reply(refusal(message)))
+        readLine(
+          socket,
+          (line) => run(Effect.map(answer(line), reply)),
+          (message) => reply(refusal(message))
+        )
       }
 
       const listen = Effect.gen(function*() {

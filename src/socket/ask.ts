@@ -1,38 +1,31 @@
-/** One question to the running agent, over its socket. */
-import { Data, Effect, Schema } from "effect"
-import * as Net from "node:net"
-import { encodeRequest, type Request } from "../domain/Wire.ts"
+/** One question of a tool to the running agent. */
+import { Data, Effect } from "effect"
+import { VERSION } from "../process/version.ts"
+import { AgentUnreachable, exchange } from "./exchange.ts"
+import { type Answers, encodeQuestion, parseReply, type Question } from "./Tools.ts"
 
-export class AgentUnreachable
-  extends Data.TaggedError("AgentUnreachable")<{ readonly socket: string; readonly detail: string }>
+export class OtherVersion
+  extends Data.TaggedError("OtherVersion")<{ readonly socket: string; readonly detail: string }>
 {
   override get message(): string {
-    return `no agent answers on ${this.socket} (--socket): ${this.detail}`
+    return `the agent on ${this.socket} is not of this tool's version, flock ${VERSION}; use the agent's own: ${this.detail}`
   }
 }
 
-export class AgentRefused extends Data.TaggedError("AgentRefused")<{ readonly message: string }> {}
+/** An agent that has not answered after this long hangs. */
+const PATIENCE = "30 seconds"
 
-const Reply = Schema.fromJsonString(Schema.Union([
-  Schema.Struct({ result: Schema.Unknown }),
-  Schema.Struct({ error: Schema.Struct({ msg: Schema.String }) })
-]))
-
-const exchange = (socket: string, line: string) =>
-  Effect.callback<string, AgentUnreachable>((resume) => {
-    const chunks: Array<Buffer> = []
-    const connection = Net.connect(socket, () => connection.end(line))
-    connection.on("data", (chunk) => chunks.push(chunk))
-    connection.on("end", () => resume(Effect.succeed(Buffer.concat(chunks).toString("utf8"))))
-    connection.on("error", (error) => resume(Effect.fail(new AgentUnreachable({ socket, detail: error.message }))))
-    return Effect.sync(() => connection.destroy())
-  })
-
-export const ask = Effect.fn("ask")(function*(socket: string, request: Partial<Request> & Pick<Request, "op">) {
-  const text = yield* exchange(socket, encodeRequest(request))
-  const reply = yield* Schema.decodeUnknownEffect(Reply)(text).pipe(
-    Effect.mapError(() => new AgentUnreachable({ socket, detail: "the answer is not flock's" }))
-  )
-  if ("error" in reply) return yield* new AgentRefused({ message: reply.error.msg })
-  return reply.result
-})
+export const ask = Effect.fn("ask")(
+  function*<Name extends keyof Answers>(socket: string, question: Extract<Question, { readonly ask: Name }>) {
+    const line = yield* exchange(socket, encodeQuestion(question)).pipe(
+      Effect.timeoutOrElse({
+        duration: PATIENCE,
+        orElse: () => Effect.fail(new AgentUnreachable({ socket, detail: `no answer within ${PATIENCE}` }))
+      })
+    )
+    const name: Name = question.ask
+    return yield* parseReply(name, line).pipe(
+      Effect.catchTag("NotUnderstood", ({ message }) => Effect.fail(new OtherVersion({ socket, detail: message })))
+    )
+  }
+)

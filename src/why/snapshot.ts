@@ -1,4 +1,5 @@
 /** What `why` judges: facts of the node, of Kubernetes and of BIRD, read at one moment. */
+import { Schema } from "effect"
 import type { BirdStatus } from "../bird/birdStatus.ts"
 import type { Allocation } from "../domain/Allocation.ts"
 import type { IpAddress } from "../domain/Ip.ts"
@@ -32,4 +33,5 @@ export interface Snapshot {
 }
 
 /** What the address is to this node. */
-export type Kind = "anycast" | "chosen" | "pod" | "none"
+export const Kind = Schema.Literals(["anycast", "chosen", "pod", "none"])
+export type Kind = typeof Kind.Type

@@ -2,6 +2,7 @@
  * Why an address is announced by this node, or what stops it: every step between a pod's annotation and the router, in
  * order, each with its own evidence. Pure: it judges one {@link Snapshot}.
  */
+import { Schema } from "effect"
 import { holdersOf } from "../anycast/gate.ts"
 import { contains, equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
@@ -9,19 +10,20 @@ import { primaryOf } from "../domain/PodAddresses.ts"
 import { birdSteps } from "./birdSteps.ts"
 import { kernelSteps } from "./kernelSteps.ts"
 import { demandSteps, holderSteps } from "./podSteps.ts"
-import type { Kind, Snapshot } from "./snapshot.ts"
-import { failed, passed, type Step } from "./step.ts"
+import { Kind, type Snapshot } from "./snapshot.ts"
+import { failed, passed, Step } from "./step.ts"
 
-export interface WhyReport {
-  readonly address: string
-  readonly node: string
-  readonly kind: Kind
+export const WhyReport = Schema.Struct({
+  address: Schema.String,
+  node: Schema.String,
+  kind: Kind,
   /** Packets to it are drawn to this node now: no step failed. */
-  readonly announced: boolean
+  announced: Schema.Boolean,
   /** One sentence. */
-  readonly answer: string
-  readonly steps: ReadonlyArray<Step>
-}
+  answer: Schema.String,
+  steps: Schema.Array(Step)
+})
+export interface WhyReport extends Schema.Schema.Type<typeof WhyReport> {}
 
 const KIND_WORDS = {
   anycast: "an anycast address",

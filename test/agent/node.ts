@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto"
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
-import type { StatusReport } from "../../src/socket/Introspection.ts"
+import type { StatusReport } from "../../src/socket/StatusReport.ts"
 
 export const DIST = resolve(import.meta.dirname, "../../dist")
 export const PLUGIN = join(DIST, "cni/flock")

@@ -220,7 +220,7 @@ describe("the process", () => {
 
   it("bad usage ends with 2, a fatal error with 1 and one line", async () => {
     const agent = join(import.meta.dirname, "../../dist/flock-agent.mjs")
-    for (const args of [["run", "--no-such-flag"], ["frobnicate"], ["why"]]) {
+    for (const args of [["run", "--no-such-flag"], ["frobnicate"], ["why"], ["why", "foo"]]) {
       assert.strictEqual((await exec(process.execPath, [agent, ...args])).code, 2, args.join(" "))
     }
     const away = await exec(process.execPath, [agent, "status", "--socket", "/nonexistent/agent.sock"])

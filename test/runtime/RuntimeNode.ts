@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { existsSync, globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import type { AllocationReport, StatusReport } from "../../src/socket/Introspection.ts"
+import type { AllocationReport, StatusReport } from "../../src/socket/StatusReport.ts"
 import { DIST, DUAL, exec, type NodeOptions, type Outcome, PLUGINS, run, TestNode } from "../agent/node.ts"
 
 /**

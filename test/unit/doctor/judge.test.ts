@@ -4,7 +4,7 @@ import type { Facts } from "../../../src/doctor/facts.ts"
 import { judge } from "../../../src/doctor/judge.ts"
 import { address } from "../../../src/domain/Ip.ts"
 import { conflist } from "../../../src/install/conflist.ts"
-import type { AllocationReport, StatusReport } from "../../../src/socket/Introspection.ts"
+import type { AllocationReport, StatusReport } from "../../../src/socket/StatusReport.ts"
 
 const allocation: AllocationReport = {
   namespace: "default",

@@ -1,0 +1,57 @@
+/** What `flock-agent status` is told; `--json` prints it as it is. */
+import { Schema } from "effect"
+import { AnycastAddress } from "../anycast/AnycastAddress.ts"
+import { BirdStatus } from "../bird/birdStatus.ts"
+import type { Allocation } from "../domain/Allocation.ts"
+import * as PodAddresses from "../domain/PodAddresses.ts"
+import { PoolUsage } from "../ipam/Ipam.ts"
+
+export const AllocationReport = Schema.Struct({
+  namespace: Schema.String,
+  pod: Schema.String,
+  uid: Schema.String,
+  containerId: Schema.String,
+  ifName: Schema.String,
+  hostIfName: Schema.String,
+  ...PodAddresses.reportedFields,
+  /** Bytes. */
+  mtu: Schema.Number,
+  /** RFC 3339. */
+  createdAt: Schema.String
+})
+export interface AllocationReport extends Schema.Schema.Type<typeof AllocationReport> {}
+
+export const StatusReport = Schema.Struct({
+  version: Schema.String,
+  node: Schema.String,
+  /** RFC 3339. */
+  startedAt: Schema.String,
+  nodeConfig: Schema.Struct({
+    present: Schema.Boolean,
+    generation: Schema.Number,
+    cidr6: Schema.optionalKey(Schema.String),
+    cidr4: Schema.optionalKey(Schema.String),
+    /** Why it is not known whether there is one. */
+    unknown: Schema.optionalKey(Schema.String),
+    /** Why the newest NodeConfig is not in force; absent if it is. */
+    rejected: Schema.optionalKey(Schema.String)
+  }),
+  usage: Schema.Struct({ ipv6: Schema.optionalKey(PoolUsage), ipv4: Schema.optionalKey(PoolUsage) }),
+  allocations: Schema.Array(AllocationReport),
+  /** Anycast and operator-chosen addresses, with what their announcement waits for. */
+  announcements: Schema.Array(AnycastAddress),
+  bird: BirdStatus
+})
+export interface StatusReport extends Schema.Schema.Type<typeof StatusReport> {}
+
+export const allocationReport = (a: Allocation): AllocationReport => ({
+  namespace: a.pod.namespace,
+  pod: a.pod.name,
+  uid: a.pod.uid,
+  containerId: a.containerId,
+  ifName: a.ifName,
+  hostIfName: a.hostIfName,
+  ...PodAddresses.report(a.addresses),
+  mtu: a.mtu,
+  createdAt: a.createdAt
+})
