@@ -6,8 +6,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /flock
 COPY package.json package-lock.json .npmrc ./
-# as scripts/setup.sh does: the lock file's versions and hashes, no install scripts; a current Node comes with them
-RUN npm install --no-save --ignore-scripts --loglevel=error
+# as scripts/setup.sh does, without install scripts; a current Node comes with the packages
+RUN npm ci --omit=dev --omit=peer --ignore-scripts --loglevel=error
 COPY tsconfig.json ./
 COPY cni cni
 COPY scripts scripts

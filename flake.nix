@@ -22,13 +22,18 @@
       # `node_modules/@scope/name` → `@scope/name`
       nameOf = path: lib.last (lib.splitString "node_modules/" path);
 
-      # What npm would install on Linux with glibc, but for Node itself, which nixpkgs has.
+      # What scripts/setup.sh installs on Linux with glibc, but for Node itself, which nixpkgs has.
       wanted =
         cpu: path: entry:
         let
           suits = field: value: !(entry ? ${field}) || lib.elem value (lib.toList entry.${field});
         in
-        path != "" && suits "os" "linux" && suits "cpu" cpu && suits "libc" "glibc" && !(lib.hasPrefix "node-linux-" (nameOf path));
+        path != ""
+        && !(entry.peer or false)
+        && suits "os" "linux"
+        && suits "cpu" cpu
+        && suits "libc" "glibc"
+        && !(lib.hasPrefix "node-linux-" (nameOf path));
 
       # One package's tarball as the registry has it. npm knows its registry; NPM_CONFIG_REGISTRY names another.
       tarball =

@@ -1,46 +1,70 @@
 #!/bin/sh
-# All set-up of a fresh machine: npm packages (a current Node is one of them) and the Debian packages that the tests,
-# the demo and the bench use. Quiet and quick when nothing is to be done. Two at once wait for each other.
+# setup.sh GROUP...: what the commands of this repository need on a fresh machine, each only its own: npm packages (a
+# current Node is one of them) and Debian packages. GROUP is build, demo, bench, test, kube, lint or format.
+# Quiet and quick when nothing is to be done; two at once wait for each other.
 # On a system that it cannot install on, it says exactly what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 export PATH LC_ALL=C
 
-stamp=node_modules/.flock-setup
-fingerprint() { { sha256sum package-lock.json && uname -sm; } | sha256sum | cut -d' ' -f1; }
-packages_current() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && [ -x node_modules/.bin/vitest ]; }
 say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Debian package, then what must be there: a command, or a file (any one of those that a pattern names).
-needs='bird2 bird
-frr /usr/lib/frr/bgpd
-iproute2 ip
-iputils-ping ping
-containernetworking-plugins /usr/lib/cni/host-local
-containerd containerd
-runc runc
-podman podman
-conmon conmon
-busybox-static static-busybox
-etcd-server etcd
-iptables iptables
-procps sysctl
-tcpdump tcpdump
-curl curl
-openssl openssl
-xz-utils xz
-git git
-python3 python3
-nix-bin nix-instantiate
-make make
-gcc cc
-libc6-dev /usr/lib/*/libc.a
-musl-tools musl-gcc'
+# Debian package, what must be there (a command, or a file: any one of those that a pattern names), and for which groups.
+needs='make make build demo bench test kube
+gcc cc build demo bench test kube
+libc6-dev /usr/lib/*/libc.a build demo bench test kube
+musl-tools musl-gcc bench test
+iproute2 ip build demo bench test kube
+iputils-ping ping build demo bench test kube
+procps sysctl demo bench test kube
+bird2 bird demo bench test kube
+frr /usr/lib/frr/bgpd demo bench test kube
+containernetworking-plugins /usr/lib/cni/host-local bench test
+containerd containerd test
+runc runc test
+podman podman test
+conmon conmon test
+busybox-static static-busybox test
+iptables iptables test
+curl curl test kube
+nix-bin nix-instantiate test
+etcd-server etcd kube
+openssl openssl kube
+python3 python3 kube
+xz-utils xz kube'
+
+# npm's packages: `app` builds and runs flock, `all` has the tests' too, `tools` lints and formats.
+app='' all='' tools=''
+[ $# -gt 0 ] || die "usage: setup.sh build|demo|bench|test|kube|lint|format ..."
+for group; do
+  case $group in
+    build | demo | bench) app=yes ;;
+    test | kube) all=yes ;;
+    lint) all=yes tools=yes ;;
+    format) tools=yes ;;
+    *) die "no group $group: build, demo, bench, test, kube, lint or format" ;;
+  esac
+done
+[ -z "$all" ] || app=''
+
+# A stamp in node_modules says what is there: the packages of this lock file for this kind of machine, and how many.
+stamp_of() { { cat "$1/package-lock.json" && uname -sm; } | sha256sum | cut -c1-64; }
+is_current() { # FOLDER LEVELS
+  [ -f "$1/node_modules/.flock-setup" ] || return 1
+  read -r hash level <"$1/node_modules/.flock-setup"
+  case " $2 " in *" $level "*) [ "$hash" = "$(stamp_of "$1")" ] ;; *) false ;; esac
+}
+lacks_app() { [ -n "$app" ] && ! is_current . 'app all'; }
+lacks_all() { [ -n "$all" ] && ! is_current . all; }
+lacks_tools() { [ -n "$tools" ] && ! is_current tools tools; }
 
 missing_packages() {
-  echo "$needs" | while read -r package test; do
+  echo "$needs" | while read -r package test groups; do
+    wanted=''
+    for group; do case " $groups " in *" $group "*) wanted=yes ;; esac; done
+    [ -n "$wanted" ] || continue
     case $test in
       static-busybox) command -v busybox >/dev/null && ! ldd "$(command -v busybox)" >/dev/null 2>&1 ;;
       /*) for file in $test; do [ -e "$file" ] && break; done && [ -e "$file" ] ;;
@@ -49,34 +73,61 @@ missing_packages() {
   done
 }
 
-# The lock file's packages, without install scripts. Not `npm ci`: it refuses a lock file that leaves out
-# other platforms' optional packages, which a registry need not have. --no-save keeps the lock file as it is, and what
-# came is compared with it.
-install_packages() {
+# npm leaves out an optional package that it could not get, and says nothing: a platform's own must be there.
+# shellcheck disable=SC2016
+verify='
+  const { readFileSync } = require("node:fs")
+  const read = (path) => JSON.parse(readFileSync(path, "utf8")).packages
+  const got = read("node_modules/.package-lock.json")
+  process.report.excludeNetwork = true
+  const libc = process.report.getReport().header.glibcVersionRuntime ? "glibc" : "musl"
+  const here = Object.entries({ os: process.platform, cpu: process.arch, libc })
+  const suits = (entry) => here.every(([key, value]) => !entry[key] || [entry[key]].flat().includes(value))
+  const needed = (entry) => !entry.peer && !(entry.dev && process.argv[1] === "app") &&
+    (!entry.optional || (Boolean(entry.os || entry.cpu) && suits(entry)))
+  const bad = Object.entries(read("package-lock.json")).filter(([path, entry]) =>
+    path !== "" && (got[path] ? got[path].version !== entry.version : needed(entry)))
+  for (const [path, { version }] of bad) console.error(`setup: ${path} ${version}: found ${got[path]?.version}`)
+  process.exit(bad.length === 0 ? 0 : 1)'
+
+# Beside what is there, and swapped in: what runs from node_modules goes on, and a failed download changes nothing.
+# Without install scripts: none of the packages needs one.
+install_packages() { # FOLDER LEVEL
   command -v npm >/dev/null || die "npm is missing: install Node 20 or newer with npm"
-  say "installing npm packages"
-  rm -f "$stamp"
-  npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error >"$log" 2>&1 </dev/null ||
-    { cat "$log" >&2; die "npm install failed"; }
-  node - <<'JS' || die "node_modules is not what package-lock.json says: remove node_modules and try again"
-    const { readFileSync } = require("node:fs")
-    const read = (path) => JSON.parse(readFileSync(path, "utf8")).packages
-    const got = read("node_modules/.package-lock.json")
-    const bad = Object.entries(read("package-lock.json")).filter(([path, { version, optional }]) =>
-      path !== "" && (got[path] ? got[path].version !== version : !optional))
-    for (const [path, { version }] of bad) console.error(`setup: ${path} ${version}: found ${got[path]?.version}`)
-    process.exit(bad.length === 0 ? 0 : 1)
-JS
+  say "installing npm packages ($2)"
+  hash=$(stamp_of "$1")
+  rm -rf "$1"/.setup.*
+  new=$(mktemp -d "$PWD/$1/.setup.XXXXXX")
+  cp "$1/package.json" "$1/package-lock.json" "$1/.npmrc" "$new"
+  omit=--omit=peer
+  [ "$2" != app ] || omit="$omit --omit=dev"
+  # shellcheck disable=SC2086
+  (cd "$new" && npm ci $omit --ignore-scripts --no-audit --no-fund --loglevel=error) >"$log" 2>&1 </dev/null ||
+    { cat "$log" >&2; die "npm ci failed"; }
+  (cd "$new" && node -e "$verify" "$2") || die "npm left out what package-lock.json has: try again"
+  modules=$new/node_modules
   # npm before 10 leaves out this link
-  for node in node_modules/node-linux-*/bin/node; do
-    [ ! -x "$node" ] || [ -e node_modules/.bin/node ] || ln -s "../${node#node_modules/}" node_modules/.bin/node
+  for node in "$modules"/node-linux-*/bin/node; do
+    [ ! -x "$node" ] || [ -e "$modules/.bin/node" ] || ln -s "../${node#"$modules"/}" "$modules/.bin/node"
   done
+  # Two tools are programs without a link of their own
+  for tool in dprint:@dprint/linux-x64-glibc/dprint effect-tsc:@effect/tsgo-linux-x64/artifacts/typescript/7.0.2/tsc; do
+    [ ! -x "$modules/${tool#*:}" ] || ln -s "../${tool#*:}" "$modules/.bin/${tool%%:*}"
+  done
+  # Node's headers, and builds for other versions of TypeScript and oxlint: 150 MB that nothing here reads
+  rm -rf "$modules"/node-linux-*/include "$modules"/@effect/tsgo-*/artifacts/oxlint* \
+    "$modules"/@effect/tsgo-*/artifacts/typescript/*-dev*
+  echo "$hash $2" >"$modules/.flock-setup"
+  if [ -e "$1/node_modules" ] || [ -L "$1/node_modules" ]; then mv "$1/node_modules" "$new/old"; fi
+  mv "$modules" "$1/node_modules"
+  rm -rf "$new"
+}
+
+check_node() {
   PATH="$PWD/node_modules/.bin:$PATH" node -e '
     const [major, minor] = process.versions.node.split(".").map(Number)
     process.exit(major > 22 || (major === 22 && minor >= 19) ? 0 : 1)' ||
     die "Node 22.19 or newer is missing (npm brings one for Linux with glibc on x64 and arm64 only: install it yourself)"
-  echo "$want" >"$stamp.$$"
-  mv "$stamp.$$" "$stamp"
 }
 
 # Packages that bring a daemon must not start it, now or at the next boot: it would change this machine's network.
@@ -84,7 +135,7 @@ policy=/usr/sbin/policy-rc.d
 marker='# made by flock/scripts/setup.sh for the time of one apt-get install'
 forbid_daemons() {
   if [ ! -e "$policy" ] || grep -qF "$marker" "$policy"; then
-    trap 'rm -f "$policy" "$log"' EXIT
+    made=$policy
     printf '#!/bin/sh\n%s\nexit 101\n' "$marker" >"$policy"
     chmod 755 "$policy"
   fi
@@ -115,33 +166,36 @@ install_debian() {
   disable_daemons "$1"
 }
 
-want=$(fingerprint)
-packages_current && [ -z "$(missing_packages)" ] && exit 0
+lacks_app || lacks_all || lacks_tools || [ -n "$(missing_packages "$@")" ] || exit 0
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+new='' made=''
+trap 'rm -rf "$log" ${new:+"$new"} ${made:+"$made"}' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 command -v flock >/dev/null || die "flock(1) is missing: flock is built and tested on Linux with util-linux"
 exec 9<.
 flock 9
-packages_current || install_packages
+if lacks_app; then install_packages . app; fi
+if lacks_all; then install_packages . all; fi
+if lacks_tools; then install_packages tools tools; fi
+[ -z "$app$all" ] || check_node
 
-missing=$(missing_packages)
+missing=$(missing_packages "$@")
 if [ -n "$missing" ]; then
   if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     exec 8</var/lib/apt
     flock 8
-    missing=$(missing_packages)
+    missing=$(missing_packages "$@")
     [ -z "$missing" ] || install_debian "$missing"
-    missing=$(missing_packages)
+    missing=$(missing_packages "$@")
     [ -z "$missing" ] || die "still missing after apt-get install: $missing"
   else
     command -v apt-get >/dev/null && how="become root, or run: apt-get install $missing" ||
       how="this is not Debian: install what provides them"
     say "missing, by Debian's package names: $missing"
-    echo "$needs" | while read -r package test; do
+    echo "$needs" | while read -r package test _; do
       case " $missing" in *" $package "*) say "  $package: ${test}" ;; esac
     done
     die "$how"

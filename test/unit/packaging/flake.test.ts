@@ -16,6 +16,12 @@ interface LockEntry {
   readonly libc?: string | ReadonlyArray<string>
 }
 
+interface Wants {
+  readonly dependencies?: Readonly<Record<string, string>>
+  readonly devDependencies?: Readonly<Record<string, string>>
+  readonly optionalDependencies?: Readonly<Record<string, string>>
+}
+
 interface Image {
   readonly name: string
   readonly tag: string
@@ -51,7 +57,7 @@ const packageJson: { readonly version: string; readonly scripts: Readonly<Record
   read("package.json")
 )
 const lock: Readonly<Record<string, LockEntry>> = JSON.parse(read("package-lock.json")).packages
-const entries = Object.entries(lock).filter(([path]) => path !== "")
+const entries = Object.entries(lock)
 
 /** `node_modules/x` → its hash, as the flake unpacks them. */
 const unpacked = (system: typeof systems[number]) =>
@@ -72,12 +78,39 @@ const containers: ReadonlyArray<Container> = [
   ...daemonSet.spec.template.spec.containers
 ]
 
-describe("the lock file", () => {
-  it("holds every package to a hash, and names no registry", () => {
-    assert.deepStrictEqual(entries.filter(([, { integrity = "" }]) => !/^sha512-\S+==$/.test(integrity)), [])
-    for (const path of ["package-lock.json", "package.json", ".npmrc", "flake.nix", "Dockerfile"]) {
-      assert.notMatch(read(path), /"resolved"|registry\.|^registry|artifact/im, path)
+describe("the lock files", () => {
+  it.each(["", "tools/"])("%spackage-lock.json holds every package to a hash, and names no registry", (folder) => {
+    const locked: Readonly<Record<string, LockEntry>> = JSON.parse(read(`${folder}package-lock.json`)).packages
+    const unhashed = Object.entries(locked).filter(([path, { integrity = "" }]) =>
+      path !== "" && !/^sha512-\S+==$/.test(integrity)
+    )
+    assert.deepStrictEqual(unhashed, [])
+    for (const path of ["package-lock.json", "package.json", ".npmrc"]) {
+      assert.notMatch(read(folder + path), /"resolved"|registry\.|^registry|artifact/im, folder + path)
     }
+    for (const path of ["flake.nix", "Dockerfile"]) assert.notMatch(read(path), /registry\.|artifact/i, path)
+  })
+
+  it.each(["", "tools/"])(
+    "%spackage-lock.json has every package that another one may want: npm ci insists",
+    (folder) => {
+      const locked: Readonly<Record<string, Wants>> = JSON.parse(read(`${folder}package-lock.json`)).packages
+      // A package finds another in its own node_modules, or in that of a folder above.
+      const found = (from: string, name: string): boolean =>
+        `${from}/node_modules/${name}`.replace(/^\//, "") in locked ||
+        (from !== "" && found(from.slice(0, Math.max(0, from.lastIndexOf("/node_modules/"))), name))
+      const missing = Object.entries(locked).flatMap(([path, { dependencies, optionalDependencies }]) =>
+        Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => !found(path, name))
+      )
+      assert.deepStrictEqual(missing, [])
+    }
+  )
+
+  it.each(["", "tools/"])("%spackage.json asks for exact versions", (folder) => {
+    const { dependencies, devDependencies, optionalDependencies }: Wants = JSON.parse(read(`${folder}package.json`))
+    const versions = Object.values({ ...dependencies, ...devDependencies, ...optionalDependencies })
+    assert.isNotEmpty(versions)
+    assert.deepStrictEqual(versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(version)), [])
   })
 
   it("says for whom a package is in words that the flake understands", () => {
