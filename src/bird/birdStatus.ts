@@ -3,6 +3,7 @@ import { Effect, Schema } from "effect"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { protocolName } from "./render.ts"
+import type { PeerProblem } from "./sessions.ts"
 
 const Prefixes = Schema.Struct({ announced: Schema.Number, learned: Schema.Number })
 
@@ -17,6 +18,8 @@ export const PeerStatus = Schema.Struct({
   since: Schema.String,
   /** BIRD's last error for this session; empty if none. */
   lastError: Schema.String,
+  /** Why this session is not configured, or announces less than it should; absent if nothing is wrong. */
+  problem: Schema.optionalKey(Schema.String),
   ipv6: Prefixes,
   ipv4: Prefixes
 })
@@ -41,11 +44,20 @@ export interface BirdStatus extends Schema.Schema.Type<typeof BirdStatus> {}
 
 const NO_PREFIXES = { announced: 0, learned: 0 }
 
-/** BIRD's sessions, and configured peers that BIRD does not know (yet) as Down. */
+/** BIRD's sessions, and configured peers that BIRD does not know (yet) as Down, each with its own problem. */
 export const withConfigured = (
   seen: ReadonlyArray<PeerStatus>,
-  config: NodeConfig | undefined
-): ReadonlyArray<PeerStatus> => [
+  config: NodeConfig | undefined,
+  waiting: ReadonlyArray<PeerProblem>
+): ReadonlyArray<PeerStatus> => {
+  const problems = new Map(waiting.map((problem) => [protocolName(problem.peer), problem.message]))
+  return withUnknown(seen, config).map((peer) => {
+    const problem = problems.get(peer.protocol)
+    return problem === undefined ? peer : { ...peer, problem }
+  })
+}
+
+const withUnknown = (seen: ReadonlyArray<PeerStatus>, config: NodeConfig | undefined): ReadonlyArray<PeerStatus> => [
   ...seen,
   ...(config?.spec.bgp?.peers ?? [])
     .filter(({ address }) => seen.every(({ protocol }) => protocol !== protocolName(address)))
@@ -74,7 +86,13 @@ export const initial = (enabled: boolean): BirdStatus => ({
 
 /** What subscribers of `statusChanges` are woken for. */
 export const gist = ({ configError, drained, peers, stale, up }: BirdStatus): string =>
-  JSON.stringify([up, drained, stale, configError, peers.map(({ address, state }) => [address, state])])
+  JSON.stringify([
+    up,
+    drained,
+    stale,
+    configError,
+    peers.map(({ address, problem, state }) => [address, state, problem])
+  ])
 
 /** Without the back and forth of a session that cannot come up. */
 export const liveness = ({ peers, up }: BirdStatus): string =>

@@ -1,31 +1,28 @@
 /** The prefix sets and the import filter of `bird.conf`: what may be exported and what may be learned. Pure. */
+import { addressProblem, refusedRanges } from "../domain/addressRules.ts"
 import { bitsOf, type Cidr, type Family, formatCidr, hostCidr, type IpAddress, networkOf } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import { type HostInterface, IF_PREFIX } from "../netlink/Netlink.ts"
-import { isLinkLocal } from "./local.ts"
-
-/** Never learned from anyone (RFC 6890: loopback, link-local, multicast and above). */
-const MARTIANS: Record<Family, ReadonlyArray<string>> = {
-  6: ["::1/128", "fe80::/10+", "ff00::/8+"],
-  4: ["0.0.0.0/8{8,32}", "127.0.0.0/8+", "169.254.0.0/16+", "224.0.0.0/3+"]
-}
 
 /** The networks of the node's real interfaces, and host addresses as /32 or /128, sorted and without repetitions. */
 export const connectedSubnets = (interfaces: ReadonlyArray<HostInterface>): ReadonlyArray<Cidr> => {
   const all = interfaces
     .filter(({ ifName }) => !ifName.startsWith(IF_PREFIX))
     .flatMap(({ addresses }) => addresses)
-    .filter(({ address }) => !isLinkLocal(address))
+    .filter(({ address }) => addressProblem("import", address) === undefined)
     .map(({ address, prefix }) => networkOf(address, prefix))
   const unique = new Map(all.map((cidr) => [formatCidr(cidr), cidr]))
   return [...unique.values()].toSorted((a, b) => a.base < b.base ? -1 : a.base > b.base ? 1 : a.prefix - b.prefix)
 }
 
+/** Everything that lies in `cidr`, itself included. */
+const within = (cidr: Cidr): string => `${formatCidr(cidr)}+`
+
 /**
  * Everything that covers, equals or lies in `cidr`, but not the default route. A host address is only itself: a prefix
  * that covers it cannot draw its traffic away.
  */
-const around = (cidr: Cidr): string =>
+const overlapping = (cidr: Cidr): string =>
   cidr.prefix === bitsOf(cidr.family) ? formatCidr(cidr) : `${formatCidr(cidr)}{1,${bitsOf(cidr.family)}}`
 
 const set = (name: string, members: ReadonlyArray<string>): ReadonlyArray<string> => [
@@ -48,8 +45,8 @@ export const prefixSets = (
     return [
       ...(allowed.length === 0 ? [] : set(`flock_export${family}`, allowed)),
       ...(imports.length === 0 ? [] : [
-        ...set(`flock_never${family}`, [...MARTIANS[family], ...never.map(around)]),
-        ...set(`flock_learn${family}`, imports.map((cidr) => `${formatCidr(cidr)}+`))
+        ...set(`flock_never${family}`, [...refusedRanges("import", family).map(within), ...never.map(overlapping)]),
+        ...set(`flock_learn${family}`, imports.map(within))
       ])
     ]
   })

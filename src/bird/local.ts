@@ -1,23 +1,10 @@
 /** Which of the node's own addresses a session uses, and the node's router ID. Pure. */
 import { createHash } from "node:crypto"
-import {
-  type Cidr,
-  contains,
-  equalAddress,
-  type Family,
-  formatAddress,
-  type IpAddress,
-  networkOf
-} from "../domain/Ip.ts"
+import { isOrdinary, mayReach } from "../domain/addressRules.ts"
+import { contains, equalAddress, type Family, formatAddress, type IpAddress, networkOf } from "../domain/Ip.ts"
 import { type HostInterface, IF_PREFIX } from "../netlink/Netlink.ts"
 
-const LINK_LOCAL: Record<Family, Cidr> = {
-  6: { family: 6, base: 0xfe80n << 112n, prefix: 10 },
-  4: { family: 4, base: 0xa9fe0000n, prefix: 16 }
-}
-
-/** fe80::/10 or 169.254.0.0/16: says nothing outside its link. */
-export const isLinkLocal = (address: IpAddress): boolean => contains(LINK_LOCAL[address.family], address)
+const LOOPBACK = "lo"
 
 /** An address of the node that could be a session's local end or a next hop. */
 export interface NodeAddress {
@@ -30,39 +17,68 @@ export interface NodeAddress {
 const byValue = (a: NodeAddress, b: NodeAddress): number =>
   a.address.value < b.address.value ? -1 : a.address.value > b.address.value ? 1 : a.ifIndex - b.ifIndex
 
-/** Addresses on real interfaces that are up: neither pods' links nor loopback, no link-local ones; lowest first. */
+/** Addresses of interfaces that are up, without pods' links; lowest first. */
 export const nodeAddresses = (interfaces: ReadonlyArray<HostInterface>): ReadonlyArray<NodeAddress> =>
   interfaces
-    .filter(({ ifName, up }) => up && ifName !== "lo" && !ifName.startsWith(IF_PREFIX))
+    .filter(({ ifName, up }) => up && !ifName.startsWith(IF_PREFIX))
     .flatMap(({ addresses, ifIndex, ifName }) =>
       addresses.map(({ address, prefix }) => ({ address, prefix, ifName, ifIndex }))
     )
-    .filter(({ address }) => !isLinkLocal(address))
     .toSorted(byValue)
 
+/** Fit to be a next hop that other machines use, or to tell nodes apart. */
+const isUsable = ({ address, ifName }: NodeAddress): boolean => ifName !== LOOPBACK && isOrdinary(address)
+
 export interface LocalEnd extends NodeAddress {
-  /** False: no interface has the peer in its prefix, so BIRD must not look for one. */
-  readonly direct: boolean
+  /**
+   * `node`: the peer is on this node. `link`: it is on a connected network. `routed`: no interface has it in its prefix,
+   * so BIRD must not look for one.
+   */
+  readonly reach: "node" | "link" | "routed"
 }
 
 /**
- * The local end of a session with `peer`: the address whose interface prefix has the peer in it (longest first), else
- * one in the peer's /64 or /24 (addresses given as /128 or /32 with on-link routes), else, where `outgoing` names the
- * interface that routes to the peer, an address of that interface. Ties go to the lowest address.
+ * The local end of a session with `peer`: the peer's own address where the node has it; else the address whose interface
+ * prefix has the peer in it (longest first); else one in the peer's /64 or /24 (addresses given as /128 or /32 with
+ * on-link routes); else, where `outgoing` names the interface that routes to the peer, an address of that interface.
+ * Ties go to the lowest address, ordinary ones before special ones.
  */
 export const localEnd = (
   peer: IpAddress,
   addresses: ReadonlyArray<NodeAddress>,
   outgoing: number | undefined
 ): LocalEnd | undefined => {
-  const family = addresses.filter(({ address }) => address.family === peer.family)
-  const connected = family
-    .filter(({ address, prefix }) => contains(networkOf(address, prefix), peer) && !equalAddress(address, peer))
+  const same = addresses.find(({ address }) => equalAddress(address, peer))
+  if (same !== undefined) return { ...same, reach: "node" }
+  const fit = addresses
+    .filter(({ address, ifName }) =>
+      address.family === peer.family && mayReach(address, peer) && (ifName !== LOOPBACK || !isOrdinary(address))
+    )
+    .toSorted((a, b) => Number(isUsable(b)) - Number(isUsable(a)))
+  const connected = fit
+    .filter(({ address, prefix }) => contains(networkOf(address, prefix), peer))
     .toSorted((a, b) => b.prefix - a.prefix)[0]
-  if (connected !== undefined) return { ...connected, direct: true }
-  const near = family.find(({ address }) => contains(networkOf(address, peer.family === 6 ? 64 : 24), peer)) ??
-    family.find(({ ifIndex }) => ifIndex === outgoing)
-  return near === undefined ? undefined : { ...near, direct: false }
+  // The kernel takes every address of a prefix on `lo` for its own.
+  if (connected !== undefined) return { ...connected, reach: connected.ifName === LOOPBACK ? "node" : "link" }
+  const near = fit.find(({ address }) => contains(networkOf(address, peer.family === 6 ? 64 : 24), peer)) ??
+    fit.find(({ ifIndex }) => ifIndex === outgoing)
+  return near === undefined ? undefined : { ...near, reach: "routed" }
+}
+
+/**
+ * What a peer is told to send packets of `family` to, where that is not the local end: an address on the same interface.
+ * A peer on this node takes any but its own address (BIRD announces nothing with that one), `lo`'s if there is no other.
+ */
+export const nextHop = (
+  peer: IpAddress,
+  end: LocalEnd,
+  family: Family,
+  addresses: ReadonlyArray<NodeAddress>
+): NodeAddress | undefined => {
+  const usable = addresses.filter((it) => it.address.family === family && isUsable(it))
+  if (end.reach !== "node") return usable.find(({ ifIndex }) => ifIndex === end.ifIndex)
+  const loopback = addresses.filter((it) => it.address.family === family && it.ifName === LOOPBACK)
+  return [...usable, ...loopback].find(({ address }) => !equalAddress(address, peer))
 }
 
 /**
@@ -74,7 +90,10 @@ export const routerIdOfName = (nodeName: string): string => {
   return `${1 + a % 223}.${b}.${c}.${d}`
 }
 
-/** Explicit, else the IPv4 local end of a session, else an IPv4 address beside one, else from the name. */
+/**
+ * Explicit, else the IPv4 local end of a session, else an IPv4 address on the interface of one, else from the name.
+ * Loopback and link-local addresses are the same on many nodes, so they are no identifiers.
+ */
 export const routerId = (
   explicit: string | undefined,
   ends: ReadonlyArray<NodeAddress>,
@@ -82,15 +101,9 @@ export const routerId = (
   nodeName: string
 ): string => {
   if (explicit !== undefined) return explicit
-  const own = ends.find(({ address }) => address.family === 4) ??
-    ends.map((end) => beside(end, 4, addresses)).find((found) => found !== undefined)
-  return own === undefined ? routerIdOfName(nodeName) : formatAddress(own.address)
+  const usable4 = (it: NodeAddress) => it.address.family === 4 && isUsable(it)
+  const found = ends.find(usable4) ??
+    ends.map(({ ifIndex }) => addresses.find((it) => it.ifIndex === ifIndex && usable4(it)))
+      .find((it) => it !== undefined)
+  return found === undefined ? routerIdOfName(nodeName) : formatAddress(found.address)
 }
-
-/** The lowest address of `family` on the interface of `end`. */
-export const beside = (
-  end: NodeAddress,
-  family: Family,
-  addresses: ReadonlyArray<NodeAddress>
-): NodeAddress | undefined =>
-  addresses.find(({ address, ifIndex }) => ifIndex === end.ifIndex && address.family === family)

@@ -2,13 +2,12 @@
  * `bird.conf` as a pure function of typed values. Everything written here is understood by BIRD 2.0.12, 2.17 and 3.x
  * (checked against their grammars: `nest/config.Y`, `proto/bgp/config.Y`, `sysdep/unix/krt.Y`, `filter/config.Y`).
  */
-import { Result } from "effect"
 import { createHash } from "node:crypto"
 import { type Family, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec, Peer } from "../domain/NodeConfig.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
-import { beside, nodeAddresses, routerId } from "./local.ts"
-import { type RenderInput, RenderProblem, resolveSessions, type Session } from "./sessions.ts"
+import { nextHop, type NodeAddress, nodeAddresses, routerId } from "./local.ts"
+import { PeerProblem, type RenderInput, resolveSessions, type Session } from "./sessions.ts"
 
 export interface RenderedPeer {
   readonly address: string
@@ -22,8 +21,8 @@ export interface Rendered {
   /** Value of the constant `flock_revision` in `text`: tells over the control socket what BIRD runs. */
   readonly revision: string
   readonly peers: ReadonlyArray<RenderedPeer>
-  /** Parts left out until the node has what they need; the rest is in `text`. */
-  readonly waiting: ReadonlyArray<RenderProblem>
+  /** What is left out until the node has what it needs; everything else is in `text`. */
+  readonly waiting: ReadonlyArray<PeerProblem>
 }
 
 /** Routes that BIRD may install at most per session and family; more are ignored, the session stays. */
@@ -72,7 +71,7 @@ const kernel = (family: Family, resolving: boolean): ReadonlyArray<string> =>
     ], ";")
   ])
 
-const own = (spec: NodeConfigSpec, family: Family): ReadonlyArray<string> => {
+const unreachable = (spec: NodeConfigSpec, family: Family): ReadonlyArray<string> => {
   const cidr = family === 6 ? spec.cidr6 : spec.cidr4
   return cidr === undefined ? [] : [
     "",
@@ -158,7 +157,7 @@ const finish = (
   nodeName: string,
   lines: ReadonlyArray<string>,
   peers: ReadonlyArray<RenderedPeer>,
-  waiting: ReadonlyArray<RenderProblem>
+  waiting: ReadonlyArray<PeerProblem>
 ): Rendered => {
   const body = lines.join("\n") + "\n"
   const revision = createHash("sha256").update(body).digest("hex").slice(0, 16)
@@ -186,8 +185,37 @@ const bfd = block("protocol bfd", [
 
 const device = block("protocol device", ["scan time 20;"])
 
-/** The whole file. Fails where the NodeConfig contradicts the node; what is only missing so far is in `waiting`. */
-export const renderConfig = (input: RenderInput): Result.Result<Rendered, RenderProblem> => {
+/** A session's channels: one address family, and the other too where no peer speaks it. */
+const channelsOf = (
+  spec: NodeConfigSpec,
+  { end, peer }: Session,
+  addresses: ReadonlyArray<NodeAddress>,
+  exportSet: ReadonlyArray<IpAddress>
+): { readonly channels: ReadonlyArray<ReadonlyArray<string>>; readonly problem: string | undefined } => {
+  const hopLine = (family: Family): ReadonlyArray<string> => {
+    const hop = nextHop(peer.address, end, family, addresses)
+    return hop === undefined ? [] : [`next hop address ${formatAddress(hop.address)};`]
+  }
+  const family = peer.address.family
+  const other: Family = family === 6 ? 4 : 6
+  const first = channel(spec, peer, family, end.reach === "node" ? hopLine(family) : [], exportSet)
+  if (!uses(spec, other) || spec.bgp?.peers.some(({ address }) => address.family === other)) {
+    return { channels: [first], problem: undefined }
+  }
+  const hop = hopLine(other)
+  // RFC 8950: IPv4 prefixes with an IPv6 next hop. The reverse does not exist.
+  const lines = hop.length > 0 ? hop : other === 4 ? ["extended next hop on;"] : undefined
+  return lines === undefined
+    ? {
+      channels: [first],
+      problem:
+        `${end.ifName} has no IPv6 address to be the next hop of the node's IPv6 prefixes; they are not announced`
+    }
+    : { channels: [first, channel(spec, peer, other, lines, exportSet)], problem: undefined }
+}
+
+/** The whole file. A peer that something is wrong with is in `waiting`, and never keeps the others out. */
+export const renderConfig = (input: RenderInput): Rendered => {
   const { config, nodeName } = input
   if (config === undefined) {
     const lines = [
@@ -195,41 +223,24 @@ export const renderConfig = (input: RenderInput): Result.Result<Rendered, Render
       ...device,
       ...FAMILIES.flatMap((family) => ["", ...kernel(family, false)])
     ]
-    return Result.succeed(finish(nodeName, lines, [], []))
+    return finish(nodeName, lines, [], [])
   }
   const { spec } = config
   const addresses = nodeAddresses(input.interfaces)
-  const found = resolveSessions(input, spec, addresses)
-  if (Result.isFailure(found)) return Result.fail(found.failure)
-  const { sessions } = found.success
-  const waiting = [...found.success.waiting]
+  const { sessions, waiting } = resolveSessions(input, spec, addresses)
   const exportSet = sorted(input.exportSet)
   const imports = spec.bgp?.importCIDRs ?? []
-  const peers = spec.bgp?.peers ?? []
   const never = connectedSubnets(input.interfaces)
-
-  /** One address family per session, and the other too where no peer speaks it. */
-  const channelsOf = ({ end, peer }: Session): ReadonlyArray<ReadonlyArray<string>> => {
-    const same = peer.address.family
-    const other: Family = same === 6 ? 4 : 6
-    const mine = channel(spec, peer, same, [], exportSet)
-    if (!uses(spec, other) || peers.some(({ address }) => address.family === other)) return [mine]
-    const hop = beside(end, other, addresses)
-    if (hop !== undefined) {
-      return [mine, channel(spec, peer, other, [`next hop address ${formatAddress(hop.address)};`], exportSet)]
-    }
-    // RFC 8950: IPv4 prefixes with an IPv6 next hop. The reverse does not exist.
-    if (other === 4) return [mine, channel(spec, peer, 4, ["extended next hop on;"], exportSet)]
-    waiting.push(
-      new RenderProblem({
-        field: `spec.bgp.peers[${peers.indexOf(peer)}].address`,
-        detail:
-          `"${formatAddress(peer.address)}": ${end.ifName} has no IPv6 address to be the next hop of the node's ` +
-          "IPv6 prefixes; they are not announced"
+  const blocks = sessions.map((it) => ({ it, ...channelsOf(spec, it, addresses, exportSet) }))
+  const unannounced = blocks.flatMap(({ it: { peer }, problem }) =>
+    problem === undefined ? [] : [
+      new PeerProblem({
+        peer: peer.address,
+        field: `spec.bgp.peers[${spec.bgp?.peers.indexOf(peer)}].address`,
+        detail: `"${formatAddress(peer.address)}": ${problem}`
       })
-    )
-    return [mine]
-  }
+    ]
+  )
 
   // Next hops of multihop sessions are looked up in BIRD's own tables, which then need the node's routes.
   const resolving = imports.length > 0 && sessions.some(({ multihop }) => multihop > 0)
@@ -239,12 +250,12 @@ export const renderConfig = (input: RenderInput): Result.Result<Rendered, Render
     ...device,
     ...(resolving ? ["", ...block("protocol direct", ["ipv6;", "ipv4;"])] : []),
     ...FAMILIES.flatMap((family) => ["", ...kernel(family, resolving)]),
-    ...FAMILIES.flatMap((family) => own(spec, family)),
+    ...FAMILIES.flatMap((family) => unreachable(spec, family)),
     ...FAMILIES.flatMap((family) => importFilter(imports, family)),
     ...(sessions.some(({ peer }) => peer.bfd) ? ["", ...bfd] : []),
-    ...sessions.flatMap((it) => ["", ...session(spec.bgp?.asn ?? 0, input.drained, it, channelsOf(it))])
+    ...blocks.flatMap(({ channels, it }) => ["", ...session(spec.bgp?.asn ?? 0, input.drained, it, channels)])
   ]
-  return Result.succeed(finish(
+  return finish(
     nodeName,
     lines,
     sessions.map(({ peer }) => ({
@@ -252,6 +263,6 @@ export const renderConfig = (input: RenderInput): Result.Result<Rendered, Render
       asn: peer.asn,
       protocol: protocolName(peer.address)
     })),
-    waiting
-  ))
+    [...waiting, ...unannounced]
+  )
 }

@@ -10,6 +10,7 @@ import { makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { publish } from "./metrics.ts"
 import { parseProtocols } from "./protocols.ts"
+import type { PeerProblem } from "./sessions.ts"
 import { makeWanted } from "./wanted.ts"
 
 export interface Options {
@@ -60,6 +61,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   let drained = false
   let config: NodeConfig | undefined
   let problems: ReadonlyArray<string> = []
+  let waiting: ReadonlyArray<PeerProblem> = []
   let refusal = ""
   let reloads = 0
   /** When something last changed, Unix milliseconds. */
@@ -85,7 +87,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
       enabled: true,
       up,
       version: yield* control.version,
-      peers: withConfigured(peers, config),
+      peers: withConfigured(peers, config, waiting),
       stale: errors.length > 0,
       configError: errors.join("; "),
       reloads,
@@ -113,6 +115,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     const start = performance.now()
     const want = yield* wanted
     config = want.config
+    waiting = want.waiting
     const outcome: Outcome = want.rendered === undefined ? { _tag: "Unchanged" } : yield* apply(want.rendered)
     yield* report(want.problems, outcome._tag === "Rejected" ? outcome.detail : "")
     if (outcome._tag === "Applied") {

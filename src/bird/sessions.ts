@@ -1,13 +1,14 @@
 /** A NodeConfig's peers with what the node itself adds: local ends and passwords. Pure. */
-import { Data, type Redacted, Result } from "effect"
+import { Array, Data, type Redacted, Result } from "effect"
 import { equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfig, NodeConfigSpec, Peer, SecretKeyRef } from "../domain/NodeConfig.ts"
 import type { HostInterface } from "../netlink/Netlink.ts"
-import { isLinkLocal, type LocalEnd, localEnd, type NodeAddress } from "./local.ts"
+import { type LocalEnd, localEnd, type NodeAddress } from "./local.ts"
 import { birdString } from "./password.ts"
 
-/** What of a NodeConfig cannot be rendered, or not yet. */
-export class RenderProblem extends Data.TaggedError("RenderProblem")<{
+/** Why a peer has no session yet, or announces less than it should. */
+export class PeerProblem extends Data.TaggedError("PeerProblem")<{
+  readonly peer: IpAddress
   /** Path in the NodeConfig, such as `spec.bgp.peers[0].address`. */
   readonly field: string
   readonly detail: string
@@ -32,6 +33,9 @@ export interface RenderInput {
   readonly drained: boolean
 }
 
+/** Where BIRD itself listens: `bird.conf` names no other port. */
+const BIRD_PORT = 179
+
 export const secretKey = (ref: SecretKeyRef): string => `${ref.name}/${ref.key}`
 
 export interface Session {
@@ -42,61 +46,58 @@ export interface Session {
   readonly password: string | undefined
 }
 
-/** Peers with their local ends and passwords; what is missing goes to `waiting`. */
+const resolvePassword = (
+  ref: SecretKeyRef | undefined,
+  passwords: RenderInput["passwords"]
+): Result.Result<string | undefined, string> => {
+  if (ref === undefined) return Result.succeed(undefined)
+  const secret = passwords.get(secretKey(ref))
+  return secret === undefined
+    ? Result.fail(`"${secretKey(ref)}": there is no such Secret or key; the session waits for it`)
+    : birdString(secret)
+}
+
+const resolveSession = (
+  { interfaces, outgoing, passwords }: RenderInput,
+  peer: Peer,
+  field: string,
+  addresses: ReadonlyArray<NodeAddress>
+): Result.Result<Session, PeerProblem> => {
+  const text = formatAddress(peer.address)
+  const problem = (of: "address" | "passwordSecretRef", detail: string) =>
+    Result.fail(new PeerProblem({ peer: peer.address, field: `${field}.${of}`, detail }))
+  const end = localEnd(peer.address, addresses, peer.multihop > 0 ? outgoing.get(text) : undefined)
+  const down = interfaces.find((it) => it.addresses.some(({ address }) => equalAddress(address, peer.address)))
+  if (end?.reach === "node" && peer.port === BIRD_PORT) {
+    return problem(
+      "address",
+      `"${text}": is this node's own address (${end.ifName}), where port ${BIRD_PORT} is BIRD's own; ` +
+        "write the router's address, or the port of the router on this node"
+    )
+  }
+  if (end === undefined || (down !== undefined && end.reach !== "node")) {
+    const where = down !== undefined
+      ? `is this node's own address (${down.ifName})`
+      : peer.multihop > 0
+      ? "no interface with an address of its family leads to it"
+      : "the node has no address in its subnet (for a router further away set multihop)"
+    return problem("address", `"${text}": ${where}; the session waits`)
+  }
+  const password = resolvePassword(peer.passwordSecretRef, passwords)
+  if (Result.isFailure(password)) return problem("passwordSecretRef", password.failure)
+  const multihop = peer.multihop > 0 ? peer.multihop : end.reach === "link" ? 0 : 1
+  return Result.succeed({ peer, end, multihop, password: password.success })
+}
+
+/** Peers with their local ends and passwords; each that lacks something is in `waiting`, and in nobody's way. */
 export const resolveSessions = (
   input: RenderInput,
   spec: NodeConfigSpec,
   addresses: ReadonlyArray<NodeAddress>
-): Result.Result<{ sessions: ReadonlyArray<Session>; waiting: ReadonlyArray<RenderProblem> }, RenderProblem> => {
-  const sessions: Array<Session> = []
-  const waiting: Array<RenderProblem> = []
-  for (const [i, peer] of (spec.bgp?.peers ?? []).entries()) {
-    const field = `spec.bgp.peers[${i}]`
-    const text = formatAddress(peer.address)
-    const self = input.interfaces.find((it) => it.addresses.some(({ address }) => equalAddress(address, peer.address)))
-    if (self !== undefined) {
-      return Result.fail(
-        new RenderProblem({
-          field: `${field}.address`,
-          detail: `"${text}": is this node's own address (${self.ifName}); write the router's`
-        })
-      )
-    }
-    if (isLinkLocal(peer.address)) {
-      return Result.fail(
-        new RenderProblem({
-          field: `${field}.address`,
-          detail: `"${text}": link-local; write the router's own address`
-        })
-      )
-    }
-    const end = localEnd(peer.address, addresses, peer.multihop > 0 ? input.outgoing.get(text) : undefined)
-    let password: string | undefined
-    if (peer.passwordSecretRef !== undefined) {
-      const secret = input.passwords.get(secretKey(peer.passwordSecretRef))
-      if (secret === undefined) {
-        waiting.push(
-          new RenderProblem({
-            field: `${field}.passwordSecretRef`,
-            detail: `"${secretKey(peer.passwordSecretRef)}": there is no such Secret or key; the session waits for it`
-          })
-        )
-        continue
-      }
-      const quoted = birdString(secret)
-      if (Result.isFailure(quoted)) {
-        return Result.fail(new RenderProblem({ field: `${field}.passwordSecretRef`, detail: quoted.failure }))
-      }
-      password = quoted.success
-    }
-    if (end === undefined) {
-      const where = peer.multihop > 0
-        ? "no interface with an address of its family leads to it"
-        : "the node has no address in its subnet (for a router further away set multihop)"
-      waiting.push(new RenderProblem({ field: `${field}.address`, detail: `"${text}": ${where}; the session waits` }))
-      continue
-    }
-    sessions.push({ peer, end, multihop: peer.multihop > 0 ? peer.multihop : end.direct ? 0 : 1, password })
-  }
-  return Result.succeed({ sessions, waiting })
+): { readonly sessions: ReadonlyArray<Session>; readonly waiting: ReadonlyArray<PeerProblem> } => {
+  const [sessions, waiting] = Array.partition(
+    spec.bgp?.peers ?? [],
+    (peer, i) => resolveSession(input, peer, `spec.bgp.peers[${i}]`, addresses)
+  )
+  return { sessions, waiting }
 }

@@ -1,21 +1,28 @@
 /** What `bird.conf` should be now: facts of the node and of Kubernetes, rendered. */
-import { Effect, type FileSystem, Option, type Redacted, Result, SubscriptionRef } from "effect"
+import { Effect, type FileSystem, Option, type Redacted, SubscriptionRef } from "effect"
 import { formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import type { KubeApi } from "../kube/KubeApi.ts"
 import type { Netlink, NetlinkError } from "../netlink/Netlink.ts"
 import { renderConfig, type Rendered } from "./render.ts"
-import { secretKey } from "./sessions.ts"
+import { type PeerProblem, secretKey } from "./sessions.ts"
 
 /** `rendered` is absent where the file must stay as it is; `problems` says what of the NodeConfig is not in force. */
 export interface Wanted {
   readonly rendered: Rendered | undefined
   readonly problems: ReadonlyArray<string>
+  /** Those of the problems that are one peer's. */
+  readonly waiting: ReadonlyArray<PeerProblem>
   /** The NodeConfig that this is about. */
   readonly config: NodeConfig | undefined
 }
 
-const keep = (problems: ReadonlyArray<string>): Wanted => ({ rendered: undefined, problems, config: undefined })
+const keep = (problems: ReadonlyArray<string>): Wanted => ({
+  rendered: undefined,
+  problems,
+  waiting: [],
+  config: undefined
+})
 
 export const makeWanted = (deps: {
   readonly nodeName: string
@@ -73,13 +80,7 @@ export const makeWanted = (deps: {
       exportSet: exportSet ?? [],
       drained: deps.drained()
     })
-    return Result.match(rendered, {
-      onFailure: (problem) => ({ rendered: undefined, problems: [...refused, problem.message], config }),
-      onSuccess: (success) => ({
-        rendered: success,
-        problems: [...refused, ...success.waiting.map((problem) => problem.message)],
-        config
-      })
-    })
+    const { waiting } = rendered
+    return { rendered, problems: [...refused, ...waiting.map((problem) => problem.message)], waiting, config }
   })
 }

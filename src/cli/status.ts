@@ -24,7 +24,7 @@ const peerRow = (peer: PeerStatus): ReadonlyArray<string> => [
   orDash(peer.since),
   `${peer.ipv6.announced}/${peer.ipv4.announced}`,
   `${peer.ipv6.learned}/${peer.ipv4.learned}`,
-  orDash(peer.lastError)
+  orDash(peer.problem ?? peer.lastError)
 ]
 
 const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {

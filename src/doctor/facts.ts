@@ -38,6 +38,7 @@ export interface PeerFacts {
   readonly address: string
   readonly state: string
   readonly lastError: string
+  readonly problem?: string
   /** Interface of the route to it; undefined: there is no route. */
   readonly via: string | undefined
 }

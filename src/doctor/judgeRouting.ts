@@ -29,6 +29,14 @@ const judgeDaemons = ({ agent, birdSocket, daemons, listeners }: Facts): Readonl
 const judgePeers = ({ agent, peers }: Facts): ReadonlyArray<Finding> => {
   const drained = "report" in agent && agent.report.bird.drained === true
   return peers.flatMap((peer): ReadonlyArray<Finding> => {
+    if (peer.problem !== undefined) {
+      return [{
+        severity: "error",
+        check: "peer-problem",
+        problem: peer.problem,
+        remedy: "correct this peer in the NodeConfig, its Secret, or the node's addresses; the other peers are served"
+      }]
+    }
     if (peer.via === undefined) {
       return [{
         severity: "error",

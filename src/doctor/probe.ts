@@ -129,6 +129,7 @@ export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
       address: peer.address,
       state: peer.state,
       lastError: peer.lastError,
+      ...(peer.problem === undefined ? {} : { problem: peer.problem }),
       via: interfaces.find(({ ifIndex }) => ifIndex === route?.ifIndex)?.ifName
     } satisfies PeerFacts
   })

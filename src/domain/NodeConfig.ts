@@ -4,18 +4,8 @@
  * right. `manifests/crd.yaml` says the same to the API server; a test holds the two against each other.
  */
 import { Data, Effect, Result, Schema, SchemaIssue } from "effect"
-import { specialUse } from "./addressRules.ts"
-import {
-  AddressFromString,
-  type Cidr,
-  cidr,
-  CidrFromString,
-  contains,
-  type Family,
-  formatAddress,
-  hostCidr,
-  type IpAddress
-} from "./Ip.ts"
+import { addressProblem, overlapProblem } from "./addressRules.ts"
+import { AddressFromString, type Cidr, CidrFromString, type Family, formatAddress, type IpAddress } from "./Ip.ts"
 import { quote } from "./quote.ts"
 import { record } from "./record.ts"
 
@@ -27,8 +17,8 @@ const cidrOf = (family: Family, example: string, minimum: number, maximum: numbe
       ? `must be an IPv${family} prefix, such as ${example}`
       : cidr.prefix < minimum || cidr.prefix > maximum
       ? `the prefix length must be ${minimum} to ${maximum}`
-      : specialUse(cidr) !== undefined
-      ? `overlaps a range that is ${specialUse(cidr)}; use unicast space of your own, such as ${example}`
+      : overlapProblem("pool", cidr) !== undefined
+      ? `overlaps a range that is ${overlapProblem("pool", cidr)}; use unicast space of your own, such as ${example}`
       : undefined
   )))
 
@@ -188,11 +178,8 @@ const format = SchemaIssue.makeFormatterStandardSchemaV1()
 
 const decodeSpec = Schema.decodeUnknownResult(NodeConfigSpec, { onExcessProperty: "error", errors: "all" })
 
-/** Loopback (a router on this node) and IPv4 link-local (cloud gateways) are peers of ordinary set-ups. */
-const PEER_RANGES = [cidr("127.0.0.0/8"), cidr("::1/128"), cidr("169.254.0.0/16")]
-
 const peerAddressProblem = (address: IpAddress): string | undefined => {
-  const special = PEER_RANGES.some((range) => contains(range, address)) ? undefined : specialUse(hostCidr(address))
+  const special = addressProblem("peer", address)
   return special && `is ${special}; write the router's own global address, such as 2001:db8:ffff::1`
 }
 

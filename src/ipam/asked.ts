@@ -1,9 +1,9 @@
 /** The `addresses` and `anycast` annotations, checked: addresses that a pod names itself, against the allow-list. */
 import { Result } from "effect"
-import { specialUse } from "../domain/addressRules.ts"
+import { addressProblem } from "../domain/addressRules.ts"
 import type { Annotations } from "../domain/annotations.ts"
 import { AddressError } from "../domain/errors.ts"
-import { type Cidr, contains, equalAddress, formatAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { type Cidr, contains, equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import type { AddressView } from "./AddressTable.ts"
 import { reservedIn } from "./reserved.ts"
@@ -22,7 +22,7 @@ const refuse = (reason: AddressError["reason"], annotation: Name, address: IpAdd
 
 /** What forbids an address whoever asks and whatever is in use. */
 const forbidden = (spec: NodeConfigSpec, name: Name, address: IpAddress): AddressError | undefined => {
-  const special = specialUse(hostCidr(address))
+  const special = addressProblem("pod", address)
   if (special !== undefined) return refuse("Invalid", name, address, `is ${special}; it must be ordinary unicast`)
   const { allowedCIDRs } = spec.anycast
   if (!allowedCIDRs.some((cidr) => contains(cidr, address))) {

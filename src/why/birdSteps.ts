@@ -34,7 +34,9 @@ export const birdSteps = (
   }
   const established = bird.peers.filter(({ state }) => state === "Established")
   const states = bird.peers.map((peer) =>
-    `${peer.address} (AS${peer.asn}) is ${peer.state}${peer.lastError === "" ? "" : `: ${peer.lastError}`}`
+    [`${peer.address} (AS${peer.asn}) is ${peer.state}`, peer.problem ?? peer.lastError].filter((it) => it !== "").join(
+      ": "
+    )
   )
   const session = bird.drained
     ? failed("session", "this node was withdrawn by flock-agent withdraw; flock-agent restore takes it back")

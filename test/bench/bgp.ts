@@ -1,5 +1,4 @@
 /** BIRD's configuration and the node's prefixes: how fast they are made, applied, announced; what the agent costs idle. */
-import { Result } from "effect"
 import { readFileSync } from "node:fs"
 import { connect } from "node:net"
 import { join } from "node:path"
@@ -27,8 +26,7 @@ const rendering = (): ReadonlyArray<number> => {
   const it = input({ ...cidrs, bgp: { asn: 65001, importCIDRs: ["2001:db8::/32"], peers } }, { exportSet })
   return Array.from({ length: 200 }, () => {
     const start = performance.now()
-    const rendered = renderConfig(it)
-    if (Result.isFailure(rendered)) throw rendered.failure
+    renderConfig(it)
     return performance.now() - start
   }).slice(20)
 }

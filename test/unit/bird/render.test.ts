@@ -1,12 +1,13 @@
 import { assert, describe, expect, it } from "@effect/vitest"
-import { Redacted, Result } from "effect"
+import { Redacted } from "effect"
 import { spawnSync } from "node:child_process"
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { renderConfig } from "../../../src/bird/render.ts"
 import type { RenderInput } from "../../../src/bird/sessions.ts"
-import { address } from "../../../src/domain/Ip.ts"
+import { SPECIAL_RANGES } from "../../../src/domain/addressRules.ts"
+import { address, formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
 import { dual, hostInterface, input } from "./inputs.ts"
 
 const CIDRS = { cidr6: "2001:db8:1::/64", cidr4: "10.42.1.0/24" }
@@ -15,6 +16,12 @@ const peer4 = { address: "198.51.100.1", asn: 65000 }
 const anycast = { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] }
 const exportSet = [address("192.0.2.9"), address("2001:db8:a::2"), address("2001:db8:a::1"), address("2001:db8:a::2")]
 const bgp = (peers: ReadonlyArray<object>, more: object = {}) => ({ ...CIDRS, bgp: { asn: 65001, peers, ...more } })
+
+/** A cloud's node: one gateway on its /30, one behind a router of another network. */
+const cloud = [
+  hostInterface("eth0", ["fe80::1/64", "2001:db8:ffff::2/64", "10.0.0.5/24"]),
+  hostInterface("eth1", ["169.254.255.2/30"], { ifIndex: 3 })
+]
 
 const GOLDEN: Readonly<Record<string, RenderInput>> = {
   bootstrap: input(undefined),
@@ -34,6 +41,24 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
   multihop: input(bgp([{ address: "2001:db8:9::9", asn: 65009, multihop: 4 }], { importCIDRs: ["2001:db8::/32"] }), {
     outgoing: new Map([["2001:db8:9::9", 2]])
   }),
+  "link-local4-peers": input(
+    bgp([
+      { address: "169.254.255.1", asn: 64512 },
+      { address: "169.254.7.1", asn: 64513, multihop: 2 },
+      { address: "169.254.8.1", asn: 64514 }
+    ], { importCIDRs: ["0.0.0.0/0"] }),
+    { interfaces: cloud, outgoing: new Map([["169.254.7.1", 2]]) }
+  ),
+  "peers-on-node": input(
+    bgp([
+      { address: "127.0.0.1", asn: 65010, port: 1179 },
+      { address: "::1", asn: 65010, port: 1179 },
+      { address: "198.51.100.2", asn: 65011, port: 1180, ttlSecurity: true },
+      { address: "127.0.0.9", asn: 65012 }
+    ]),
+    { exportSet }
+  ),
+  "peer-on-node-carries-both": input(bgp([{ address: "::1", asn: 65010, port: 1179 }])),
   "host-prefix": input(bgp([peer6]), { interfaces: [hostInterface("eth0", ["2001:db8:ffff::2/128"])] }),
   options: input(
     bgp([
@@ -53,20 +78,9 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
   )
 }
 
-const success = (it: RenderInput) => {
-  const rendered = renderConfig(it)
-  if (Result.isFailure(rendered)) throw rendered.failure
-  return rendered.success
-}
-
-const failure = (it: RenderInput): string => {
-  const rendered = renderConfig(it)
-  return Result.isFailure(rendered) ? rendered.failure.message : ""
-}
-
 describe("renderConfig", () => {
   it.each(Object.entries(GOLDEN))("golden %s", async (name, it) => {
-    const { text } = success(it)
+    const { text } = renderConfig(it)
     const file = new URL(`../../golden/bird/${name}.conf`, import.meta.url).pathname
     await expect(text).toMatchFileSnapshot(file)
     const { status, stderr } = spawnSync("bird", ["-p", "-c", file], { encoding: "utf8" })
@@ -81,22 +95,22 @@ describe("renderConfig", () => {
 
   it("gives the same text whatever the order of facts", () => {
     const spec = { ...bgp([peer6, peer4], { importCIDRs: ["2001:db8::/32", "10.0.0.0/8"] }), anycast }
-    const one = success(input(spec, { exportSet }))
+    const one = renderConfig(input(spec, { exportSet }))
     const interfaces = dual.toReversed().map((it) => ({ ...it, addresses: it.addresses.toReversed() }))
-    const other = success(input(spec, { exportSet: exportSet.toReversed(), interfaces }))
+    const other = renderConfig(input(spec, { exportSet: exportSet.toReversed(), interfaces }))
     assert.strictEqual(other.text, one.text)
   })
 
   it("changes the revision with the text", () => {
-    const one = success(input(bgp([peer6])))
-    const other = success(input(bgp([{ ...peer6, holdTimeSeconds: 30 }])))
+    const one = renderConfig(input(bgp([peer6])))
+    const other = renderConfig(input(bgp([{ ...peer6, holdTimeSeconds: 30 }])))
     assert.notStrictEqual(one.revision, other.revision)
     assert.include(one.text, `define flock_revision = "${one.revision}";`)
   })
 
   it("names a session after its peer, so that removing another peer does not touch it", () => {
-    const both = success(input(bgp([peer4, peer6])))
-    const one = success(input(bgp([peer6])))
+    const both = renderConfig(input(bgp([peer4, peer6])))
+    const one = renderConfig(input(bgp([peer6])))
     assert.deepStrictEqual(both.peers[1], one.peers[0])
     assert.deepStrictEqual(one.peers, [{
       address: "2001:db8:ffff::1",
@@ -105,11 +119,36 @@ describe("renderConfig", () => {
     }])
   })
 
-  it("refuses a peer that is the node itself, on any interface", () => {
-    assert.strictEqual(
-      failure(input(bgp([peer6, { address: "198.51.100.2", asn: 1 }]))),
-      "spec.bgp.peers[1].address: \"198.51.100.2\": is this node's own address (eth0); write the router's"
-    )
+  it.each([
+    ["BIRD itself", { address: "198.51.100.2" }, "\"198.51.100.2\": is this node's own address (eth0), where port 179"],
+    ["BIRD itself", { address: "127.0.0.1" }, "\"127.0.0.1\": is this node's own address (lo), where port 179"],
+    ["BIRD itself", { address: "127.9.9.9" }, "\"127.9.9.9\": is this node's own address (lo), where port 179"],
+    ["BIRD itself", { address: "::1" }, "\"::1\": is this node's own address (lo), where port 179"],
+    ["down", { address: "192.0.2.77", port: 1179 }, "\"192.0.2.77\": is this node's own address (eth9)"],
+    ["elsewhere", { address: "203.0.113.1" }, "\"203.0.113.1\": the node has no address in its subnet"],
+    ["elsewhere", { address: "169.254.255.1" }, "\"169.254.255.1\": the node has no address in its subnet"],
+    ["nowhere", { address: "2001:db8:9::9", multihop: 3 }, "\"2001:db8:9::9\": no interface with an address of its"]
+  ])("keeps a peer that is %s out, %j, and nobody else", (_, peer, problem) => {
+    const interfaces = [...dual, hostInterface("eth9", ["192.0.2.77/24"], { ifIndex: 9, up: false })]
+    const healthy = renderConfig(input(bgp([peer6, peer4]), { interfaces, exportSet }))
+    const rendered = renderConfig(input(bgp([peer6, { asn: 1, ...peer }, peer4]), { interfaces, exportSet }))
+    assert.deepStrictEqual(rendered.peers, healthy.peers)
+    assert.strictEqual(rendered.text, healthy.text)
+    assert.deepStrictEqual(rendered.waiting.map((it) => it.field), ["spec.bgp.peers[1].address"])
+    assert.include(rendered.waiting[0]?.detail, problem)
+    assert.strictEqual(formatAddress(rendered.waiting[0]?.peer ?? address("::")), peer.address)
+  })
+
+  it("renders a peer of each range that validation lets through", () => {
+    for (const { range, uses } of SPECIAL_RANGES.filter(({ uses }) => uses.includes("peer"))) {
+      assert.include(uses, "local", formatCidr(range))
+      const first = { family: range.family, value: range.base + (range.prefix < 32 ? 5n : 0n) }
+      const end = { ...first, value: first.value + 1n }
+      const interfaces = [...dual, hostInterface("eth1", [`${formatAddress(end)}/${range.family === 4 ? 30 : 126}`])]
+      const peer = { address: formatAddress(first), asn: 65000, port: 1179 }
+      const { peers, waiting } = renderConfig(input(bgp([peer]), { interfaces }))
+      assert.deepStrictEqual([peers.map((it) => it.address), waiting], [[peer.address], []], formatCidr(range))
+    }
   })
 
   it.each([
@@ -118,9 +157,13 @@ describe("renderConfig", () => {
     ["a line break", "a\nb", "holds a control character"],
     ["nothing", "", "is empty"],
     ["81 bytes", "x".repeat(81), "has 81 bytes; TCP MD5 takes 80"]
-  ])("refuses a password of %s without repeating it", (_, password, problem) => {
-    const spec = bgp([{ ...peer6, passwordSecretRef: { name: "tor", key: "password" } }])
-    const message = failure(input(spec, { passwords: new Map([["tor/password", Redacted.make(password)]]) }))
+  ])("leaves out a peer with a password of %s, without repeating it", (_, password, problem) => {
+    const spec = bgp([{ ...peer6, passwordSecretRef: { name: "tor", key: "password" } }, peer4])
+    const { peers, waiting } = renderConfig(
+      input(spec, { passwords: new Map([["tor/password", Redacted.make(password)]]) })
+    )
+    const message = waiting[0]?.message ?? ""
+    assert.deepStrictEqual(peers.map((it) => it.address), ["198.51.100.1"])
     assert.include(message, "spec.bgp.peers[0].passwordSecretRef: the password")
     assert.include(message, problem)
     if (password !== "") assert.notInclude(message, password)
@@ -128,32 +171,34 @@ describe("renderConfig", () => {
 
   it("leaves a peer out until its password is there, and keeps the others", () => {
     const spec = bgp([{ ...peer6, passwordSecretRef: { name: "tor", key: "password" } }, peer4])
-    const { peers, waiting } = success(input(spec))
+    const { peers, waiting } = renderConfig(input(spec))
     assert.deepStrictEqual(peers.map((it) => it.address), ["198.51.100.1"])
     assert.deepStrictEqual(waiting.map((it) => it.field), ["spec.bgp.peers[0].passwordSecretRef"])
   })
 
   it("leaves a peer out while the node has no address in its subnet, and keeps the others", () => {
-    const { peers, waiting } = success(input(bgp([peer6, { address: "203.0.113.1", asn: 65000 }])))
+    const { peers, waiting } = renderConfig(input(bgp([peer6, { address: "203.0.113.1", asn: 65000 }])))
     assert.deepStrictEqual(peers.map((it) => it.address), ["2001:db8:ffff::1"])
     assert.include(waiting[0]?.message, "spec.bgp.peers[1].address: \"203.0.113.1\": the node has no address")
   })
 
   it("says that IPv6 prefixes have no next hop where an IPv4 peer is all there is", () => {
-    const { text, waiting } = success(input(bgp([peer4]), { interfaces: [hostInterface("eth0", ["198.51.100.2/24"])] }))
+    const { text, waiting } = renderConfig(
+      input(bgp([peer4]), { interfaces: [hostInterface("eth0", ["198.51.100.2/24"])] })
+    )
     assert.include(waiting[0]?.message, "eth0 has no IPv6 address")
     assert.notInclude(text, "ipv6 {\n    next hop self")
   })
 
   it("never lets a name break out of the comment", () => {
-    const { text } = success({ ...input(undefined), nodeName: "a\nprotocol bgp x {" })
+    const { text } = renderConfig({ ...input(undefined), nodeName: "a\nprotocol bgp x {" })
     assert.strictEqual(text.split("\n")[0]?.startsWith("# Written by flock-agent for node a?protocol"), true)
   })
 
   it("is refused by the real BIRD where it should be (the check itself works)", () => {
     const dir = mkdtempSync(join(tmpdir(), "flock-render-"))
     try {
-      writeFileSync(join(dir, "bird.conf"), success(input(bgp([peer6]))).text.replace("direct;", "direkt;"))
+      writeFileSync(join(dir, "bird.conf"), renderConfig(input(bgp([peer6]))).text.replace("direct;", "direkt;"))
       assert.notStrictEqual(spawnSync("bird", ["-p", "-c", join(dir, "bird.conf")]).status, 0)
     } finally {
       rmSync(dir, { recursive: true })

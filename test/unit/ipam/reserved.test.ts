@@ -1,5 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import { specialUse } from "../../../src/domain/addressRules.ts"
 import { address, cidr, formatAddress, lastOf } from "../../../src/domain/Ip.ts"
 import { gatewayOf, reservedIn, usableIn } from "../../../src/ipam/reserved.ts"
 
@@ -59,24 +58,4 @@ describe("reservedIn", () => {
 
   it("the IPv4 gateway is the node CIDR's first address", () =>
     assert.strictEqual(formatAddress(gatewayOf(cidr("10.42.1.64/26"))), "10.42.1.65"))
-})
-
-describe("specialUse", () => {
-  it.each([
-    "::/128",
-    "::1/128",
-    "::ffff:a00:1/128",
-    "fe80::1/128",
-    "ff02::1/128",
-    "0.0.0.0/32",
-    "127.1.2.3/32",
-    "169.0.0.0/8",
-    "224.0.0.5/32",
-    "255.255.255.255/32"
-  ])("%s is not ordinary unicast", (text) => assert.isString(specialUse(cidr(text))))
-
-  it.each(["2001:db8::/32", "fd00::/8", "64:ff9b::/96", "10.0.0.0/8", "100.64.0.0/10", "192.0.2.1/32", "240.0.0.1/32"])(
-    "%s is",
-    (text) => assert.isUndefined(specialUse(cidr(text)))
-  )
 })
