@@ -157,6 +157,12 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
   ],
   ["no route to a peer", { ...fit, peers: [{ ...peer, via: undefined }] }, "error peer-route", "2001:db8:ffff::1"],
   [
+    "a peer that is not configured, before its route is looked for",
+    { ...fit, peers: [{ ...peer, state: "Down", via: undefined, problem: "spec.bgp.peers[0].address: no end" }] },
+    "error peer-problem",
+    "spec.bgp.peers[0].address: no end"
+  ],
+  [
     "a session that is down",
     { ...fit, peers: [{ ...peer, state: "Active", lastError: "Connection refused" }] },
     "error peer-session",

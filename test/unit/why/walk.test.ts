@@ -157,6 +157,13 @@ describe("why", () => {
         "session",
         "2001:db8:ffff::1 (AS65000) is Active: Connection refused"
       ],
+      [
+        "a peer that waits",
+        { bird: { ...good.bird, peers: [{ ...peer, state: "Down", problem: "spec.bgp.peers[0].address: no end" }] } },
+        V6,
+        "session",
+        "2001:db8:ffff::1 (AS65000) is Down: spec.bgp.peers[0].address: no end"
+      ],
       ["not exported", { exportedTo: [] }, V6, "announced", "exports it to no peer"]
     ] as ReadonlyArray<readonly [string, Partial<Snapshot>, string, string, string]>
   ) {
