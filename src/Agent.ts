@@ -8,6 +8,7 @@ import { Cni } from "./cni/Cni.ts"
 import { conflistWhenReady } from "./install/install.ts"
 import { Ipam } from "./ipam/Ipam.ts"
 import { KubeApi, type KubeUnavailable } from "./kube/KubeApi.ts"
+import { keepPrepared } from "./netlink/keepPrepared.ts"
 import * as NetlinkLayer from "./netlink/layer.ts"
 import { Netlink } from "./netlink/Netlink.ts"
 import { Uplink } from "./netlink/Uplink.ts"
@@ -144,6 +145,7 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
     anycast.run,
     reporter.run,
     conflist,
+    keepPrepared,
     keepTrimmed,
     workOffRest(settings, kept)
   ]

@@ -1,5 +1,5 @@
 /** Kernel features and settings. */
-import { IF_PREFIX } from "../netlink/Netlink.ts"
+import { IF_PREFIX, LINK_NAME } from "../netlink/Netlink.ts"
 import type { Facts, Finding } from "./facts.ts"
 
 /** Kernels come with 1024, too few for many neighbours; beyond this share of the limit it is time to raise it. */
@@ -68,6 +68,27 @@ const judgeAcceptRa = ({ interfaces, sysctls }: Facts): ReadonlyArray<Finding> =
   }]
 }
 
+/** A router advertisement from a pod (or a container of another kind) would change the node's routes. */
+const judgeListening = ({ interfaces, sysctls }: Facts): ReadonlyArray<Finding> => {
+  const listening = interfaces.filter(({ ifName }) =>
+    LINK_NAME.test(ifName) && (sysctls[`ipv6/conf/${ifName}/accept_ra`] ?? "0") !== "0"
+  ).map(({ ifName }) => ifName)
+  return [
+    ...(listening.length === 0 ? [] : [{
+      severity: "error" as const,
+      check: "pod-links",
+      problem: `${listening.join(", ")}: accept_ra is not 0: these pods can change the node's routes`,
+      remedy: "start the agent, which sets it to 0 on pods' links, and find what else writes it (/etc/sysctl.d)"
+    }]),
+    ...(sysctls["ipv6/conf/default/accept_ra"] !== "2" ? [] : [{
+      severity: "warning" as const,
+      check: "accept-ra-default",
+      problem: "net.ipv6.conf.default.accept_ra is 2: each new link believes router advertisements, a container's too",
+      remedy: "set it to 1, and 2 on uplinks only, by name; versions of flock before 0.1.0 set it at their start"
+    }])
+  ]
+}
+
 const judgeNeighbours = ({ neighbours }: Facts): ReadonlyArray<Finding> =>
   neighbours.filter(({ entries, limit }) => entries > NEIGHBOURS_FULL * limit || limit < NEIGHBOURS_LEAST).map((
     { entries, family, limit }
@@ -83,5 +104,6 @@ export const judgeKernel = (facts: Facts): ReadonlyArray<Finding> => [
   ...judgeFeatures(facts),
   ...judgeForwarding(facts),
   ...judgeAcceptRa(facts),
+  ...judgeListening(facts),
   ...judgeNeighbours(facts)
 ]

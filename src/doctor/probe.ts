@@ -29,6 +29,7 @@ const SYSCTLS = [
   "ipv4/fib_multipath_hash_policy",
   "ipv6/fib_multipath_hash_policy",
   "ipv6/conf/all/disable_ipv6",
+  "ipv6/conf/default/accept_ra",
   "ipv4/neigh/default/gc_thresh3",
   "ipv6/neigh/default/gc_thresh3"
 ]

@@ -121,6 +121,8 @@ export interface HostInterface {
 
 /** A change in the kernel that may need healing. `Overrun`: messages were lost (ENOBUFS), look at everything. */
 export type KernelChange =
+  /** Not for links of ours. */
+  | { readonly _tag: "LinkAdded"; readonly ifName: string; readonly ifIndex: number }
   | { readonly _tag: "LinkRemoved"; readonly ifName: string; readonly ifIndex: number }
   | { readonly _tag: "RouteRemoved"; readonly route: HostRoute }
   | { readonly _tag: "AddressChanged"; readonly ifIndex: number }
@@ -158,9 +160,9 @@ export class Netlink extends Context.Service<Netlink, {
   /** Interface that the kernel would send a packet for `address` out of (`ip route get`); undefined: no route. */
   readonly outgoing: (address: IpAddress) => Effect.Effect<{ readonly ifIndex: number } | undefined, NetlinkError>
   /**
-   * Turns the node into a router: forwarding on for both families, `accept_ra` 1 → 2 first (Documentation/networking/
-   * ip-sysctl.rst), `fib_multipath_hash_policy=1`, `rp_filter` off for pods' links only. What could not be set is
-   * returned in words.
+   * Turns the node into a router: forwarding on for both families, uplinks' `accept_ra` 1 → 2 first (Documentation/
+   * networking/ip-sysctl.rst), `fib_multipath_hash_policy=1`; and makes pods' links believe nothing that they hear, those
+   * of an agent before this one too. What could not be set is returned in words.
    */
   readonly prepareHost: Effect.Effect<ReadonlyArray<string>, NetlinkError>
   /** Changes since subscription, from an rtnetlink multicast socket. */

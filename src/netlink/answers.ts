@@ -55,6 +55,32 @@ export const readLink = (message: Received): Link | undefined => {
   }
 }
 
+/** `IFLA_INFO_KIND` of a link, such as `veth` or `vlan`; undefined: a device of its own, as network cards are. */
+export const readKind = (message: Received): string | undefined => {
+  const info = attrs(message.body, 16).get(C.IFLA_LINKINFO)
+  const kind = info && attrs(info, 0).get(C.IFLA_INFO_KIND)
+  return kind && readText(kind)
+}
+
+/** A link's IPv4 settings by `IPV4_DEVCONF_…` (linux/ip.h), as the link's message carries them all. */
+export const readInetConf = (message: Received): (devconf: number) => number | undefined => {
+  const families = attrs(message.body, 16).get(C.IFLA_AF_SPEC)
+  const inet = families && attrs(families, 0).get(C.AF_INET)
+  const conf = inet && attrs(inet, 0).get(C.IFLA_INET_CONF)
+  return (devconf) => readU32(conf, 4 * (devconf - 1))
+}
+
+/** A link's IPv6 settings by `DEVCONF_…` (linux/ipv6.h), as the link's message carries them all. */
+export const readInet6Conf = (message: Received): (devconf: number) => number | undefined => {
+  const families = attrs(message.body, 16).get(C.IFLA_AF_SPEC)
+  const inet6 = families && attrs(families, 0).get(C.AF_INET6)
+  const conf = inet6 && attrs(inet6, 0).get(C.IFLA_INET6_CONF)
+  return (devconf) => {
+    const value = readU32(conf, 4 * devconf)
+    return value === undefined ? undefined : value | 0
+  }
+}
+
 /** RTM_NEWADDR or RTM_DELADDR. On a point-to-point link IFA_ADDRESS is the far end's, IFA_LOCAL the own. */
 export const readAddress = (message: Received): LinkAddress | undefined => {
   if ((message.type !== C.RTM_NEWADDR && message.type !== C.RTM_DELADDR) || message.body.length < 8) return undefined

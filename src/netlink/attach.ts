@@ -4,9 +4,10 @@ import { randomBytes } from "node:crypto"
 import { closeSync, write } from "node:fs"
 import { constants } from "node:os"
 import type { IpAddress } from "../domain/Ip.ts"
-import { type Link, readLink } from "./answers.ts"
+import { readInet6Conf, readLink } from "./answers.ts"
 import type { Message } from "./codec.ts"
-import { RTMGRP_IPV6_ROUTE } from "./constants.ts"
+import { DEVCONF_DISABLE_IPV6, RTMGRP_IPV6_ROUTE } from "./constants.ts"
+import { differingInet6, writeInet6 } from "./hostEnd.ts"
 import {
   closeNetns,
   errorCode,
@@ -115,13 +116,20 @@ const create = (context: AttachContext, plan: PodLinkPlan, pod: RequestSocket, n
       if (inside?.ack.code === 0) return yield* new InterfaceExists({ ifName: plan.ifName, netns: plan.netns })
       return yield* new LinkNameTaken({ hostIfName: plan.hostIfName })
     }
-    const link = shown?.answers.map(readLink).find((l) => l !== undefined)
-    if (link?.peerIndex === undefined) {
+    const message = shown?.answers.find((answer) => readLink(answer) !== undefined)
+    const link = message && readLink(message)
+    if (message === undefined || link?.peerIndex === undefined) {
       yield* Effect.ignore(context.remove(plan.hostIfName), { log: true })
       return yield* new NetlinkError({ op, errno: "OTHER", detail: "the kernel did not show the link it made" })
     }
-    return link
+    return {
+      ...link,
+      differing: differingInet6(message),
+      ipv6Disabled: readInet6Conf(message)(DEVCONF_DISABLE_IPV6) === 1
+    }
   })
+
+type NewLink = Effect.Success<ReturnType<typeof create>>
 
 /** Writes a value through a descriptor, on the thread pool, and closes it. */
 const writeAndClose = (op: string, fd: number, value: string): Effect.Effect<void, NetlinkError> =>
@@ -138,26 +146,41 @@ const sysctls = (netns: string, visit: () => void): Effect.Effect<void, NetlinkE
     catch: (error) => new NetlinkError({ op: `set sysctls in ${netns}`, errno: errorCode(error) })
   })
 
+/** The host end as it has to be before anything can be heard on it, whatever families the pod has. */
+const guardHostEnd = (context: AttachContext, link: NewLink): Effect.Effect<void, NetlinkError> =>
+  link.differing.length === 0
+    ? Effect.void
+    : sysctls(
+      "the host",
+      () => context.namespaces.visit(context.namespaces.host, () => writeInet6(link.ifName, link.differing))
+    )
+
 /** `accept_ra=0` on the pod's interface; `disable_ipv6=0` where it is not, on both ends and on the pod's `lo`. */
-const prepareIpv6 = (context: AttachContext, plan: PodLinkPlan, netns: Netns): Effect.Effect<void, NetlinkError> =>
+const prepareIpv6 = (
+  context: AttachContext,
+  plan: PodLinkPlan,
+  netns: Netns,
+  link: NewLink
+): Effect.Effect<void, NetlinkError> =>
   Effect.suspend(() => {
     const { namespaces } = context
     const disabled: Array<{ readonly op: string; readonly fd: number }> = []
-    const find = (name: string, where: string) => {
-      if (readSysctl(`ipv6/conf/${name}/disable_ipv6`) !== "1") return
+    const enable = (name: string, where: string) =>
       disabled.push({ op: `set disable_ipv6=0 on ${name} ${where}`, fd: openSysctl(`ipv6/conf/${name}/disable_ipv6`) })
+    const find = (name: string) => {
+      if (readSysctl(`ipv6/conf/${name}/disable_ipv6`) === "1") enable(name, "in the pod")
     }
     return sysctls("the pod", () =>
       namespaces.visit(netns, () => {
         writeSysctl(`ipv6/conf/${plan.ifName}/accept_ra`, "0")
         if (plan.addresses.ipv6 === undefined) return
-        find(plan.ifName, "in the pod")
-        find("lo", "in the pod")
+        find(plan.ifName)
+        find("lo")
       })).pipe(
         Effect.andThen(
-          plan.addresses.ipv6 === undefined
-            ? Effect.void
-            : sysctls("the host", () => namespaces.visit(namespaces.host, () => find(plan.hostIfName, "")))
+          plan.addresses.ipv6 !== undefined && link.ipv6Disabled
+            ? sysctls("the host", () => namespaces.visit(namespaces.host, () => enable(link.ifName, "")))
+            : Effect.void
         ),
         Effect.andThen(
           Effect.suspend(() =>
@@ -172,17 +195,17 @@ const configure = <E>(
   plan: PodLinkPlan,
   pod: RequestSocket,
   netns: Netns,
-  link: Link,
+  link: NewLink,
   podMac: R.Mac,
   done: Done,
   beforeRoutes: Effect.Effect<void, E>
 ) =>
   Effect.gen(function*() {
     if (context.ipv6) {
-      // A pod without IPv6 works with a read-only /proc/sys too.
-      yield* plan.addresses.ipv6 === undefined
-        ? Effect.ignore(prepareIpv6(context, plan, netns))
-        : prepareIpv6(context, plan, netns)
+      yield* guardHostEnd(context, link)
+      // A pod without IPv6 works with a read-only /proc/sys of its own too.
+      const prepared = prepareIpv6(context, plan, netns, link)
+      yield* plan.addresses.ipv6 === undefined ? Effect.ignore(prepared) : prepared
     }
     // Neither is cut short by the other's failure: what a side has done must be known before it is undone.
     const sides = yield* Effect.all([

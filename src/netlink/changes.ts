@@ -3,11 +3,11 @@ import { Cause, Effect, Queue, Stream } from "effect"
 import { closeSync } from "node:fs"
 import { constants } from "node:os"
 import { readAddress, readLink, readRoute } from "./answers.ts"
-import { decode, errnoName, type Received } from "./codec.ts"
+import { decode, errnoName, readU32, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
 import { openRouteSocket, recvNow, watchReadable } from "./libc.ts"
 import { errorCode, type Namespaces } from "./namespace.ts"
-import { type KernelChange, NetlinkError } from "./Netlink.ts"
+import { type KernelChange, LINK_NAME, NetlinkError } from "./Netlink.ts"
 
 const { EAGAIN, EINTR, ENOBUFS } = constants.errno
 
@@ -22,9 +22,19 @@ const QUEUE_LENGTH = 4096
 
 const scratch = new Uint8Array(64 << 10)
 
+/** `ifi_change` of a link that was registered or came from another namespace (`rtnl_configure_link`, Linux). */
+const ALL_FLAGS = 0xffff_ffff
+
 /** What a notification means to flock; most mean nothing. */
 export const changeOf = (message: Received): KernelChange | undefined => {
   switch (message.type) {
+    case C.RTM_NEWLINK: {
+      const link = readLink(message)
+      const isNew = readU32(message.body, 12) === ALL_FLAGS
+      return link === undefined || !isNew || LINK_NAME.test(link.ifName)
+        ? undefined
+        : { _tag: "LinkAdded", ifName: link.ifName, ifIndex: link.ifIndex }
+    }
     case C.RTM_DELLINK: {
       const link = readLink(message)
       return link === undefined ? undefined : { _tag: "LinkRemoved", ifName: link.ifName, ifIndex: link.ifIndex }

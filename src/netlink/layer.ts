@@ -61,7 +61,7 @@ const make = (options: Options) =>
       deleteRoutes: (routes) => Routes.deleteRoutes(host, routes),
       interfaces: Routes.interfaces(dumps),
       outgoing: (address) => Routes.outgoing(host, address),
-      prepareHost: prepareHost(namespaces),
+      prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),
       changes: changes(namespaces)
     })
   })

@@ -2,6 +2,7 @@
 import { bitsOf, type Cidr, type IpAddress, toBytes } from "../domain/Ip.ts"
 import { attr, concat, type Message, nested, text, u32, u8 } from "./codec.ts"
 import * as C from "./constants.ts"
+import { HOST_IPV4 } from "./hostSettings.ts"
 import { METRICS, type NextHop } from "./Netlink.ts"
 
 export type Mac = Uint8Array
@@ -115,24 +116,20 @@ export const deleteGroup = (group: number): Message => ({
 })
 
 /**
- * The host end's alias (Linux ignores one in the creating message) and ways: `proxy_arp=1`, forwarding, `rp_filter=0`, and no IPv6 address of its own making. Must come before "up", or the kernel makes one.
+ * The host end's IPv4 settings, its alias (Linux ignores one in the creating message), and no IPv6 address of its own
+ * making. Must come before "up", or the kernel makes one. Without `alias` the link keeps its own.
  */
-export const hostLinkSettings = (index: number, alias: string, ipv6: boolean): Message => ({
+export const hostLinkSettings = (index: number, alias: string | undefined, ipv6: boolean): Message => ({
   type: C.RTM_SETLINK,
   flags: 0,
   body: concat([
     ifinfo(index),
-    attr(C.IFLA_IFALIAS, Buffer.from(alias)),
+    ...(alias === undefined ? [] : [attr(C.IFLA_IFALIAS, Buffer.from(alias))]),
     nested(
       C.IFLA_AF_SPEC,
       nested(
         C.AF_INET,
-        nested(
-          C.IFLA_INET_CONF,
-          attr(C.IPV4_DEVCONF_PROXY_ARP, u32(1)),
-          attr(C.IPV4_DEVCONF_FORWARDING, u32(1)),
-          attr(C.IPV4_DEVCONF_RP_FILTER, u32(0))
-        )
+        nested(C.IFLA_INET_CONF, ...HOST_IPV4.map(([setting, value]) => attr(setting, u32(value))))
       ),
       ...(ipv6 ? [nested(C.AF_INET6, attr(C.IFLA_INET6_ADDR_GEN_MODE, u8(C.IN6_ADDR_GEN_MODE_NONE)))] : [])
     )
@@ -252,6 +249,18 @@ const lookup = (address: IpAddress, flags: number): Message => {
   new DataView(head.buffer).setUint32(8, flags, true)
   return { type: C.RTM_GETROUTE, flags: 0, body: concat([head, attr(C.RTA_DST, toBytes(address))]) }
 }
+
+/** `ip route del DESTINATION [via VIA] dev … proto PROTOCOL`: that one next hop. */
+export const deleteHop = (destination: Cidr, protocol: number, { ifIndex, via }: NextHop): Message => ({
+  type: C.RTM_DELROUTE,
+  flags: 0,
+  body: concat([
+    rtmsg(destination, protocol, C.RT_SCOPE_NOWHERE, 0),
+    ...(destination.prefix === 0 ? [] : [attr(C.RTA_DST, baseBytes(destination))]),
+    ...gateway(via),
+    attr(C.RTA_OIF, u32(ifIndex))
+  ])
+})
 
 /** `ip route get ADDRESS`. */
 export const lookupRoute = (address: IpAddress): Message => lookup(address, 0)

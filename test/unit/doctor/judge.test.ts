@@ -205,6 +205,18 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "info forwarding",
     "when it starts"
   ],
+  [
+    "a pod's link that believes router advertisements",
+    withSysctls({ "ipv6/conf/flock0a1b2c3d/accept_ra": "2" }),
+    "error pod-links",
+    "flock0a1b2c3d"
+  ],
+  [
+    "new links that believe router advertisements",
+    withSysctls({ "ipv6/conf/default/accept_ra": "2" }),
+    "warning accept-ra-default",
+    "set it to 1"
+  ],
   ["the accept_ra trap", withSysctls({ "ipv6/conf/eth0/accept_ra": "1" }), "warning accept-ra", "eth0.accept_ra=2"],
   ["no veth", { ...fit, veth: false }, "error kernel", "CONFIG_VETH"],
   ["no network namespaces", { ...fit, netns: false }, "error kernel", "CONFIG_NET_NS"],

@@ -110,6 +110,7 @@ describe("answers", () => {
       ifIndex: 7
     })
     assert.isUndefined(changeOf(received(C.RTM_NEWLINK, body)))
+    assert.strictEqual(A.readKind(received(C.RTM_NEWLINK, body)), "veth")
     // Bridges speak of their ports in messages of the same type and another family.
     assert.isUndefined(changeOf(received(C.RTM_DELLINK, concat([Uint8Array.of(7), body.subarray(1)]))))
   })

@@ -1,0 +1,33 @@
+/** A host end's IPv6 settings: read from its link's message, written through `/proc/sys/net`. */
+import { readInet6Conf } from "./answers.ts"
+import type { Received } from "./codec.ts"
+import { HOST_IPV6, type Inet6Setting } from "./hostSettings.ts"
+import { listSysctls, writeSysctl } from "./namespace.ts"
+
+/**
+ * What differs on a link, from its RTM_NEWLINK message. What the message does not carry is a setting that this kernel
+ * does not know.
+ */
+export const differingInet6 = (link: Received): ReadonlyArray<Inet6Setting> => {
+  const current = readInet6Conf(link)
+  return HOST_IPV6.filter(({ devconf, value }) => {
+    const now = current(devconf)
+    return now !== undefined && now !== value
+  })
+}
+
+/**
+ * Writes what differs, in the calling thread's namespace; throws what open(2) or write(2) gives. A setting whose file
+ * is missing was built out of the kernel.
+ */
+export const writeInet6 = (ifName: string, settings: ReadonlyArray<Inet6Setting>): void => {
+  let known: ReadonlySet<string> | undefined
+  for (const { name, value } of settings) {
+    try {
+      writeSysctl(`ipv6/conf/${ifName}/${name}`, String(value))
+    } catch (error) {
+      known ??= new Set(listSysctls(`ipv6/conf/${ifName}`))
+      if (known.size === 0 || known.has(name)) throw error
+    }
+  }
+}
