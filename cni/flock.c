@@ -201,8 +201,9 @@ static _Noreturn void queue_del(void)
 	const char *problem = name_intent(name, getenv("CNI_CONTAINERID"), getenv("CNI_IFNAME"));
 	if (problem)
 		fail(BAD_ENVIRONMENT, problem, NULL, 0);
-	if (request.used > MAX_INTENT)
-		agent_failed("flock-agent is not running, and this DEL is larger than the 64 KiB that can wait for it", NULL, 0);
+	if (request.used > MAX_INTENT_KIB * 1024)
+		agent_failed("flock-agent is not running, and this DEL is larger than the " NUMBER(MAX_INTENT_KIB)
+			" KiB that can wait for it", NULL, 0);
 	if (!lock_queue(&queue, socket_path))
 		agent_failed("flock-agent is not running, and this DEL cannot be left in", queue.path, errno);
 	int agent = dial();
@@ -212,7 +213,7 @@ static _Noreturn void queue_del(void)
 	}
 	if (!put_intent(&queue, name, request.bytes, request.used)) {
 		if (errno == EDQUOT)
-			agent_failed("flock-agent is not running, and no more DELs (4096) can be left in", queue.path, 0);
+			agent_failed("flock-agent is not running, and no more DELs (" NUMBER(MAX_INTENTS) ") can be left in", queue.path, 0);
 		agent_failed("flock-agent is not running, and this DEL cannot be left in", queue.path, errno);
 	}
 	_exit(0);

@@ -17,9 +17,12 @@ const char *name_intent(intent_name to, const char *id, const char *ifname)
 	size_t id_len = id ? strlen(id) : 0, ifname_len = ifname ? strlen(ifname) : 0;
 	/* CNI spec 1.1.0, section 2 */
 	if (id_len == 0 || id_len > MAX_CONTAINER_ID || strchr("-_.", id[0]) || strspn(id, allowed) != id_len)
-		return "CNI_CONTAINERID must be 1 to 200 letters, digits, _, . and -, a letter or digit first";
-	if (ifname_len == 0 || ifname_len > MAX_IFNAME || strcspn(ifname, "/: \t\n\v\f\r") != ifname_len)
-		return "CNI_IFNAME must be an interface name of 1 to 15 bytes";
+		return "CNI_CONTAINERID must be 1 to " NUMBER(MAX_CONTAINER_ID) " letters, digits, _ . and -, a letter or digit first";
+	bool plain = ifname_len > 0 && ifname_len <= MAX_IFNAME && strcmp(ifname, ".") != 0 && strcmp(ifname, "..") != 0;
+	for (size_t i = 0; plain && i < ifname_len; i++)
+		plain = ifname[i] > ' ' && ifname[i] <= '~' && ifname[i] != '/' && ifname[i] != ':';
+	if (!plain)
+		return "CNI_IFNAME must be 1 to " NUMBER(MAX_IFNAME) " printable ASCII characters without / and :";
 	stpcpy(stpcpy(stpcpy(stpcpy(to, id), "@"), ifname), ".json"); /* no container ID holds an @ */
 	return NULL;
 }

@@ -6,18 +6,21 @@
 #ifndef FLOCK_QUEUE_H
 #define FLOCK_QUEUE_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/un.h>
 
-enum {
-	MAX_INTENT = 64 * 1024, /* bytes of a file; with MAX_INTENTS this bounds what a tmpfs may have to hold */
-	MAX_INTENTS = 4096,
-	MAX_CONTAINER_ID = 200,
-	MAX_IFNAME = 15 /* IFNAMSIZ - 1 */
-};
+#define MAX_INTENT_KIB 64 /* of a file; with MAX_INTENTS this bounds what a tmpfs may have to hold */
+#define MAX_INTENTS 4096
+#define MAX_CONTAINER_ID 220 /* src/cni/spec.ts says why, and has the same rules for both names */
+#define MAX_IFNAME 15 /* IFNAMSIZ - 1 */
+
+#define QUOTED(text) #text
+#define NUMBER(macro) QUOTED(macro)
 
 typedef char intent_name[MAX_CONTAINER_ID + MAX_IFNAME + sizeof "@.json"];
+_Static_assert(sizeof(intent_name) <= NAME_MAX + 1, "an intent's name is a file's name");
 
 struct queue {
 	int folder, lock;

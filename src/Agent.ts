@@ -1,7 +1,6 @@
 /** The agent: its layers, and the order in which they come to life. */
 import { Effect, FileSystem, Layer, Option, Schedule } from "effect"
 import type { PlatformError } from "effect/PlatformError"
-import { dirname } from "node:path"
 import { Anycast } from "./anycast/Anycast.ts"
 import { Bird } from "./bird/Bird.ts"
 import { Cni } from "./cni/Cni.ts"
@@ -77,7 +76,7 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
 /** Does the DELs that came while there was no agent; `then` runs with the queue still locked. Returns how many failed. */
 const workOff = Effect.fn("workOff")(function*<E>(settings: Settings, then: Effect.Effect<void, E>) {
   const cni = yield* Cni
-  const queue = `${dirname(settings.socket)}/del-queue`
+  const queue = DelQueue.directoryOf(settings.socket)
   const drained = yield* DelQueue.withQueueLock(queue, Effect.tap(DelQueue.drain(queue, cni.queuedDel), () => then))
   yield* countUnreadable("del", drained.unreadable)
   if (drained.done + drained.kept + drained.unreadable > 0) {

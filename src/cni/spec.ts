@@ -109,8 +109,19 @@ export const versionForError = (configText: string): string =>
 
 const CONTAINER_ID = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/
 
-/** Longest container ID: with an interface name it must fit a file name of 255 bytes. Runtimes use 64 hex digits. */
-const MAX_CONTAINER_ID = 220
+/**
+ * Bytes. With `@`, an interface name and the longest suffix (`.json.unreadable`) it must fit a file name of 255, and
+ * with the interface name a link's alias of as many. Runtimes use 64 hex digits. `cni/queue.h` has the same limits.
+ */
+export const MAX_CONTAINER_ID = 220
+/** Bytes: IFNAMSIZ less the end of the string (linux/if.h). */
+export const MAX_IFNAME = 15
+
+/**
+ * Printable ASCII but `/` and `:`. The kernel takes some bytes beyond it, and refuses others according to Latin-1
+ * (`dev_valid_name` in net/core/dev.c), so what is one UTF-8 name for a runtime may be none for the kernel.
+ */
+const INTERFACE_NAME = /^[!-.0-9;-~]+$/
 
 export interface Attachment {
   readonly containerId: string
@@ -127,11 +138,12 @@ export const requireAttachment = (call: Attachment): Result.Result<Attachment, C
         `${MAX_CONTAINER_ID} at most`
     )
   }
-  // eslint-disable-next-line no-control-regex
-  if (!/^[^/:\s\u0000-\u001f]{1,15}$/u.test(ifName) || ifName === "." || ifName === "..") {
+  if (!INTERFACE_NAME.test(ifName) || ifName.length > MAX_IFNAME || ifName === "." || ifName === "..") {
     return fail(
       Code.INVALID_ENVIRONMENT,
-      `CNI_IFNAME ${quote(ifName)} must be an interface name: 1 to 15 characters without / : or white space`
+      `CNI_IFNAME ${
+        quote(ifName)
+      } must be an interface name: 1 to ${MAX_IFNAME} printable ASCII characters without / and :`
     )
   }
   return Result.succeed({ containerId, ifName })

@@ -40,11 +40,20 @@ export const Allocation = Flat.pipe(Schema.decodeTo(
 ))
 export type Allocation = typeof Allocation.Type
 
-/** The link alias that names the owner: `namespace/pod containerID ifname` (`- containerID ifname` outside Kubernetes). */
-export const aliasOf = (a: Pick<Allocation, "pod" | "containerId" | "ifName">): string =>
-  `${a.pod.name === "" ? "-" : `${a.pod.namespace}/${a.pod.name}`} ${a.containerId} ${a.ifName}`
+/** Bytes of a link's alias: IFALIASZ less the end of the string (linux/if.h). */
+const MAX_ALIAS = 255
 
-/** The inverse of {@link aliasOf}; undefined for text that is not ours. */
+/**
+ * The link alias that names the owner: `namespace/pod containerID ifname`. Outside Kubernetes, and for a pod whose name
+ * does not fit (it may have 253 bytes), `- containerID ifname`: DEL needs no more.
+ */
+export const aliasOf = (a: Pick<Allocation, "pod" | "containerId" | "ifName">): string => {
+  const { containerId, ifName, pod } = a
+  const full = `${pod.namespace}/${pod.name} ${containerId} ${ifName}`
+  return pod.name === "" || Buffer.byteLength(full) > MAX_ALIAS ? `- ${containerId} ${ifName}` : full
+}
+
+/** The inverse of {@link aliasOf}, as far as it names the pod; undefined for text that is not ours. */
 export const parseAlias = (alias: string): Pick<Allocation, "pod" | "containerId" | "ifName"> | undefined => {
   const [owner = "", containerId = "", ifName = "", ...more] = alias.split(" ")
   const [namespace = "", name = "", ...rest] = owner === "-" ? [] : owner.split("/")

@@ -6,11 +6,15 @@
 import { Data, Effect, FileSystem, Result, Schema } from "effect"
 import koffi from "koffi"
 import * as NodeFs from "node:fs"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
+import { requireAttachment } from "../cni/spec.ts"
 import { type Request, RequestFromLine } from "../domain/Wire.ts"
 
-/** Bytes: what the plugin writes is never larger (`MAX_INTENT` in `cni/queue.h`). */
-const MAX_INTENT = 64 * 1024
+/** Bytes: what the plugin writes is never larger (`MAX_INTENT_KIB` in `cni/queue.h`). */
+export const MAX_INTENT = 64 * 1024
+
+/** Where the plugin leaves DELs, as seen from the agent's socket. */
+export const directoryOf = (socket: string): string => join(dirname(socket), "del-queue")
 
 /** `sys/file.h` */
 const LOCK_EX = 2
@@ -107,10 +111,11 @@ const decode = Schema.decodeUnknownResult(RequestFromLine)
 const parse = (line: string): Request | { readonly problem: string } => {
   const request = decode(line)
   if (Result.isFailure(request)) return { problem: `not a request: ${request.failure.message}` }
-  const { containerId, ifName, op } = request.success
+  const { op } = request.success
   if (op !== "DEL") return { problem: `op is ${JSON.stringify(op)}, not "DEL"` }
-  if (containerId === "" || ifName === "") return { problem: "containerId or ifName is empty" }
-  return request.success
+  // What no ADD can have made would fail for ever.
+  const attachment = requireAttachment(request.success)
+  return Result.isFailure(attachment) ? { problem: attachment.failure.message } : request.success
 }
 
 const read = Effect.fnUntraced(function*(file: string, type: FileSystem.File.Type) {

@@ -86,7 +86,7 @@ describe("a DEL without an agent", () => {
     ["CNI_CONTAINERID", "../../etc/passwd"],
     ["CNI_CONTAINERID", "a@b"],
     ["CNI_CONTAINERID", "a\nb"],
-    ["CNI_CONTAINERID", "x".repeat(201)],
+    ["CNI_CONTAINERID", "x".repeat(221)],
     ["CNI_IFNAME", ""],
     ["CNI_IFNAME", "a/b"],
     ["CNI_IFNAME", "a b"],
@@ -101,7 +101,7 @@ describe("a DEL without an agent", () => {
 
   it("takes the longest names there are", async () => {
     const { queue, socket } = await makePlace(dir)
-    const [id, ifName] = ["x".repeat(200), "\"\\\u0001ü@.json2345"]
+    const [id, ifName] = ["x".repeat(220), "\"\\{}@%.json2345"]
     assert.deepStrictEqual(await run(bin, del(socket, id, { env: { CNI_IFNAME: ifName } })), DONE)
     assert.deepStrictEqual(await intents(queue), [`${id}@${ifName}.json`])
   })
