@@ -1,5 +1,5 @@
 /** The `Bird` layer in this process, against a BIRD in a namespace; Kubernetes and the kernel are test layers. */
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Layer, Option, type Redacted, Ref, Stream, SubscriptionRef } from "effect"
 import { Bird } from "../../src/bird/Bird.ts"
 import { secretKey } from "../../src/bird/sessions.ts"

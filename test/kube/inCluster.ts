@@ -1,5 +1,5 @@
 /** Run by inCluster.test.ts where a pod's service account is mounted: says what the cluster layer sees, a line each. */
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Context, Effect, Layer, Option, SubscriptionRef } from "effect"
 import { layerCluster } from "../../src/kube/cluster.ts"
 import { KubeApi } from "../../src/kube/KubeApi.ts"

@@ -1,5 +1,5 @@
 /** Memory stays flat under a flood of events, and every change comes out. */
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Stream } from "effect"
 import { spawn } from "node:child_process"
