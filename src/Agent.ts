@@ -14,8 +14,8 @@ import { Uplink } from "./netlink/Uplink.ts"
 import * as LoopDelay from "./process/LoopDelay.ts"
 import { keepTrimmed } from "./process/trim.ts"
 import { VERSION } from "./process/version.ts"
-import { serve as serveHttp } from "./report/Http.ts"
-import * as NodeReporter from "./report/NodeReporter.ts"
+import * as Http from "./report/Http.ts"
+import { NodeReporter } from "./report/NodeReporter.ts"
 import { nodeNameOf, type Settings } from "./Settings.ts"
 import * as DelQueue from "./socket/DelQueue.ts"
 import { Introspection } from "./socket/Introspection.ts"
@@ -65,7 +65,7 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
   })
   return RpcServer.layer({ path: settings.socket, onCall: loopDelay.busy }).pipe(
     Layer.provideMerge(Introspection.layer({ nodeName })),
-    Layer.provideMerge(Cni.layer({ bootId })),
+    Layer.provideMerge(Layer.merge(Cni.layer({ bootId }), NodeReporter.layer)),
     Layer.provideMerge(Anycast.layer),
     Layer.provideMerge(Layer.merge(Uplink.layer, bird)),
     Layer.provideMerge(state),
@@ -113,7 +113,7 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
   const bird = yield* Bird
   const cni = yield* Cni
   const kube = yield* KubeApi
-  const reporter = yield* NodeReporter.make
+  const reporter = yield* NodeReporter
   const ready = reporter.notServing.pipe(
     Effect.repeat({ until: (reason) => reason === undefined, schedule: Schedule.spaced("200 millis") }),
     Effect.asVoid
@@ -128,11 +128,7 @@ const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, lo
       )
   })
   const kept = yield* comeUp(settings, bootId)
-  yield* serveHttp({
-    address: settings.http,
-    notReady: reporter.notReady,
-    beforeScrape: Effect.andThen(reporter.publish, loopDelay.publish)
-  })
+  yield* Layer.build(Http.layer({ address: settings.http, beforeScrape: loopDelay.publish }))
   const milliseconds = Math.round(performance.now())
   yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
     Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })

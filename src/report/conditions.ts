@@ -1,0 +1,78 @@
+/** What Kubernetes is told of this node, made of the same {@link Facts}: the Node's condition and NodeConfig's status. Pure. */
+import { Option } from "effect"
+import type { PoolUsage } from "../ipam/Ipam.ts"
+import type { NodeCondition, NodeConfigStatus, StatusCondition } from "../kube/KubeApi.ts"
+import { existingAffected, type Facts, newAffected } from "./health.ts"
+
+/** `NetworkUnavailable`: `False` means that the network is available. */
+export const nodeCondition = (facts: Facts): NodeCondition => {
+  const fresh = newAffected(facts)
+  const existing = existingAffected(facts)
+  if (fresh !== undefined) {
+    return {
+      status: "True",
+      reason: "FlockCannotServe",
+      message: existing === undefined ? fresh : `${fresh}; ${existing}`
+    }
+  }
+  if (existing !== undefined) return { status: "True", reason: "FlockNoRoute", message: existing }
+  return { status: "False", reason: "FlockReady", message: "flock serves pods and announces their routes" }
+}
+
+const condition = (
+  type: StatusCondition["type"],
+  problem: string | undefined,
+  reasons: readonly [good: string, bad: string],
+  fine: string
+): StatusCondition => ({
+  type,
+  status: problem === undefined ? "True" : "False",
+  reason: problem === undefined ? reasons[0] : reasons[1],
+  message: problem ?? fine
+})
+
+const usageOf = (pool: PoolUsage | undefined) => pool && { used: pool.used, free: pool.free }
+
+export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
+  const { bird, nodeConfig, usage } = facts
+  const established = bird.peers.filter((peer) => peer.state === "Established").length
+  const rejected = Option.getOrUndefined(nodeConfig.rejected)
+  const birdProblem = !bird.up
+    ? "BIRD does not answer on its control socket"
+    : bird.stale
+    ? `the wanted configuration is not in force: ${bird.configError}`
+    : undefined
+  const conditions = [
+    condition("Ready", rejected?.message ?? newAffected(facts) ?? existingAffected(facts), [
+      "FlockReady",
+      "FlockNotReady"
+    ], "pods are served"),
+    ...(bird.enabled
+      ? [
+        condition(
+          "BIRDReady",
+          birdProblem,
+          ["BIRDRunning", "BIRDNotReady"],
+          `BIRD ${bird.version} runs the wanted configuration`
+        ),
+        condition(
+          "BGPEstablished",
+          bird.peers.length > 0 && established === 0 ? `0 of ${bird.peers.length} sessions are Established` : undefined,
+          ["SessionsEstablished", "NoSession"],
+          bird.peers.length === 0
+            ? "no peers are configured"
+            : `${established} of ${bird.peers.length} sessions are Established`
+        )
+      ]
+      : [])
+  ]
+  const ipv6 = usageOf(usage.ipv6)
+  const ipv4 = usageOf(usage.ipv4)
+  return {
+    observedGeneration: rejected?.generation ??
+      Option.match(nodeConfig.current, { onNone: () => 0, onSome: (config) => config.generation }),
+    conditions,
+    addresses: { ...(ipv6 ? { ipv6 } : {}), ...(ipv4 ? { ipv4 } : {}) },
+    peers: bird.peers.map(({ address, asn, state }) => ({ address, asn, state }))
+  }
+}
