@@ -1,22 +1,21 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { type ChildProcess, spawn } from "node:child_process"
-import { randomBytes } from "node:crypto"
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { DIST } from "../../lab/cni.ts"
+import { exec, run } from "../../lab/exec.ts"
+import { until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 import type { Finding } from "../../src/doctor/facts.ts"
-import { DIST, eventually, exec, run } from "./node.ts"
 
 /** A host as Calico left it, in a network namespace: nothing of the machine that runs the test shows in it. */
-const netns = `flockdoc${randomBytes(4).toString("hex")}`
-const folder = mkdtempSync(join(tmpdir(), "flock-doctor-"))
+const world = new World()
+const netns = world.netns("node")
+const folder = world.folder("doctor")
 const confDir = join(folder, "net.d")
-let bird: ChildProcess
-
-const inside = (...command: ReadonlyArray<string>) => exec("nsenter", [`--net=/run/netns/${netns}`, "--", ...command])
 
 const doctor = (...flags: ReadonlyArray<string>) =>
-  inside(
+  exec("nsenter", [
+    `--net=/run/netns/${netns}`,
     process.execPath,
     join(DIST, "flock-agent.mjs"),
     "doctor",
@@ -24,19 +23,13 @@ const doctor = (...flags: ReadonlyArray<string>) =>
     `--cni-conf-dir=${confDir}`,
     `--cni-bin-dir=${join(folder, "bin")}`,
     ...flags
-  )
+  ])
 
-beforeAll(async () => {
+beforeAll(() => {
   mkdirSync(confDir)
   mkdirSync(join(folder, "bin"))
-  await run("ip", "netns", "add", netns)
 })
-
-afterAll(async () => {
-  bird?.kill("SIGKILL")
-  await exec("ip", ["netns", "delete", netns])
-  rmSync(folder, { recursive: true, force: true })
-})
+afterAll(() => world.close())
 
 describe("flock-agent doctor", () => {
   it("has no complaint about an empty host that flock is not on yet", async () => {
@@ -55,17 +48,9 @@ describe("flock-agent doctor", () => {
     writeFileSync(join(confDir, "01-flock.conflist"), JSON.stringify({ plugins: [{ type: "flock" }] }))
     const config = join(folder, "bird.conf")
     writeFileSync(config, "router id 192.0.2.9;\nprotocol device { }\n")
-    bird = spawn("nsenter", [
-      `--net=/run/netns/${netns}`,
-      "--",
-      "/usr/sbin/bird",
-      "-f",
-      "-c",
-      config,
-      "-s",
-      join(folder, "other.ctl")
-    ], { stdio: "ignore" })
-    const findings = await eventually("the second BIRD", async () => {
+    const bird = ["/usr/sbin/bird", "-f", "-c", config, "-s", join(folder, "other.ctl")]
+    world.spawn(bird, { netns, log: join(folder, "bird.log") })
+    const findings = await until("the second BIRD", async () => {
       const { code, stdout } = await doctor("--json")
       assert.strictEqual(code, 1)
       const all: ReadonlyArray<Finding> = JSON.parse(stdout).findings

@@ -2,15 +2,18 @@
 import { readdirSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
+import { AgentNode, DUAL } from "../../lab/AgentNode.ts"
+import { addressesOf } from "../../lab/cni.ts"
+import { World } from "../../lab/World.ts"
 import { MAX_CONTAINER_ID, MAX_IFNAME } from "../../src/cni/spec.ts"
-import { addressesOf, DUAL, TestNode } from "./node.ts"
 
-let node: TestNode
+const world = new World()
+let node: AgentNode
 beforeEach(async () => {
-  node = await TestNode.open({ spec: DUAL })
+  node = await AgentNode.open(world, { spec: DUAL })
   await node.start()
 })
-afterEach(() => node.close())
+afterEach(() => world.close())
 
 const containerId = "c".repeat(MAX_CONTAINER_ID)
 const ifName = "i".repeat(MAX_IFNAME)

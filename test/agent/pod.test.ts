@@ -2,16 +2,20 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { afterAll, afterEach, assert, beforeAll, describe, it } from "vitest"
-import { addressesOf, DUAL, exec, HOST, PLUGINS, run, TestNode } from "./node.ts"
+import { AgentNode, DUAL, HOST } from "../../lab/AgentNode.ts"
+import { addressesOf, PLUGINS } from "../../lab/cni.ts"
+import { exec, run } from "../../lab/exec.ts"
+import { World } from "../../lab/World.ts"
 
-let node: TestNode
+const world = new World()
+let node: AgentNode
 beforeAll(async () => {
-  node = await TestNode.open({
+  node = await AgentNode.open(world, {
     spec: { ...DUAL, mtu: 1500, anycast: { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] } }
   })
   await node.start()
 })
-afterAll(() => node.close())
+afterAll(() => world.close())
 // A test that failed half-way must not fail the next ones.
 afterEach(() => node.removeAll())
 

@@ -2,13 +2,18 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, assert, beforeEach, describe, it } from "vitest"
-import { addressesOf, DUAL, eventually, exec, HOST, sleep, TestNode } from "./node.ts"
+import { AgentNode, DUAL, HOST } from "../../lab/AgentNode.ts"
+import { addressesOf } from "../../lab/cni.ts"
+import { exec } from "../../lab/exec.ts"
+import { sleep, until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 
-let node: TestNode
+const world = new World()
+let node: AgentNode
 beforeEach(async () => {
-  node = await TestNode.open({ spec: DUAL })
+  node = await AgentNode.open(world, { spec: DUAL })
 })
-afterEach(() => node.close())
+afterEach(() => world.close())
 
 const records = () => join(node.directory, "state/allocations")
 
@@ -70,7 +75,7 @@ describe("restart", () => {
       }
     })()
     /** A runtime: every failed ADD is followed by a DEL, and a failed DEL is tried again (CNI spec, section 2). */
-    const del = (name: string) => eventually(`DEL of ${name}`, async () => (await node.cni("DEL", name)).code === 0, 30)
+    const del = (name: string) => until(`DEL of ${name}`, async () => (await node.cni("DEL", name)).code === 0, 30)
     await Promise.all(Array.from({ length: 4 }, async (_, worker) => {
       for (let i = 0; served < 200 || kills < 4; i++) {
         const name = names[worker + 4 * (i % 10)] as string
@@ -153,7 +158,7 @@ describe("restart", () => {
     await node.add(pod)
     await node.stop()
     await node.deletePod(pod)
-    await eventually("the kernel removes the link", async () => (await node.links()).length === 0)
+    await until("the kernel removes the link", async () => (await node.links()).length === 0)
     await node.start()
     await assertConsistent(new Map())
   })
@@ -164,7 +169,7 @@ describe("restart", () => {
     await node.add(gone)
     const given = addressesOf(await node.add(stays))
     await node.deletePod(gone)
-    await eventually("its allocation is freed", async () => (await status()).allocations.length === 1, 30)
+    await until("its allocation is freed", async () => (await status()).allocations.length === 1, 30)
     await assertConsistent(new Map([[stays, given]]))
   })
 
@@ -248,7 +253,7 @@ describe("the process", () => {
     const pod = await node.pod()
     assert.strictEqual((await node.cni("ADD", pod)).json.code, 11)
     node.writeNodeConfig(DUAL)
-    await eventually("ready", async () => await node.metrics("/readyz") === "ok\n")
+    await until("ready", async () => await node.metrics("/readyz") === "ok\n")
     assert.deepStrictEqual(await node.cni("STATUS"), { code: 0, json: undefined })
     await node.add(pod)
   })
@@ -256,7 +261,7 @@ describe("the process", () => {
   it("a NodeConfig that is not valid leaves the old one in force, and says why", async () => {
     await node.start()
     node.writeNodeConfig({ ...DUAL, cidr4: "10.77.0.1/24" })
-    await eventually(
+    await until(
       "the refusal is shown",
       async () => (await node.tool("status")).stdout.includes("did you mean 10.77.0.0/24")
     )
@@ -265,7 +270,7 @@ describe("the process", () => {
     await sleep(200)
     await node.add(await node.pod())
     node.writeNodeConfig(DUAL)
-    await eventually("healed", async () => !(await node.tool("status")).stdout.includes("NOT in force"))
+    await until("healed", async () => !(await node.tool("status")).stdout.includes("NOT in force"))
   })
 
   it("100 pods at once, of which every one works, then 100 DELs at once", async () => {

@@ -1,3 +1,7 @@
+import { ANYCAST4, ANYCAST6, Network } from "../../lab/Network.ts"
+import type { Pod } from "../../lab/Pod.ts"
+import { now, sleep, until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 /**
  * How fast a pod's readiness reaches the router: from the write of the Pod (atomic rename of its file; standalone mode)
  * to the change in the router's kernel, as `ip monitor route` in the router's namespace shows it. The router is BIRD,
@@ -7,9 +11,6 @@ import { makeIndex } from "../../src/anycast/gate.ts"
 import { allKeys, byDestination, plan } from "../../src/anycast/routePlan.ts"
 import type { Allocation } from "../../src/domain/Allocation.ts"
 import { podKey } from "../../src/domain/Pod.ts"
-import { eventually, sleep } from "../agent/node.ts"
-import { ANYCAST4, ANYCAST6, AnycastLab, type AnycastPod } from "../bgp/anycastLab.ts"
-import { now } from "../bgp/monitor.ts"
 import { allocation, linkOf, pod } from "../unit/anycast/fakes.ts"
 import { type Bench, type Options, percentile, type Row } from "./report.ts"
 
@@ -18,8 +19,8 @@ const PODS = 200
 
 /** Milliseconds until the router has changed every one of these destinations. */
 const flip = async (
-  lab: AnycastLab,
-  pods: ReadonlyArray<AnycastPod>,
+  lab: Network,
+  pods: ReadonlyArray<Pod>,
   destinations: ReadonlyArray<string>,
   ready: boolean
 ): Promise<number> => {
@@ -33,7 +34,7 @@ const flip = async (
       ? Math.max(...changes.map((change) => change?.at ?? Number.NaN)) - start
       : undefined
   }
-  return eventually(`the router's change of ${destinations.length} destinations`, async () => done(), 20)
+  return until(`the router's change of ${destinations.length} destinations`, async () => done(), 20)
 }
 
 /**
@@ -42,7 +43,7 @@ const flip = async (
  */
 const apart = (i: number): number => 45 + (i * 7) % 50
 
-const flips = async (lab: AnycastLab, count: number, log: Options["log"]) => {
+const flips = async (lab: Network, count: number, log: Options["log"]) => {
   const one = await lab.pod(0, "one", { anycast: [ANYCAST6, ANYCAST4] })
   const up: Array<number> = []
   const down: Array<number> = []
@@ -61,9 +62,9 @@ const flips = async (lab: AnycastLab, count: number, log: Options["log"]) => {
   return { up, down }
 }
 
-const manyPods = async (lab: AnycastLab, rounds: number, log: Options["log"]) => {
+const manyPods = async (lab: Network, rounds: number, log: Options["log"]) => {
   const addresses = Array.from({ length: PODS }, (_, i) => `2001:db8:a::1:${(i + 1).toString(16)}`)
-  const pods: Array<AnycastPod> = []
+  const pods: Array<Pod> = []
   for (const [i, address] of addresses.entries()) pods.push(await lab.pod(0, `many-${i}`, { anycast: [address] }))
   await sleep(1000)
   const up: Array<number> = []
@@ -126,8 +127,9 @@ const both = (name: string, times: ReadonlyArray<number>, p50?: number, p99?: nu
 
 const run: Bench["run"] = async ({ log, rounds }) => {
   const rows: Array<Row> = []
-  const lab = await AnycastLab.open({ nodes: 1, router: "bird" })
-  try {
+  {
+    await using world = new World()
+    const lab = await Network.open(world, { nodes: 1, router: "bird" })
     const { down, up } = await flips(lab, FLIPS, log)
     rows.push(...both("not Ready → withdrawn in the router", down, 8, 25))
     rows.push(...both("Ready → announced in the router", up, 8, 25))
@@ -141,15 +143,12 @@ const run: Bench["run"] = async ({ log, rounds }) => {
       note
     })
     rows.push({ name: `${PODS} pods at once, all announced`, value: Math.max(...many.up), unit: "ms", note })
-  } finally {
-    await lab.close()
   }
-  const frr = await AnycastLab.open({ nodes: 1 })
-  try {
+  {
+    await using world = new World()
+    const frr = await Network.open(world, { nodes: 1 })
     const { down } = await flips(frr, 20, log)
     rows.push(...both("the same behind FRR: withdrawn", down))
-  } finally {
-    await frr.close()
   }
   const times = diffs(200)
   rows.push({

@@ -2,10 +2,13 @@
 import { readFileSync } from "node:fs"
 import { connect } from "node:net"
 import { join } from "node:path"
+import type { AgentNode } from "../../lab/AgentNode.ts"
+import { run } from "../../lab/exec.ts"
+import { Network, nodeSpec } from "../../lab/Network.ts"
+import { sleep, until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 import { renderConfig } from "../../src/bird/render.ts"
 import { address } from "../../src/domain/Ip.ts"
-import { eventually, run, sleep } from "../agent/node.ts"
-import { type BgpNode, cidr4, cidr6, type Network, nodeSpec, openNetwork } from "../bgp/nodes.ts"
 import { input } from "../unit/bird/inputs.ts"
 import { type Bench, median, percentile, type Row } from "./report.ts"
 
@@ -32,7 +35,7 @@ const rendering = (): ReadonlyArray<number> => {
 }
 
 /** Until BIRD itself says that it runs what is in the file. */
-const untilRunning = (node: BgpNode): Promise<void> =>
+const untilRunning = (node: AgentNode): Promise<void> =>
   new Promise((done, fail) => {
     const revision = /flock_revision = "(\w+)"/.exec(node.readConf())?.[1] ?? ""
     const socket = connect(join(node.birdDirectory, "bird.ctl"))
@@ -45,13 +48,13 @@ const untilRunning = (node: BgpNode): Promise<void> =>
   })
 
 /** Milliseconds from the write of a NodeConfig to BIRD running it, no reload in the 500 ms before. */
-const editing = async (node: BgpNode, rounds: number): Promise<ReadonlyArray<number>> => {
+const editing = async (node: AgentNode, rounds: number): Promise<ReadonlyArray<number>> => {
   const times: Array<number> = []
   for (let i = 0; i < rounds; i++) {
     await sleep(1100 + (i * 137) % 400)
     const learned = `2001:db8:${(i + 16).toString(16)}::/48`
     const start = performance.now()
-    node.node.writeNodeConfig(nodeSpec(0, { importCIDRs: [learned] }))
+    node.writeNodeConfig(nodeSpec(0, { importCIDRs: [learned] }))
     const end = start + 20_000
     while (!node.readConf().includes(`${learned}+`)) {
       if (performance.now() > end) throw new Error("the edit did not reach bird.conf")
@@ -63,28 +66,26 @@ const editing = async (node: BgpNode, rounds: number): Promise<ReadonlyArray<num
   return times
 }
 
-const sessionsUp = ({ birdDirectory }: BgpNode): Promise<boolean> =>
+const sessionsUp = ({ birdDirectory }: AgentNode): Promise<boolean> =>
   run("birdc", "-s", join(birdDirectory, "bird.ctl"), "show", "protocols")
     .then((text) => (text.match(/Established/g) ?? []).length === 2)
 
 /** Milliseconds from both sessions Established to both prefixes in the router's kernel, BIRD started anew. */
-const announcing = async ({ lab }: Network, node: BgpNode, rounds: number): Promise<ReadonlyArray<number>> => {
+const announcing = async (network: Network, rounds: number): Promise<ReadonlyArray<number>> => {
+  const node = network.node(0)
   const at = (what: string, probe: () => Promise<boolean>) =>
-    eventually(what, async () => await probe() && performance.now(), 20)
-  const there = (family: 4 | 6) => async () =>
-    (await lab.kernelRoutes(family)).has(family === 6 ? cidr6(node.index) : cidr4(node.index))
+    until(what, async () => await probe() && performance.now(), 20)
   const times: Array<number> = []
   for (let i = 0; i < rounds; i++) {
     await sleep(1000)
     await node.stopBird("SIGTERM")
-    await eventually("the router has withdrawn", async () => !(await there(6)()) && !(await there(4)()))
+    await network.routed(0, false)
     await node.startBird()
-    const [up, six, four] = await Promise.all([
+    const [up, there] = await Promise.all([
       at("sessions", () => sessionsUp(node)),
-      at("IPv6", there(6)),
-      at("IPv4", there(4))
+      at("both prefixes", () => network.isRouted(0))
     ])
-    times.push(Math.max(0, six - up, four - up))
+    times.push(Math.max(0, there - up))
   }
   return times
 }
@@ -108,43 +109,40 @@ export const bgp: Bench = {
       target: 5,
       note: `${renderings.length} renderings, p99 ${percentile(renderings, 0.99).toFixed(1)} ms`
     })
-    const network = await openNetwork({ router: "frr", count: 1 })
-    try {
-      const [node] = network.nodes
-      const pid = node?.node.agent?.pid
-      if (node === undefined || pid === undefined) throw new Error("the agent has no process")
-      await eventually("sessions", () => sessionsUp(node))
-      const edits = await editing(node, 4 * rounds)
-      rows.push({
-        name: "NodeConfig edit → BIRD runs it, p50",
-        value: median(edits),
-        unit: "ms",
-        target: 50,
-        note: `${edits.length} edits, worst ${Math.max(...edits).toFixed(1)} ms`
-      })
-      const announcements = await announcing(network, node, rounds)
-      rows.push({
-        name: "sessions up → prefixes in the router's kernel, worst",
-        value: Math.max(...announcements),
-        unit: "ms",
-        target: 1000,
-        note: `${announcements.length} starts of BIRD`
-      })
-      log(`idle for ${IDLE_SECONDS} s`)
-      await eventually("sessions", () => sessionsUp(node))
-      await sleep(6000)
-      const [before, start] = [cpuOf(pid), performance.now()]
-      await sleep(IDLE_SECONDS * 1000)
-      rows.push({
-        name: "agent idle, of one core",
-        value: (cpuOf(pid) - before) / (performance.now() - start) * 100,
-        unit: "%",
-        target: 0.5,
-        note: `${IDLE_SECONDS} s, 2 sessions`
-      })
-      return rows
-    } finally {
-      await network.close()
-    }
+    await using world = new World()
+    const network = await Network.open(world, { nodes: 1 })
+    const node = network.node(0)
+    const pid = node.agent?.pid
+    if (pid === undefined) throw new Error("the agent has no process")
+    await until("sessions", () => sessionsUp(node))
+    const edits = await editing(node, 4 * rounds)
+    rows.push({
+      name: "NodeConfig edit → BIRD runs it, p50",
+      value: median(edits),
+      unit: "ms",
+      target: 50,
+      note: `${edits.length} edits, worst ${Math.max(...edits).toFixed(1)} ms`
+    })
+    const announcements = await announcing(network, rounds)
+    rows.push({
+      name: "sessions up → prefixes in the router's kernel, worst",
+      value: Math.max(...announcements),
+      unit: "ms",
+      target: 1000,
+      note: `${announcements.length} starts of BIRD`
+    })
+    log(`idle for ${IDLE_SECONDS} s`)
+    await until("sessions", () => sessionsUp(node))
+    await sleep(6000)
+    const [before, start] = [cpuOf(pid), performance.now()]
+    await sleep(IDLE_SECONDS * 1000)
+    rows.push({
+      name: "agent idle, of one core",
+      value: (cpuOf(pid) - before) / (performance.now() - start) * 100,
+      unit: "%",
+      target: 0.5,
+      note: `${IDLE_SECONDS} s, 2 sessions`
+    })
+    return rows
   }
 }

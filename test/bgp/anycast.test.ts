@@ -1,23 +1,27 @@
 import { afterAll, afterEach, assert, beforeAll, describe, it } from "@effect/vitest"
 import { readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
-import { eventually, exec, sleep } from "../agent/node.ts"
-import { ANYCAST4, ANYCAST6, AnycastLab, type AnycastPod, type Fetch, urlOf } from "./anycastLab.ts"
-import { inside } from "./lab.ts"
+import { exec, inside } from "../../lab/exec.ts"
+import { type Fetch, urlOf } from "../../lab/http.ts"
+import { ANYCAST4, ANYCAST6, Network } from "../../lab/Network.ts"
+import type { Pod } from "../../lab/Pod.ts"
+import { sleep, until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 
 const BOTH = [ANYCAST6, ANYCAST4] as const
 const URLS = BOTH.map((address) => urlOf(address))
 
-let lab: AnycastLab
-const pods: Array<AnycastPod> = []
+const world = new World()
+let lab: Network
+const pods: Array<Pod> = []
 
 beforeAll(async () => {
-  lab = await AnycastLab.open({ nodes: 2 })
+  lab = await Network.open(world, { nodes: 2 })
 }, 60_000)
-afterAll(async () => lab?.close(), 30_000)
+afterAll(() => world.close(), 30_000)
 
 /** A pod that the test's end takes away. */
-const pod = async (...args: Parameters<AnycastLab["pod"]>) => {
+const pod = async (...args: Parameters<Network["pod"]>) => {
   const made = await lab.pod(...args)
   pods.push(made)
   return made
@@ -43,7 +47,7 @@ const failures = (fetches: ReadonlyArray<Fetch>) => fetches.filter(({ error }) =
 /** Waits until so many more fetches are done. */
 const more = (fetches: ReadonlyArray<Fetch>, count: number) => {
   const from = fetches.length
-  return eventually(`${count} more fetches`, async () => fetches.length >= from + count, 30)
+  return until(`${count} more fetches`, async () => fetches.length >= from + count, 30)
 }
 
 const routesOf = (node: number, protocol: 200 | 201) => lab.nodes[node]?.routes(protocol) ?? Promise.resolve([])
@@ -74,7 +78,7 @@ describe("anycast on two nodes behind FRR", () => {
     b.set({ ready: true })
     await ways(2)
     const loop = lab.fetchLoop(URLS)
-    await eventually("both pods answer", async () => answeredBy(loop.fetches).length === 2)
+    await until("both pods answer", async () => answeredBy(loop.fetches).length === 2)
 
     const flip = a.set({ ready: false })
     await ways(1)
@@ -106,9 +110,9 @@ describe("anycast on two nodes behind FRR", () => {
     b.set({ ready: true })
     await ways(1)
     const loop = lab.fetchLoop(URLS)
-    await eventually("both pods answer", async () => answeredBy(loop.fetches).length === 2)
+    await until("both pods answer", async () => answeredBy(loop.fetches).length === 2)
     const flip = a.set({ ready: false })
-    await eventually("one next hop", async () => {
+    await until("one next hop", async () => {
       const routes = await routesOf(0, 201)
       return routes.length === 2 && routes.every((route) => !route.includes("nexthop"))
     })
@@ -120,7 +124,7 @@ describe("anycast on two nodes behind FRR", () => {
 
   it("100 transitions: no reload of BIRD", async () => {
     const a = await pod(0, "a", { anycast: BOTH })
-    await eventually(
+    await until(
       "the export set",
       async () => readFileSync(join(lab.nodes[0]?.directory ?? "", "bird/bird.conf"), "utf8").includes(ANYCAST6)
     )
@@ -129,7 +133,7 @@ describe("anycast on two nodes behind FRR", () => {
     assert.isAtLeast(before.log, 1)
     for (let i = 0; i < 100; i++) {
       a.set({ ready: i % 2 === 0 })
-      await eventually("the transition", async () => (await routesOf(0, 201)).length === (i % 2 === 0 ? 2 : 0))
+      await until("the transition", async () => (await routesOf(0, 201)).length === (i % 2 === 0 ? 2 : 0))
     }
     assert.deepStrictEqual(await reconfigured(), before)
   })
@@ -187,7 +191,7 @@ describe("anycast on two nodes behind FRR", () => {
     a.set({ ready: true })
     await ways(1)
     const slow = BOTH.map((address) => lab.fetch(urlOf(address, "?ms=1500")))
-    await eventually("the requests have arrived", async () => a.requests === 2)
+    await until("the requests have arrived", async () => a.requests === 2)
     a.set({ ready: true, deleting: true })
     await ways(0)
     assert.deepStrictEqual(await routesOf(0, 201), [])
@@ -204,7 +208,7 @@ describe("anycast on two nodes behind FRR", () => {
     await inside(netns, "ip", "-6", "route", "flush", "proto", "201")
     await inside(netns, "ip", "route", "flush", "proto", "201")
     await inside(netns, "ip", "route", "add", "192.0.2.99", "dev", "lo", "proto", "201")
-    await eventually("two routes, none of them the stranger", async () => {
+    await until("two routes, none of them the stranger", async () => {
       const routes = await routesOf(0, 201)
       return routes.length === 2 && !routes.some((route) => route.includes("192.0.2.99"))
     }, 5)
@@ -233,7 +237,7 @@ describe("chosen addresses", () => {
     pods.push(second)
     await second.detach()
     lab.nodes[0]?.writePod("b", { uid: "uid-b", annotations: { addresses: BOTH.join(",") } })
-    const refusal = await eventually("the refusal", async () => {
+    const refusal = await until("the refusal", async () => {
       const { code, json } = await lab.nodes[0]?.cni("ADD", second.netns, { pod: "b", uid: "uid-b" }) ?? {}
       if (code === 0) await second.detach()
       return code === 0 ? undefined : JSON.stringify(json)
@@ -247,7 +251,7 @@ describe("refused addresses", () => {
     const node = lab.nodes[0]
     const netns = await node?.pod() ?? ""
     node?.writePod("evil", { uid: "uid-evil", annotations: { anycast: "2001:db8:bad::1" }, ready: true })
-    await eventually("the refusal", async () => {
+    await until("the refusal", async () => {
       const { code, json } = await node?.cni("ADD", netns, { pod: "evil", uid: "uid-evil" }) ?? {}
       if (code === 0) await node?.cni("DEL", netns, { pod: "evil", uid: "uid-evil" })
       return code !== 0 && JSON.stringify(json).includes("2001:db8:bad::1")
@@ -300,6 +304,6 @@ describe("why and metrics", () => {
     await ways(0)
     assert.strictEqual(await metric("flock_anycast_announced"), 0)
     assert.strictEqual(await count("kernel"), before.kernel + 2)
-    await eventually("the sample of BIRD's export", async () => await count("export") > before.exported)
+    await until("the sample of BIRD's export", async () => await count("export") > before.exported)
   })
 })

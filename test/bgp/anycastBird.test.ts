@@ -1,17 +1,21 @@
 /** A router whose own following takes milliseconds, so that what is seen is flock's. */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { eventually } from "../agent/node.ts"
-import { ANYCAST4, ANYCAST6, AnycastLab, urlOf } from "./anycastLab.ts"
-import { CLIENT4, CLIENT6, inside } from "./lab.ts"
+import { inside } from "../../lab/exec.ts"
+import { urlOf } from "../../lab/http.ts"
+import { CLIENT4, CLIENT6 } from "../../lab/Lan.ts"
+import { ANYCAST4, ANYCAST6, Network } from "../../lab/Network.ts"
+import { until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 
 const BOTH = [ANYCAST6, ANYCAST4] as const
 const URLS = BOTH.map((address) => urlOf(address))
 
-let lab: AnycastLab
+const world = new World()
+let lab: Network
 beforeAll(async () => {
-  lab = await AnycastLab.open({ nodes: 2, router: "bird" })
+  lab = await Network.open(world, { nodes: 2, router: "bird" })
 }, 60_000)
-afterAll(async () => lab?.close(), 30_000)
+afterAll(() => world.close(), 30_000)
 
 describe("anycast on two nodes behind BIRD", () => {
   it("no request started 50 ms after the flip reaches the pod, and none fails", async () => {
@@ -20,17 +24,17 @@ describe("anycast on two nodes behind BIRD", () => {
     a.set({ ready: true })
     for (const address of BOTH) await lab.ways(address, 1)
     b.set({ ready: true })
-    await eventually(
+    await until(
       "the other way is known",
       async () =>
         (await inside(lab.nodes[1]?.netns ?? "", "ip", "-6", "route", "show", "proto", "201")).includes(ANYCAST6)
     )
     const loop = lab.fetchLoop(URLS)
-    await eventually("the first pod answers", async () => loop.fetches.length > 50)
+    await until("the first pod answers", async () => loop.fetches.length > 50)
     assert.deepStrictEqual([...new Set(loop.fetches.map(({ pod }) => pod))], ["a"])
     const flip = a.set({ ready: false })
     const from = loop.fetches.length
-    await eventually("100 more fetches", async () => loop.fetches.length > from + 100)
+    await until("100 more fetches", async () => loop.fetches.length > from + 100)
     await loop.stop()
     const late = loop.fetches.filter(({ start }) => start > flip + 50)
     assert.deepStrictEqual([...new Set(late.map(({ pod }) => pod))], ["b"])
@@ -50,7 +54,7 @@ describe("anycast on two nodes behind BIRD", () => {
     await inside(netns, "ip", "route", "del", "default")
     await inside(netns, "ip", "-6", "route", "del", "default")
     const slow = BOTH.map((address) => lab.fetch(urlOf(address, "?ms=1200")))
-    await eventually("the requests have arrived", async () => a.requests === 2)
+    await until("the requests have arrived", async () => a.requests === 2)
     a.set({ ready: true, deleting: true })
     const answers = await Promise.all(slow)
     assert.deepStrictEqual(answers.map(({ error, pod }) => error ?? pod), ["a", "a"])

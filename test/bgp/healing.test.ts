@@ -2,13 +2,14 @@ import { assert, describe } from "@effect/vitest"
 import { Effect, Option, Ref, SubscriptionRef } from "effect"
 import { unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { run } from "../../lab/exec.ts"
+import { node6 } from "../../lab/Lan.ts"
+import { until } from "../../lab/until.ts"
 import { address } from "../../src/domain/Ip.ts"
 import { NodeConfigInvalid } from "../../src/domain/NodeConfig.ts"
-import { eventually, run } from "../agent/node.ts"
 import { hostInterface } from "../unit/bird/inputs.ts"
 import { makeFacts, runBird } from "./bird.ts"
-import { end, node6, startBird } from "./lab.ts"
-import { established, Single, some, spec, until, uplink } from "./single.ts"
+import { established, Single, some, spec, untilStatus, uplink } from "./single.ts"
 
 const world = new Single()
 
@@ -18,7 +19,7 @@ describe("Bird heals and holds", () => {
     Effect.gen(function*() {
       const { service } = yield* world.up
       const good = world.readConf()
-      const healed = Effect.promise(() => eventually("healed", async () => world.readConf() === good))
+      const healed = Effect.promise(() => until("healed", async () => world.readConf() === good))
       writeFileSync(world.conf, good.replace("hold time 9", "hold time 240"))
       yield* service.requestReload
       yield* healed
@@ -27,14 +28,13 @@ describe("Bird heals and holds", () => {
       yield* healed
       // Another file under another name, which BIRD itself would read again at a plain `configure`.
       yield* Effect.promise(async () => {
-        if (world.bird !== undefined) await end(world.bird, "SIGTERM")
         const other = join(world.directory, "other")
         await run("mkdir", other)
         writeFileSync(join(other, "bird.conf"), "log stderr all; protocol device { }\n")
-        world.bird = await startBird(world.netns, other)
+        await world.startBird(other)
         await run("ln", "-sf", join(other, "bird.ctl"), join(world.directory, "bird.ctl"))
       })
-      yield* until(service, "sessions again", established)
+      yield* untilStatus(service, "sessions again", established)
     })
   )
 
@@ -46,7 +46,7 @@ describe("Bird heals and holds", () => {
         const service = yield* runBird(facts, world.directory)
         yield* service.setExportSet([])
         yield* world.start
-        yield* until(service, "sessions", established)
+        yield* untilStatus(service, "sessions", established)
         const text = world.readConf()
         const rejected = new NodeConfigInvalid({
           name: "node1",
@@ -54,10 +54,10 @@ describe("Bird heals and holds", () => {
           problems: [{ field: "spec.bgp.peers[0].adress", message: "unknown field" }]
         })
         yield* SubscriptionRef.update(facts.nodeConfig, (it) => ({ ...it, rejected: Option.some(rejected) }))
-        const status = yield* until(service, "stale", ({ stale }) => stale)
+        const status = yield* untilStatus(service, "stale", ({ stale }) => stale)
         assert.include(status.configError, "spec.bgp.peers[0].adress: unknown field")
         yield* SubscriptionRef.set(facts.nodeConfig, some(spec({}, { peers: [{ address: node6(0), asn: 1 }] })))
-        const self = yield* until(service, "self", ({ configError }) => configError.includes("own address"))
+        const self = yield* untilStatus(service, "self", ({ configError }) => configError.includes("own address"))
         assert.include(self.configError, `spec.bgp.peers[0].address: "${node6(0)}"`)
         assert.isTrue(self.stale)
         // An agent that restarts now has no good NodeConfig: the file must stay.
@@ -66,12 +66,12 @@ describe("Bird heals and holds", () => {
       }))
       const again = yield* runBird(facts, world.directory)
       yield* again.setExportSet([])
-      const status = yield* until(again, "stale", ({ stale }) => stale)
+      const status = yield* untilStatus(again, "stale", ({ stale }) => stale)
       assert.include(status.configError, "unknown field")
       assert.strictEqual(world.readConf(), good)
       assert.isTrue(status.peers.every(({ state }) => state === "Established"))
       yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))
-      yield* until(again, "good again", established)
+      yield* untilStatus(again, "good again", established)
       assert.strictEqual(world.readConf(), good)
     })
   )
@@ -84,7 +84,7 @@ describe("Bird heals and holds", () => {
         const service = yield* runBird(facts, world.directory)
         yield* service.setExportSet([address("2001:db8:a::7")])
         yield* world.start
-        yield* until(service, "sessions", established)
+        yield* untilStatus(service, "sessions", established)
         return world.readConf()
       }))
       yield* SubscriptionRef.set(facts.nodeConfig, { current: Option.none(), rejected: Option.none() })
@@ -111,7 +111,7 @@ describe("Bird heals and holds", () => {
       const service = yield* runBird(facts, world.directory)
       yield* service.setExportSet([])
       yield* world.start
-      const waiting = yield* until(service, "one session", ({ peers }) => peers[0]?.state === "Established")
+      const waiting = yield* untilStatus(service, "one session", ({ peers }) => peers[0]?.state === "Established")
       assert.include(waiting.configError, "spec.bgp.peers[1].address: \"198.51.100.1\"")
       assert.strictEqual(waiting.peers[1]?.state, "Down")
       const since = waiting.peers[0]?.since
@@ -119,7 +119,7 @@ describe("Bird heals and holds", () => {
       yield* service.requestReload
       // The router ID changes with the first IPv4 address, which restarts sessions; nothing else may.
       assert.isDefined(since)
-      yield* until(service, "both", established)
+      yield* untilStatus(service, "both", established)
     })
   )
 
@@ -127,19 +127,19 @@ describe("Bird heals and holds", () => {
     "withdraws everything at once when told, and comes back",
     Effect.gen(function*() {
       const { service } = yield* world.up
-      const there = () => world.lab.kernelRoutes(6).then((routes) => routes.has("2001:db8:1::/64"))
-      yield* Effect.promise(() => eventually("announced", there))
+      const there = () => world.lan.kernelRoutes(6).then((routes) => routes.has("2001:db8:1::/64"))
+      yield* Effect.promise(() => until("announced", there))
       const said = yield* service.withdrawAll
       assert.deepStrictEqual(said, ["peer_2001_db8_ffff__1: disabled", "peer_198_51_100_1: disabled"])
-      yield* Effect.promise(() => eventually("withdrawn", async () => !(await there()), 1))
+      yield* Effect.promise(() => until("withdrawn", async () => !(await there()), 1))
       // Neither a reload nor the status watch brings the sessions back.
       yield* service.setExportSet([address("2001:db8:a::9")])
       yield* service.requestReload
       yield* Effect.sleep("1500 millis")
       assert.isFalse(yield* Effect.promise(there))
       yield* service.restoreAll
-      yield* until(service, "sessions", established)
-      yield* Effect.promise(() => eventually("announced again", there))
+      yield* untilStatus(service, "sessions", established)
+      yield* Effect.promise(() => until("announced again", there))
     })
   )
 
@@ -151,11 +151,11 @@ describe("Bird heals and holds", () => {
       writeFileSync(join(world.directory, "blocked"), "")
       const service = yield* runBird(facts, `${world.directory}/blocked`)
       yield* service.setExportSet([])
-      const status = yield* until(service, "stale", ({ configError }) => configError.includes("blocked"))
+      const status = yield* untilStatus(service, "stale", ({ configError }) => configError.includes("blocked"))
       assert.isTrue(status.stale)
       unlinkSync(join(world.directory, "blocked"))
       yield* service.requestReload
-      yield* until(service, "written", ({ configError }) => !configError.includes("bird.conf"))
+      yield* untilStatus(service, "written", ({ configError }) => !configError.includes("bird.conf"))
     })
   )
 })

@@ -2,11 +2,12 @@ import { assert, describe } from "@effect/vitest"
 import { Effect, SubscriptionRef } from "effect"
 import { statSync } from "node:fs"
 import { join } from "node:path"
+import { exec, inside, run } from "../../lab/exec.ts"
+import { node4, node6, ROUTER4, ROUTER6, ROUTER_ASN } from "../../lab/Lan.ts"
+import { until } from "../../lab/until.ts"
 import { address } from "../../src/domain/Ip.ts"
-import { eventually, exec, run } from "../agent/node.ts"
 import { makeFacts, runBird } from "./bird.ts"
-import { inside, node4, node6, ROUTER4, ROUTER6, ROUTER_ASN } from "./lab.ts"
-import { established, Single, some, spec, until, uplink } from "./single.ts"
+import { established, Single, some, spec, untilStatus, uplink } from "./single.ts"
 
 const world = new Single()
 
@@ -16,30 +17,30 @@ describe("Bird against the real one", () => {
     Effect.gen(function*() {
       const facts = yield* makeFacts({}, [uplink])
       const service = yield* runBird(facts, world.directory)
-      yield* Effect.promise(() => eventually("the bootstrap file", async () => statSync(world.conf).size > 0))
+      yield* Effect.promise(() => until("the bootstrap file", async () => statSync(world.conf).size > 0))
       assert.strictEqual(statSync(world.conf).mode & 0o777, 0o640)
       assert.notInclude(world.readConf(), "protocol bgp")
       yield* world.start
-      const down = yield* until(service, "BIRD is up", ({ up }) => up)
+      const down = yield* untilStatus(service, "BIRD is up", ({ up }) => up)
       const { stderr } = yield* Effect.promise(() => exec("bird", ["--version"]))
       assert.strictEqual(`BIRD version ${down.version}`, stderr.trim())
       yield* service.setExportSet([])
       yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))
-      const { peers } = yield* until(service, "sessions", established)
+      const { peers } = yield* untilStatus(service, "sessions", established)
       assert.deepStrictEqual(peers.map(({ address, asn, protocol }) => [address, asn, protocol]), [
         [ROUTER6, ROUTER_ASN, "peer_2001_db8_ffff__1"],
         [ROUTER4, ROUTER_ASN, "peer_198_51_100_1"]
       ])
       assert.match(peers[0]?.since ?? "", /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/)
       const routes = yield* Effect.promise(() =>
-        eventually("routes", async () => {
-          const [six, four] = [await world.lab.kernelRoutes(6), await world.lab.kernelRoutes(4)]
+        until("routes", async () => {
+          const [six, four] = [await world.lan.kernelRoutes(6), await world.lan.kernelRoutes(4)]
           return six.has("2001:db8:1::/64") && four.has("10.42.1.0/24") && { six, four }
         })
       )
       assert.deepStrictEqual(routes.six.get("2001:db8:1::/64"), [node6(0)])
       assert.deepStrictEqual(routes.four.get("10.42.1.0/24"), [node4(0)])
-      const after = yield* until(service, "prefixes counted", ({ peers }) => peers[0]?.ipv6.announced === 1)
+      const after = yield* untilStatus(service, "prefixes counted", ({ peers }) => peers[0]?.ipv6.announced === 1)
       assert.deepStrictEqual(after.peers.map(({ ipv4, ipv6 }) => [ipv6, ipv4]), [
         [{ announced: 1, learned: 0 }, { announced: 0, learned: 0 }],
         [{ announced: 0, learned: 0 }, { announced: 1, learned: 0 }]
@@ -53,12 +54,12 @@ describe("Bird against the real one", () => {
       const facts = yield* makeFacts(some(spec()), [uplink])
       const service = yield* runBird(facts, world.directory)
       yield* service.setExportSet([])
-      const status = yield* until(service, "file", () => world.readConf().includes("protocol bgp"))
+      const status = yield* untilStatus(service, "file", () => world.readConf().includes("protocol bgp"))
       assert.deepInclude(status, { up: false, stale: true, version: "", reloads: 0 })
       assert.include(status.configError, "bird.ctl: ENOENT")
       assert.deepStrictEqual(status.peers.map(({ state }) => state), ["Down", "Down"])
       yield* world.start
-      yield* until(service, "sessions", established)
+      yield* untilStatus(service, "sessions", established)
       assert.strictEqual((yield* service.lastStatus).reloads, 0)
     })
   )
@@ -71,14 +72,14 @@ describe("Bird against the real one", () => {
       const anycast = address("2001:db8:a::1")
       yield* service.setExportSet([anycast])
       yield* world.start
-      yield* until(service, "sessions", established)
+      yield* untilStatus(service, "sessions", established)
       const { reloads } = yield* service.lastStatus
       const exported = (wanted: boolean) =>
         Effect.promise(() =>
-          eventually(
+          until(
             `exported ${wanted}`,
             async () =>
-              (await world.lab.kernelRoutes(6)).has("2001:db8:a::1") === wanted &&
+              (await world.lan.kernelRoutes(6)).has("2001:db8:a::1") === wanted &&
               await Effect.runPromise(service.exportedTo(anycast, "peer_2001_db8_ffff__1")) === wanted
           )
         )
@@ -112,9 +113,9 @@ describe("Bird against the real one", () => {
       )
       yield* service.setExportSet([anycast, address("2001:db8:a::3")])
       yield* service.requestReload
-      yield* until(service, "reload", (status) => status.reloads > reloads)
+      yield* untilStatus(service, "reload", (status) => status.reloads > reloads)
       assert.isFalse(yield* service.exportedTo(address("2001:db8:a::2"), "peer_2001_db8_ffff__1"))
-      assert.isFalse((yield* Effect.promise(() => world.lab.kernelRoutes(6))).has("2001:db8:a::2"))
+      assert.isFalse((yield* Effect.promise(() => world.lan.kernelRoutes(6))).has("2001:db8:a::2"))
       yield* Effect.promise(() => run("ip", "-n", world.netns, "-6", "route", "flush", "2001:db8:a::2/128"))
     })
   )
@@ -134,8 +135,8 @@ describe("Bird against the real one", () => {
         yield* Effect.sleep(2)
       }
       const last = "2001:db8:a::1f4/128"
-      yield* until(service, "last", () => world.readConf().includes(last))
-      yield* until(service, "settled", ({ stale }) => !stale)
+      yield* untilStatus(service, "last", () => world.readConf().includes(last))
+      yield* untilStatus(service, "settled", ({ stale }) => !stale)
       const windows = Math.ceil((performance.now() - begin) / 500) + 1
       const reloads = world.taken() - before
       assert.isAtLeast(reloads, 2)

@@ -1,13 +1,13 @@
 /** What a node learns, and what it does not, from an FRR that announces too much. */
 import { afterEach, assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { ip, run } from "../../lab/exec.ts"
+import { CLIENT6, kernelRoutes, ROUTER6, ROUTER_LOOPBACK } from "../../lab/Lan.ts"
+import { until } from "../../lab/until.ts"
 import { address } from "../../src/domain/Ip.ts"
-import { eventually, run } from "../agent/node.ts"
-import { CLIENT6, kernelRoutes, ROUTER6, ROUTER_LOOPBACK } from "./lab.ts"
-import { showRoutes } from "./nodes.ts"
-import { closeWorlds, established, has, open, peer6 } from "./world.ts"
+import { closeAll, established, has, open, peer6 } from "./birdNode.ts"
 
-afterEach(closeWorlds)
+afterEach(closeAll)
 
 const learned = async (netns: string) => [...(await kernelRoutes(netns, 6, "bird")).keys()].toSorted()
 
@@ -32,63 +32,63 @@ describe("what a node learns", () => {
       "2001:db8:e000::/36",
       "2001:db8:d:d::d/128"
     ]
-    const world = await open({ asn: 65001, importCIDRs: ["2001:db8::/32", "fe80::/10"], peers: [peer6] }, { announce })
-    await established(world, 1)
+    const node = await open({ asn: 65001, importCIDRs: ["2001:db8::/32", "fe80::/10"], peers: [peer6] }, { announce })
+    await established(node, 1)
     const good = ["2001:db8:100::/64", "2001:db8:c::/64", "2001:db8:d:d::d", "2001:db8:e000::/36"]
-    await eventually("the good ones", async () => (await learned(world.netns)).includes("2001:db8:e000::/36"))
-    assert.deepStrictEqual(await learned(world.netns), good)
+    await until("the good ones", async () => (await learned(node.netns)).includes("2001:db8:e000::/36"))
+    assert.deepStrictEqual(await learned(node.netns), good)
     assert.include(
-      await showRoutes(world.netns, "-6", "route", "show", "proto", "bird"),
+      await ip(node.netns, "-6", "route", "show", "proto", "bird"),
       "unreachable 2001:db8:100::/64"
     )
   })
 
   it("is 1000 prefixes at most, and the session stays", async () => {
     const announce = Array.from({ length: 1200 }, (_, i) => `2001:db8:e:${i.toString(16)}::/64`)
-    const world = await open({ asn: 65001, importCIDRs: ["2001:db8:e::/48"], peers: [peer6] }, { announce })
-    await established(world, 1)
-    await eventually(
+    const node = await open({ asn: 65001, importCIDRs: ["2001:db8:e::/48"], peers: [peer6] }, { announce })
+    await established(node, 1)
+    await until(
       "1000 learned",
-      async () => (await Effect.runPromise(world.bird.status)).peers[0]?.ipv6.learned === 1000
+      async () => (await Effect.runPromise(node.bird.status)).peers[0]?.ipv6.learned === 1000
     )
-    assert.strictEqual((await learned(world.netns)).length, 1001)
-    await has(world, 6)
-    await established(world, 1)
+    assert.strictEqual((await learned(node.netns)).length, 1001)
+    await has(node, 6)
+    await established(node, 1)
   })
 
   it("does not displace an address that the node itself announces", async () => {
     const announce = ["2001:db8:a::1/128"]
-    const world = await open({ asn: 65001, importCIDRs: ["2001:db8:a::/64"], peers: [peer6] }, { announce })
-    await established(world, 1)
-    await eventually("the other's learned", async () => (await learned(world.netns)).includes("2001:db8:a::1"))
+    const node = await open({ asn: 65001, importCIDRs: ["2001:db8:a::/64"], peers: [peer6] }, { announce })
+    await established(node, 1)
+    await until("the other's learned", async () => (await learned(node.netns)).includes("2001:db8:a::1"))
     const anycast = address("2001:db8:a::1")
-    await Effect.runPromise(world.bird.setExportSet([anycast]))
-    await Effect.runPromise(world.bird.requestReload)
-    await run("ip", "-n", world.netns, "-6", "route", "add", "2001:db8:a::1", "via", ROUTER6, "proto", "201")
-    await eventually("exported", () => Effect.runPromise(world.bird.exportedTo(anycast, "peer_2001_db8_ffff__1")))
-    assert.notInclude(await learned(world.netns), "2001:db8:a::1")
-    await run("ip", "-n", world.netns, "-6", "route", "del", "2001:db8:a::1", "proto", "201")
-    await eventually(
+    await Effect.runPromise(node.bird.setExportSet([anycast]))
+    await Effect.runPromise(node.bird.requestReload)
+    await run("ip", "-n", node.netns, "-6", "route", "add", "2001:db8:a::1", "via", ROUTER6, "proto", "201")
+    await until("exported", () => Effect.runPromise(node.bird.exportedTo(anycast, "peer_2001_db8_ffff__1")))
+    assert.notInclude(await learned(node.netns), "2001:db8:a::1")
+    await run("ip", "-n", node.netns, "-6", "route", "del", "2001:db8:a::1", "proto", "201")
+    await until(
       "withdrawn",
-      async () => !await Effect.runPromise(world.bird.exportedTo(anycast, "peer_2001_db8_ffff__1"))
+      async () => !await Effect.runPromise(node.bird.exportedTo(anycast, "peer_2001_db8_ffff__1"))
     )
   })
 
   it("works over a multihop session, where next hops are looked up", async () => {
     const peer = { ...peer6, address: ROUTER_LOOPBACK, multihop: 3 }
     const bgp = { asn: 65001, importCIDRs: ["2001:db8:c::/64"], peers: [peer] }
-    const world = await open(bgp, { multihop: true })
-    await run("ip", "-n", world.netns, "-6", "route", "replace", `${ROUTER_LOOPBACK}/128`, "via", ROUTER6)
-    await established(world, 1)
-    await has(world, 6)
-    const route = await eventually(
+    const node = await open(bgp, { multihop: true })
+    await run("ip", "-n", node.netns, "-6", "route", "replace", `${ROUTER_LOOPBACK}/128`, "via", ROUTER6)
+    await established(node, 1)
+    await has(node, 6)
+    const route = await until(
       "the client's network",
-      async () => (await kernelRoutes(world.netns, 6, "bird")).get("2001:db8:c::/64")
+      async () => (await kernelRoutes(node.netns, 6, "bird")).get("2001:db8:c::/64")
     )
     assert.deepStrictEqual(route, [ROUTER6])
-    await run("nsenter", `--net=/run/netns/${world.netns}`, "ping", "-c", "1", "-W", "2", CLIENT6)
+    await run("nsenter", `--net=/run/netns/${node.netns}`, "ping", "-c", "1", "-W", "2", CLIENT6)
     // The node's own routes, which BIRD now knows, go nowhere.
-    const { routes } = await world.lab.vtysh("show bgp ipv6 unicast json")
+    const { routes } = await node.lan.vtysh("show bgp ipv6 unicast json")
     assert.deepStrictEqual(
       Object.keys(routes).toSorted(),
       ["2001:db8:100::/64", "2001:db8:c::/64", "2001:db8:ffff::/64"]

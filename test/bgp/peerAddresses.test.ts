@@ -1,24 +1,20 @@
 /** Peers with addresses out of special ranges: a router on the node itself, and a cloud's link-local gateways. */
 import { afterEach, assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Option, Redacted, Ref, Scope, SubscriptionRef } from "effect"
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { eventually, exec, run } from "../agent/node.ts"
+import { startBird } from "../../lab/bird.ts"
+import { inside, run } from "../../lab/exec.ts"
+import { until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 import { hostInterface, nodeConfig } from "../unit/bird/inputs.ts"
 import { makeFacts, runBird } from "./bird.ts"
-import { end, inside, startBird } from "./lab.ts"
 
-const cleanups: Array<() => Promise<unknown>> = []
-afterEach(async () => {
-  for (const cleanup of cleanups.toReversed()) await cleanup()
-  cleanups.length = 0
-})
+const world = new World()
+afterEach(() => world.close())
 
 const namespace = async (kind: string): Promise<string> => {
-  const name = `flp-${kind}-${process.pid}-${Math.random().toString(16).slice(2, 8)}`
-  await run("ip", "netns", "add", name)
-  cleanups.push(() => exec("ip", ["netns", "del", name]))
+  const name = world.netns(kind)
   await inside(name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
   await run("ip", "-n", name, "link", "set", "lo", "up")
   return name
@@ -26,8 +22,7 @@ const namespace = async (kind: string): Promise<string> => {
 
 /** A node and a router, joined by `uplink` and `lan`. */
 const network = async (nodeAddresses: ReadonlyArray<string>, routerAddresses: ReadonlyArray<string>) => {
-  const directory = mkdtempSync(join(tmpdir(), "flock-peers-"))
-  cleanups.push(async () => rmSync(directory, { recursive: true }))
+  const directory = world.folder("peers")
   const [node, router] = [await namespace("node"), await namespace("router")]
   await run("ip", "-n", node, "link", "add", "uplink", "type", "veth", "peer", "name", "lan", "netns", router)
   await run("ip", "-n", node, "link", "set", "uplink", "up")
@@ -46,8 +41,7 @@ const startRouter = async (netns: string, directory: string, lines: ReadonlyArra
     ["log stderr all;", "router id 192.0.2.99;", "protocol device {}", "protocol direct { ipv4; ipv6; }", ...lines]
       .join("\n")
   )
-  const daemon = await startBird(netns, directory)
-  cleanups.push(() => end(daemon, "SIGKILL"))
+  await startBird(world, netns, directory)
   return join(directory, "bird.ctl")
 }
 
@@ -57,7 +51,7 @@ const startNode = async (
   peers: ReadonlyArray<object>
 ) => {
   const scope = Scope.makeUnsafe()
-  cleanups.push(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+  world.defer(() => Effect.runPromise(Scope.close(scope, Exit.void)))
   const bgp = { asn: 65001, peers: peers.map((peer) => ({ holdTimeSeconds: 9, ...peer })) }
   const spec = nodeConfig({ cidr6: "2001:db8:100::/64", cidr4: "10.42.0.0/24", bgp }, "node1")
   const [bird, facts] = await Effect.runPromise(
@@ -68,11 +62,10 @@ const startNode = async (
       return [bird, facts] as const
     }).pipe(Effect.provideService(Scope.Scope, scope))
   )
-  await eventually("bird.conf", async () => existsSync(join(directory, "bird.conf")))
-  const daemon = await startBird(node, directory)
-  cleanups.push(() => end(daemon, "SIGKILL"))
+  await until("bird.conf", async () => existsSync(join(directory, "bird.conf")))
+  await startBird(world, node, directory)
   const states = (expected: Record<string, string>) =>
-    eventually(`sessions ${JSON.stringify(expected)}`, async () => {
+    until(`sessions ${JSON.stringify(expected)}`, async () => {
       const { peers } = await Effect.runPromise(bird.status)
       const seen = Object.fromEntries(peers.map(({ address, state }) => [address, state]))
       if (peers.length === 0 || Object.entries(expected).some(([address, state]) => seen[address] !== state)) {
@@ -89,7 +82,7 @@ const learned = async (socket: string, protocol: string): Promise<ReadonlyArray<
     .map(([, prefix = ""]) => prefix)
 
 const hears = (socket: string, protocol: string, prefixes: ReadonlyArray<string>) =>
-  eventually(`${protocol} has ${prefixes.join(", ")}`, async () => {
+  until(`${protocol} has ${prefixes.join(", ")}`, async () => {
     const has = await learned(socket, protocol)
     return prefixes.every((prefix) => has.includes(prefix))
   })
@@ -165,7 +158,7 @@ describe("link-local IPv4 gateways", () => {
     await hears(socket, "near", ["10.42.0.0/24"])
     await hears(socket, "far", ["10.42.0.0/24"])
     // Over the /30, what the router sends to the node's pods goes to the node's end of it.
-    await eventually(
+    await until(
       "the router's kernel has the prefix",
       async () =>
         /^10\.42\.0\.0\/24 via (169\.254\.255\.2|198\.51\.100\.11) dev lan/m.test(

@@ -1,9 +1,13 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { renameSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { eventually, run, sleep } from "../agent/node.ts"
-import { node4, node6, ROUTER4 } from "./lab.ts"
-import { cidr4, cidr6, type Network, nodeSpec, openNetwork, peers, pinging, type Pings } from "./nodes.ts"
+import type { Attached } from "../../lab/AgentNode.ts"
+import { run } from "../../lab/exec.ts"
+import { node4, node6, ROUTER4 } from "../../lab/Lan.ts"
+import { cidr4, cidr6, Network, nodeSpec, peers } from "../../lab/Network.ts"
+import { pinging, type Pings } from "../../lab/ping.ts"
+import { sleep, until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 
 /** What was lost of both families' pings while `happens`. */
 interface Loss {
@@ -14,30 +18,31 @@ interface Loss {
 const lostOf = ({ v4, v6 }: Loss): number => v6.sent - v6.received + v4.sent - v4.received
 
 describe("restarts, with pings from the client all along", () => {
+  const world = new World()
   let network: Network
-  let pod: Awaited<ReturnType<Network["nodes"][number]["pod"]>>
+  let pod: Attached
 
   beforeAll(async () => {
-    network = await openNetwork({ router: "frr", count: 1 })
-    pod = await node().pod()
+    network = await Network.open(world, { router: "frr", nodes: 1 })
+    pod = await node().attachedPod()
     await routed(true)
   }, 60_000)
-  afterAll(() => network?.close())
+  afterAll(() => world.close())
 
   const node = () => network.nodes[0] ?? assert.fail("no node")
 
   /** Whether the router's kernel has both prefixes of the node. */
   const there = async () =>
-    (await network.lab.kernelRoutes(6)).has(cidr6(0)) && (await network.lab.kernelRoutes(4)).has(cidr4(0))
+    (await network.lan.kernelRoutes(6)).has(cidr6(0)) && (await network.lan.kernelRoutes(4)).has(cidr4(0))
   const routed = (wanted: boolean, seconds = 15) =>
-    eventually(wanted ? "routes in the router" : "no routes in the router", async () => {
-      const six = (await network.lab.kernelRoutes(6)).has(cidr6(0))
-      const four = (await network.lab.kernelRoutes(4)).has(cidr4(0))
+    until(wanted ? "routes in the router" : "no routes in the router", async () => {
+      const six = (await network.lan.kernelRoutes(6)).has(cidr6(0))
+      const four = (await network.lan.kernelRoutes(4)).has(cidr4(0))
       return six === wanted && four === wanted
     }, seconds)
 
   const settled = () =>
-    eventually("both sessions Established", async () => {
+    until("both sessions Established", async () => {
       const { bird } = await node().status()
       if (bird.stale || bird.peers.some((peer: { readonly state: string }) => peer.state !== "Established")) {
         throw new Error(JSON.stringify(bird))
@@ -46,7 +51,7 @@ describe("restarts, with pings from the client all along", () => {
     }, 20)
 
   const during = async (happens: () => Promise<void>): Promise<Loss> => {
-    const [six, four] = [pinging(network.lab.client, pod.v6), pinging(network.lab.client, pod.v4)]
+    const [six, four] = [pinging(network.lan.client, pod.v6), pinging(network.lan.client, pod.v4)]
     await sleep(300)
     await happens()
     await sleep(300)
@@ -56,9 +61,9 @@ describe("restarts, with pings from the client all along", () => {
   it("loses nothing when the agent is killed and started again", async () => {
     const revision = /flock_revision = "(\w+)"/.exec(node().readConf())?.[1]
     const loss = await during(async () => {
-      await node().node.stop("SIGKILL")
+      await node().stop("SIGKILL")
       await sleep(300)
-      await node().node.start()
+      await node().start()
       await sleep(2000)
       await settled()
     })
@@ -98,8 +103,8 @@ describe("restarts, with pings from the client all along", () => {
   })
 
   it("loses routes with graceful restart off (negative control)", async () => {
-    node().node.writeNodeConfig(nodeSpec(0, { peers: peers({ gracefulRestart: false }) }))
-    await eventually("the edit is in force", async () => node().readConf().includes("graceful restart off"))
+    node().writeNodeConfig(nodeSpec(0, { peers: peers({ gracefulRestart: false }) }))
+    await until("the edit is in force", async () => node().readConf().includes("graceful restart off"))
     await sleep(1000)
     await settled()
     await routed(true)
@@ -111,41 +116,42 @@ describe("restarts, with pings from the client all along", () => {
     })
     console.log(`BIRD restart without graceful restart: ${lostOf(loss)} of ${loss.v6.sent + loss.v4.sent} pings lost`)
     assert.isAbove(lostOf(loss), 0)
-    node().node.writeNodeConfig(nodeSpec(0))
-    await eventually("the edit is in force", async () => !node().readConf().includes("graceful restart off"))
+    node().writeNodeConfig(nodeSpec(0))
+    await until("the edit is in force", async () => !node().readConf().includes("graceful restart off"))
     await sleep(1000)
     await settled()
     await routed(true)
   })
 
   it("withdraws at once on `flock-agent withdraw`, stays withdrawn, and comes back on `restore`", async () => {
-    const withdrawn = await node().node.tool("withdraw")
+    const withdrawn = await node().tool("withdraw")
     assert.strictEqual(withdrawn.code, 0, withdrawn.stderr)
     await routed(false, 1)
     await sleep(2500)
     assert.isFalse(await there())
-    assert.strictEqual((await node().node.tool("restore")).code, 0)
+    assert.strictEqual((await node().tool("restore")).code, 0)
     await routed(true)
     await settled()
   })
 })
 
 describe("edits and accidents", () => {
+  const world = new World()
   let network: Network
 
   beforeAll(async () => {
-    network = await openNetwork({ router: "bird", count: 1 })
-    await eventually("routes", there)
+    network = await Network.open(world, { router: "bird", nodes: 1 })
+    await until("routes", there)
   }, 60_000)
-  afterAll(() => network?.close())
+  afterAll(() => world.close())
 
   const node = () => network.nodes[0] ?? assert.fail("no node")
   const there = async () =>
-    (await network.lab.kernelRoutes(6)).has(cidr6(0)) && (await network.lab.kernelRoutes(4)).has(cidr4(0))
-  const stale = async () => /^flock_bird_config_stale (\d)/m.exec(await node().node.metrics())?.[1]
+    (await network.lan.kernelRoutes(6)).has(cidr6(0)) && (await network.lan.kernelRoutes(4)).has(cidr4(0))
+  const stale = async () => /^flock_bird_config_stale (\d)/m.exec(await node().metrics())?.[1]
 
   it("shows peers, states, times and prefixes per family in status and metrics", async () => {
-    const { bird } = await eventually("counted", async () => {
+    const { bird } = await until("counted", async () => {
       const status = await node().status()
       return status.bird.peers[0]?.ipv6.announced === 1 && status.bird.peers[1]?.ipv4.announced === 1 && status
     })
@@ -153,7 +159,7 @@ describe("edits and accidents", () => {
       assert.strictEqual(peer.state, "Established")
       assert.match(peer.since, /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/)
     }
-    const metrics = await node().node.metrics()
+    const metrics = await node().metrics()
     assert.match(metrics, /^flock_bird_up 1$/m)
     assert.match(metrics, /^flock_bird_config_stale 0$/m)
     assert.match(metrics, /^flock_bgp_session_established\{[^}]*peer="198\.51\.100\.1"[^}]*\} 1$/m)
@@ -170,38 +176,38 @@ describe("edits and accidents", () => {
     ["a peer equal to the node", { bgp: { asn: 65001, peers: [{ ...peer, address: node6(0) }] } }, "own address"]
   ])("keeps what runs after %s, and says so in log, metric and status", async (_, edit, words) => {
     const conf = node().readConf()
-    node().node.writeNodeConfig({ ...good, ...edit })
-    const status = await eventually("stale", async () => {
+    node().writeNodeConfig({ ...good, ...edit })
+    const status = await until("stale", async () => {
       const { bird } = await node().status()
       return bird.stale && bird
     })
     assert.include(status.configError, words)
     assert.strictEqual(await stale(), "1")
-    assert.include(node().node.readLog(), words)
+    assert.include(node().readLog(), words)
     assert.strictEqual(node().readConf(), conf)
     assert.isTrue(await there())
-    node().node.writeNodeConfig(good)
-    await eventually("good again", async () => !(await node().status()).bird.stale && await stale() === "0")
+    node().writeNodeConfig(good)
+    await until("good again", async () => !(await node().status()).bird.stale && await stale() === "0")
     assert.strictEqual(node().readConf(), conf)
   })
 
   it("follows a change of the node's address at once", async () => {
-    const { netns } = node().node
+    const { netns } = node()
     const becomes = async (from: string, to: string) => {
       // To delete the first address of a subnet deletes the others, so the new one comes after.
       await run("ip", "-n", netns, "addr", "del", `${from}/24`, "dev", "uplink")
       await run("ip", "-n", netns, "addr", "add", `${to}/24`, "dev", "uplink")
-      await eventually(`a session from ${to}`, async () => node().readConf().includes(`local ${to} as`), 5)
+      await until(`a session from ${to}`, async () => node().readConf().includes(`local ${to} as`), 5)
     }
     await becomes(node4(0), "198.51.100.50")
     await becomes("198.51.100.50", node4(0))
     await run("ip", "-n", netns, "route", "replace", "default", "via", ROUTER4, "metric", "100")
-    await eventually("the prefix is back", there, 20)
+    await until("the prefix is back", there, 20)
   }, 30_000)
 
   it("heals an edited, then a deleted file within the 15 s tick", async () => {
     const conf = node().readConf()
-    const healed = () => eventually("healed", async () => node().readConf() === conf, 20)
+    const healed = () => until("healed", async () => node().readConf() === conf, 20)
     const edited = join(node().birdDirectory, "edited")
     writeFileSync(edited, conf.replaceAll("hold time 9", "hold time 99"))
     renameSync(edited, node().conf)

@@ -1,12 +1,13 @@
 /** Session options against FRR, an independent implementation: what the router itself says of them is asserted. */
 import { afterEach, assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Redacted, Ref, SubscriptionRef } from "effect"
-import { eventually, run } from "../agent/node.ts"
+import { run } from "../../lab/exec.ts"
+import { node4, node6, ROUTER6 } from "../../lab/Lan.ts"
+import { until } from "../../lab/until.ts"
 import { nodeConfig } from "../unit/bird/inputs.ts"
-import { node4, node6, ROUTER6 } from "./lab.ts"
-import { closeWorlds, established, has, open, peer4, peer6 } from "./world.ts"
+import { closeAll, established, has, open, peer4, peer6 } from "./birdNode.ts"
 
-afterEach(closeWorlds)
+afterEach(closeAll)
 
 describe("sessions with FRR", () => {
   it("takes a password, TTL security and communities, all at once", async () => {
@@ -17,79 +18,79 @@ describe("sessions with FRR", () => {
     }
     const bgp = { asn: 65001, peers: [{ ...peer6, ...more }, { ...peer4, ...more }] }
     const options = { password: "it's}a;secret#1", ttlSecurity: true }
-    const world = await open(bgp, options, new Map([["tor/password", options.password]]))
-    await established(world, 2)
-    await has(world, 6)
-    const { paths } = await world.lab.vtysh("show bgp ipv6 unicast 2001:db8:100::/64 json")
+    const node = await open(bgp, options, new Map([["tor/password", options.password]]))
+    await established(node, 2)
+    await has(node, 6)
+    const { paths } = await node.lan.vtysh("show bgp ipv6 unicast 2001:db8:100::/64 json")
     assert.strictEqual(paths[0].community.string, "65001:100")
     assert.strictEqual(paths[0].largeCommunity.string, "65001:1:2")
-    const neighbor = (await world.lab.vtysh(`show bgp neighbors ${node6(0)} json`))[node6(0)]
+    const neighbor = (await node.lan.vtysh(`show bgp neighbors ${node6(0)} json`))[node6(0)]
     assert.strictEqual(neighbor.bgpTimerHoldTimeMsecs, 9000)
     assert.strictEqual(neighbor.externalBgpNbrMaxHopsAway, 1)
   })
 
   it("notices a cut link by BFD, long before the hold time", async () => {
     const bgp = { asn: 65001, peers: [{ ...peer6, bfd: true }, { ...peer4, bfd: true }] }
-    const world = await open(bgp, { bfd: true })
-    await established(world, 2)
-    await has(world, 6)
-    await eventually(
+    const node = await open(bgp, { bfd: true })
+    await established(node, 2)
+    await has(node, 6)
+    await until(
       "BFD is up",
-      async () => (await world.lab.vtysh(`show bgp neighbors ${node6(0)} json`))[node6(0)].peerBfdInfo.status === "Up"
+      async () => (await node.lan.vtysh(`show bgp neighbors ${node6(0)} json`))[node6(0)].peerBfdInfo.status === "Up"
     )
     // The bridge forgets the node; neither end's own interface goes down.
-    await run("ip", "-n", world.lab.router, "link", "set", "n0", "nomaster")
-    await eventually("the router withdraws", async () => !(await world.lab.bgpTable(6)).has("2001:db8:100::/64"), 3)
+    await run("ip", "-n", node.lan.router, "link", "set", "n0", "nomaster")
+    await until("the router withdraws", async () => !(await node.lan.bgpTable(6)).has("2001:db8:100::/64"), 3)
   })
 
   it("does not come up with another password, until the Secret is right", async () => {
     const secret = { passwordSecretRef: { name: "tor", key: "password" } }
     const bgp = { asn: 65001, peers: [{ ...peer6, ...secret }, { ...peer4, ...secret }] }
-    const world = await open(bgp, { password: "right" }, new Map([["tor/password", "wrong"]]))
+    const node = await open(bgp, { password: "right" }, new Map([["tor/password", "wrong"]]))
     await new Promise((resolve) => setTimeout(resolve, 3000))
-    const { peers } = await Effect.runPromise(world.bird.status)
+    const { peers } = await Effect.runPromise(node.bird.status)
     assert.isTrue(peers.every(({ state }) => state !== "Established"))
-    await Effect.runPromise(Ref.set(world.facts.secrets, new Map([["tor/password", Redacted.make("right")]])))
-    await Effect.runPromise(world.bird.requestReload)
-    await established(world, 2)
+    await Effect.runPromise(Ref.set(node.facts.secrets, new Map([["tor/password", Redacted.make("right")]])))
+    await Effect.runPromise(node.bird.requestReload)
+    await established(node, 2)
   })
 
   it("carries both families over one IPv6 session, with an IPv4 next hop", async () => {
-    const world = await open({ asn: 65001, peers: [peer6] })
-    await established(world, 1)
-    assert.include(await has(world, 6) ?? [], node6(0))
-    assert.deepStrictEqual(await has(world, 4), [node4(0)])
+    const node = await open({ asn: 65001, peers: [peer6] })
+    await established(node, 1)
+    assert.include(await has(node, 6) ?? [], node6(0))
+    assert.deepStrictEqual(await has(node, 4), [node4(0)])
   })
 
   it("is an iBGP peer where the AS numbers are the same", async () => {
-    const world = await open({ asn: 65000, peers: [peer6, peer4] }, { asns: [65000] })
-    await established(world, 2)
-    await has(world, 6)
-    await has(world, 4)
-    const { paths } = await world.lab.vtysh("show bgp ipv4 unicast 10.42.0.0/24 json")
+    const node = await open({ asn: 65000, peers: [peer6, peer4] }, { asns: [65000] })
+    await established(node, 2)
+    await has(node, 6)
+    await has(node, 4)
+    const { paths } = await node.lan.vtysh("show bgp ipv4 unicast 10.42.0.0/24 json")
     assert.strictEqual(paths[0].aspath.string, "Local")
     assert.isTrue(paths[0].peer.type === "internal")
   })
 
   it("announces nothing more than it should, and follows a NodeConfig edit", async () => {
-    const world = await open({ asn: 65001, peers: [peer6, peer4] })
-    await established(world, 2)
-    await has(world, 6)
+    const node = await open({ asn: 65001, peers: [peer6, peer4] })
+    await established(node, 2)
+    await has(node, 6)
     const received = async () =>
-      Object.keys((await world.lab.vtysh(`show bgp ipv6 unicast neighbors ${node6(0)} routes json`)).routes ?? {})
+      Object.keys((await node.lan.vtysh(`show bgp ipv6 unicast neighbors ${node6(0)} routes json`)).routes ?? {})
     assert.deepStrictEqual(await received(), ["2001:db8:100::/64"])
     // Neither the node's other routes nor those of other protocol numbers.
-    await run("ip", "-n", world.netns, "-6", "route", "add", "2001:db8:bad::/48", "via", ROUTER6)
-    await run("ip", "-n", world.netns, "-6", "route", "add", "2001:db8:100::5/128", "via", ROUTER6, "proto", "200")
-    await run("ip", "-n", world.netns, "-6", "route", "add", "2001:db8:a::5/128", "via", ROUTER6, "proto", "201")
+    await run("ip", "-n", node.netns, "-6", "route", "add", "2001:db8:bad::/48", "via", ROUTER6)
+    await run("ip", "-n", node.netns, "-6", "route", "add", "2001:db8:100::5/128", "via", ROUTER6, "proto", "200")
+    await run("ip", "-n", node.netns, "-6", "route", "add", "2001:db8:a::5/128", "via", ROUTER6, "proto", "201")
     const spec = { cidr6: "2001:db8:102::/64", cidr4: "10.42.0.0/24", bgp: { asn: 65001, peers: [peer6, peer4] } }
     await Effect.runPromise(
-      SubscriptionRef.set(world.facts.nodeConfig, {
+      SubscriptionRef.set(node.facts.nodeConfig, {
         current: Option.some(nodeConfig(spec, "node1")),
         rejected: Option.none()
       })
     )
-    await eventually("the new prefix alone", async () => {
+    await until("the new prefix alone", async () => {
       const prefixes = await received()
       return prefixes.length === 1 && prefixes[0] === "2001:db8:102::/64"
     })

@@ -2,15 +2,17 @@
 import { afterAll, beforeAll, it } from "@effect/vitest"
 import { Effect, Option, type Scope } from "effect"
 import type { ChildProcess } from "node:child_process"
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
+import { startBird } from "../../lab/bird.ts"
+import { end, exec } from "../../lab/exec.ts"
+import { Lan, node4, node6, ROUTER4, ROUTER6, ROUTER_ASN } from "../../lab/Lan.ts"
+import { until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 import type { Bird } from "../../src/bird/Bird.ts"
 import type { BirdStatus } from "../../src/bird/birdStatus.ts"
-import { eventually, exec, run } from "../agent/node.ts"
 import { hostInterface, nodeConfig } from "../unit/bird/inputs.ts"
 import { makeFacts, runBird } from "./bird.ts"
-import { end, Lab, node4, node6, ROUTER4, ROUTER6, ROUTER_ASN, startBird } from "./lab.ts"
 
 export const uplink = hostInterface("uplink", [`${node6(0)}/64`, `${node4(0)}/24`])
 export const spec = (more: object = {}, bgp: object = {}) => ({
@@ -29,13 +31,13 @@ export const spec = (more: object = {}, bgp: object = {}) => ({
 })
 export const some = (it: object) => ({ current: Option.some(nodeConfig(it, "node1")), rejected: Option.none() })
 
-export const until = (
+export const untilStatus = (
   service: Bird["Service"],
   what: string,
   matches: (status: BirdStatus) => boolean
 ): Effect.Effect<BirdStatus> =>
   Effect.promise(() =>
-    eventually(what, async () => {
+    until(what, async () => {
       const status = await Effect.runPromise(service.status)
       if (!matches(status)) throw new Error(JSON.stringify(status))
       return status
@@ -46,14 +48,15 @@ export const established = (status: BirdStatus): boolean =>
   !status.stale && status.peers.length === 2 && status.peers.every(({ state }) => state === "Established")
 
 export class Single {
-  readonly netns = `fln-${process.pid}-${Math.random().toString(16).slice(2, 8)}`
+  readonly #world = new World()
+  netns = ""
   directory = ""
   bird: ChildProcess | undefined
-  #lab: Lab | undefined
+  #lan: Lan | undefined
 
-  get lab(): Lab {
-    if (this.#lab === undefined) throw new Error("the lab is not up")
-    return this.#lab
+  get lan(): Lan {
+    if (this.#lan === undefined) throw new Error("the LAN is not up")
+    return this.#lan
   }
 
   get conf(): string {
@@ -67,28 +70,24 @@ export class Single {
   /** Registers the hooks of the file that calls it. */
   constructor() {
     beforeAll(async () => {
-      await run("ip", "netns", "add", this.netns)
-      this.#lab = await Lab.open({ router: "bird", nodes: [this.netns] })
+      this.netns = this.#world.netns("node")
+      this.#lan = await Lan.open(this.#world, { router: "bird", nodes: [this.netns] })
     })
-    afterAll(async () => {
-      await this.#lab?.close()
-      await exec("ip", ["netns", "del", this.netns])
-    })
+    afterAll(() => this.#world.close())
   }
 
-  /** Each spec has a folder, and a BIRD when it starts one; both end with it. */
+  /** Each spec has a folder, and a BIRD when it starts one, which ends with it. */
   live(name: string, test: Effect.Effect<void, unknown, Scope.Scope>): void {
     it.live(name, () =>
       Effect.acquireUseRelease(
         Effect.sync(() => {
-          this.directory = mkdtempSync(join(tmpdir(), "flock-bird-"))
+          this.directory = this.#world.folder("bird")
         }),
         () => Effect.scoped(test),
         () =>
           Effect.promise(async () => {
             if (this.bird !== undefined) await end(this.bird, "SIGKILL")
             this.bird = undefined
-            rmSync(this.directory, { recursive: true })
             for (const family of ["-6", "-4"]) {
               await exec("ip", ["-n", this.netns, family, "route", "flush", "proto", "bird"])
             }
@@ -96,9 +95,15 @@ export class Single {
       ))
   }
 
+  /** Starts a BIRD on the files of a folder, in place of the one there was. */
+  async startBird(directory: string): Promise<void> {
+    if (this.bird !== undefined) await end(this.bird, "SIGTERM")
+    this.bird = await startBird(this.#world, this.netns, directory)
+  }
+
   readonly start = Effect.promise(async () => {
-    await eventually("bird.conf is written", async () => existsSync(this.conf))
-    this.bird = await startBird(this.netns, this.directory)
+    await until("bird.conf is written", () => existsSync(this.conf))
+    await this.startBird(this.directory)
   })
 
   /** The layer with an empty export set, BIRD, and both sessions Established. */
@@ -107,7 +112,7 @@ export class Single {
     const service = yield* runBird(facts, this.directory)
     yield* service.setExportSet([])
     yield* this.start
-    yield* until(service, "sessions", established)
+    yield* untilStatus(service, "sessions", established)
     return { facts, service }
   })
 

@@ -1,6 +1,6 @@
 /** What plugin and agent must agree on is written in C and in TypeScript: here it is compared. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Result } from "effect"
 import * as fc from "fast-check"
 import { readFileSync } from "node:fs"
@@ -20,15 +20,7 @@ import { aliasOf } from "../../src/domain/Allocation.ts"
 import { MAX_LINE } from "../../src/domain/Wire.ts"
 import { directoryOf, drain, MAX_INTENT, readIntents } from "../../src/socket/DelQueue.ts"
 import { Allocations } from "../../src/state/Allocations.ts"
-import { build, errorOf, makeDir, makePlace, removeDir, run, SOURCES } from "./harness.ts"
-
-let dir: string
-let bin: string
-beforeAll(async () => {
-  dir = await makeDir()
-  bin = await build(dir)
-})
-afterAll(() => removeDir(dir))
+import { bin, errorOf, makePlace, run, SOURCES } from "./harness.ts"
 
 const source = (file: string): string => readFileSync(join(SOURCES, file), "utf8")
 
@@ -61,7 +53,7 @@ describe("limits", () => {
   it("let the longest names be files, set aside as well", () =>
     Effect.runPromise(
       Effect.gen(function*() {
-        const { dir: place, queue } = yield* Effect.promise(() => makePlace(dir))
+        const { dir: place, queue } = makePlace()
         const name = `${containerId}@${ifName}.json`
         assert.isAtMost(`${name}.unreadable`.length, NAME_MAX)
         for (const folder of [place, queue]) {
@@ -80,7 +72,7 @@ describe("limits", () => {
 
 describe("the specification's words", () => {
   it("versions: the plugin answers for an agent that is away as the agent would", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const { code, stdout } = await run(bin, { op: "VERSION", socket, stdin: "" })
     assert.strictEqual(code, 0)
     assert.deepStrictEqual(JSON.parse(stdout), { cniVersion: NEWEST, supportedVersions: [...SUPPORTED_VERSIONS] })
@@ -102,7 +94,7 @@ describe("the specification's words", () => {
   })
 
   it("verbs: the plugin passes on those that the agent knows, and no other", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     for (const op of VERBS) {
       const { stdout } = await run(bin, { op, socket })
       assert.notInclude(stdout, "CNI_COMMAND must be", op)
@@ -120,7 +112,7 @@ describe("places", () => {
   })
 
   it("a DEL is left where the agent looks for it", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     await run(bin, { op: "DEL", socket })
     assert.strictEqual(directoryOf(socket), queue)
     assert.deepStrictEqual((await readdir(directoryOf(socket))).toSorted(), ["c1@eth0.json", "lock"])
@@ -130,7 +122,7 @@ describe("places", () => {
 describe("names of a container and of its interface", () => {
   /** Whether a DEL is taken: by the plugin without an agent, by the agent that reads the queue, by the agent itself. */
   const verdicts = async (containerId: string, ifName: string) => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const { code } = await run(bin, { op: "DEL", socket, env: { CNI_CONTAINERID: containerId, CNI_IFNAME: ifName } })
     const drained = await Effect.runPromise(
       (code === 0 ? drain(directoryOf(socket), () => Effect.void) : Effect.succeed({ done: 0 })).pipe(

@@ -1,16 +1,8 @@
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
-import { build, makeDir, removeDir } from "./harness.ts"
-
-let dir: string
-let bin: string
-beforeAll(async () => {
-  dir = await makeDir()
-  bin = await build(dir)
-})
-afterAll(() => removeDir(dir))
+import { bin, build, world } from "./harness.ts"
 
 /** Types of the program headers of a 64-bit little-endian ELF file (`elf.h`). */
 const segments = (elf: Buffer): ReadonlyArray<number> => {
@@ -38,7 +30,7 @@ describe("the built plugin", () => {
   })
 
   it("is the same bytes wherever and whenever it is built", async () => {
-    const again = await build(join(dir, "elsewhere"))
+    const again = await build(join(world.directory, "elsewhere"))
     assert.isTrue((await readFile(bin)).equals(await readFile(again)))
   })
 

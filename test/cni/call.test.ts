@@ -1,23 +1,15 @@
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { writeFile } from "node:fs/promises"
 import { createServer } from "node:net"
 import { encodeError, encodeResult, MAX_LINE } from "../../src/domain/Wire.ts"
-import { build, CONFIG, errorOf, fakeAgent, makeDir, makePlace, removeDir, reply, run } from "./harness.ts"
-
-let dir: string
-let bin: string
-beforeAll(async () => {
-  dir = await makeDir()
-  bin = await build(dir)
-})
-afterAll(() => removeDir(dir))
+import { bin, CONFIG, errorOf, fakeAgent, makePlace, reply, run } from "./harness.ts"
 
 const VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"]
 const SUPPORTED = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 describe("with an agent", () => {
   it.each(VERBS)("%s: passes everything on and prints the result", async (op) => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const result = { cniVersion: "1.0.0", ips: [{ address: "2001:db8::1/128" }], dns: {}, note: "ü\n\"}{\\" }
     await using agent = await fakeAgent(socket, reply(encodeResult(result)))
     const { code, stdout } = await run(bin, { op, socket })
@@ -36,13 +28,13 @@ describe("with an agent", () => {
   })
 
   it("prints nothing for a verb without output", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using _ = await fakeAgent(socket, reply(encodeResult(null)))
     assert.deepStrictEqual(await run(bin, { op: "DEL", socket }), { code: 0, stdout: "" })
   })
 
   it("prints the agent's error as it is, and fails", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const error = { cniVersion: "0.4.0", code: 107, msg: "no \"free\" address\n", details: "10.42.1.0/24" }
     await using _ = await fakeAgent(socket, reply(encodeError(error)))
     const { code, stdout } = await run(bin, { op: "ADD", socket })
@@ -51,7 +43,7 @@ describe("with an agent", () => {
   })
 
   it("passes the largest result, however small its pieces", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const frame = encodeResult({ pad: "" }).length
     const line = encodeResult({ pad: "x".repeat(MAX_LINE - frame) })
     assert.strictEqual(line.length, MAX_LINE)
@@ -62,7 +54,7 @@ describe("with an agent", () => {
   })
 
   it("puts together an answer that comes byte by byte", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const line = Buffer.from(encodeResult({ cniVersion: "1.0.0" }))
     await using _ = await fakeAgent(socket, (peer) => {
       const next = (i: number) => {
@@ -74,13 +66,13 @@ describe("with an agent", () => {
   })
 
   it("takes the first of two lines", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using _ = await fakeAgent(socket, reply(encodeResult({ n: 1 }) + encodeResult({ n: 2 })))
     assert.deepStrictEqual(await run(bin, { op: "ADD", socket }), { code: 0, stdout: "{\"n\":1}\n" })
   })
 
   it("hears an agent that refuses before it has read the request", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const refusal = { cniVersion: "1.1.0", code: 6, msg: "too long" }
     const server = createServer((peer) => {
       peer.on("error", () => peer.destroy())
@@ -98,7 +90,7 @@ describe("without an agent", () => {
   it.each([["ADD", 11], ["CHECK", 11], ["GC", 11], ["STATUS", 50]] as const)(
     "%s fails with code %i",
     async (op, code) => {
-      const { socket } = await makePlace(dir)
+      const { socket } = makePlace()
       const error = errorOf(await run(bin, { op, socket }))
       assert.strictEqual(error.code, code)
       assert.strictEqual(error.cniVersion, "1.0.0")
@@ -121,14 +113,14 @@ describe("without an agent", () => {
     ["{\"cniVersion\":\"0.4.0\"", "0.4.0"],
     ["{\"cniVersion\":\"0.4.0", "1.1.0"]
   ])("VERSION is answered, with the version asked for: %s", async (stdin, cniVersion) => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const { code, stdout } = await run(bin, { op: "VERSION", socket, stdin })
     assert.strictEqual(code, 0)
     assert.deepStrictEqual(JSON.parse(stdout), { cniVersion, supportedVersions: SUPPORTED })
   })
 
   it("a socket that nobody listens on is no agent either", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await writeFile(socket, "")
     assert.strictEqual(errorOf(await run(bin, { op: "ADD", socket })).code, 11)
   })
@@ -136,7 +128,7 @@ describe("without an agent", () => {
 
 describe("environment", () => {
   it.each(["add", "ADD ", "UPDATE", "\"}\n{", "\u0001"])("CNI_COMMAND %j is refused with code 4", async (op) => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using agent = await fakeAgent(socket, reply(encodeResult(null)))
     const error = errorOf(await run(bin, { op, socket }))
     assert.strictEqual(error.code, 4)
@@ -146,7 +138,7 @@ describe("environment", () => {
   })
 
   it("CNI_COMMAND missing or empty is refused at once, with stdin open", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     assert.strictEqual(errorOf(await run(bin, { op: "", socket, stdin: "open" })).code, 4)
     assert.strictEqual(errorOf(await run(bin, { socket, stdin: "open" })).code, 4)
   })

@@ -1,15 +1,7 @@
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { encodeError, encodeResult, type Request } from "../../src/domain/Wire.ts"
-import { build, errorOf, fakeAgent, makeDir, makePlace, removeDir, reply, run } from "./harness.ts"
-
-let dir: string
-let bin: string
-beforeAll(async () => {
-  dir = await makeDir()
-  bin = await build(dir)
-})
-afterAll(() => removeDir(dir))
+import { bin, errorOf, fakeAgent, makePlace, reply, run } from "./harness.ts"
 
 const RUNS = { numRuns: 150 }
 
@@ -51,7 +43,7 @@ const FIELDS = [
 
 describe("for any bytes", () => {
   it("in stdin and environment, the agent gets one JSON line that says the same", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using agent = await fakeAgent(socket, reply(encodeResult(null)))
     const env = fc.tuple(...FIELDS.map(() => bytes({ nul: false })))
     const stdin = bytes({ nul: true }).filter((all) => all.length > 0)
@@ -80,7 +72,7 @@ describe("for any bytes", () => {
   })
 
   it("of an answer, the plugin prints the agent's object or one error of its own", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     let answer: Uint8Array = new Uint8Array()
     await using _ = await fakeAgent(socket, (peer) => {
       peer.end(answer)
@@ -116,7 +108,7 @@ describe("for any bytes", () => {
   })
 
   it("of a configuration, errors carry its own cniVersion or else 1.1.0", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const versions = fc.oneof(fc.constantFrom("0.3.1", "1.0.0", "1.1.0"), fc.string(), fc.integer(), fc.constant(null))
     const configs = fc.record({
       a: fc.object({ maxDepth: 2 }),

@@ -1,35 +1,40 @@
-/** Builds the plugin, runs it as a runtime would, and stands in for the agent. */
-import { assert } from "@effect/vitest"
-import { execFile, spawn } from "node:child_process"
-import { mkdtemp, rm } from "node:fs/promises"
+/** Builds the plugin for the file that imports this, runs it as a runtime would, and stands in for the agent. */
+import { afterAll, assert, beforeAll } from "@effect/vitest"
+import { spawn } from "node:child_process"
 import { createServer, type Socket } from "node:net"
-import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
-import { promisify } from "node:util"
+import { run as command } from "../../lab/exec.ts"
+import { World } from "../../lab/World.ts"
 import type { Request } from "../../src/domain/Wire.ts"
-
-const exec = promisify(execFile)
 
 export const SOURCES = resolve(import.meta.dirname, "../../cni")
 
-/** Milliseconds that a plugin built by {@link buildHasty} has for a call. */
+/** Milliseconds that {@link hasty} has for a call. */
 export const HASTY = 700
 
-const make = async (out: string, ...variables: ReadonlyArray<string>): Promise<string> => {
-  await exec("make", ["--silent", "-C", SOURCES, `OUT=${out}`, ...variables])
+export const world = new World()
+
+/** Builds the plugin into a folder; its path. */
+export const build = async (out: string, ...variables: ReadonlyArray<string>): Promise<string> => {
+  await command("make", "--silent", "-C", SOURCES, `OUT=${out}`, ...variables)
   return join(out, "flock")
 }
 
-export const build = (dir: string) => make(join(dir, "bin"))
-export const buildHasty = (dir: string) => make(join(dir, "hasty"), `DEADLINE_MS=${HASTY}`)
+/** The plugin. */
+export let bin = ""
+/** The plugin in a hurry. */
+export let hasty = ""
 
-export const makeDir = () => mkdtemp(join(tmpdir(), `flock-cni-${process.pid}-`))
-export const removeDir = (dir: string) => rm(dir, { recursive: true, force: true })
+beforeAll(async () => {
+  bin = await build(join(world.directory, "bin"))
+  hasty = await build(join(world.directory, "hasty"), `DEADLINE_MS=${HASTY}`)
+})
+afterAll(() => world.close())
 
 /** A folder of its own for one test: the agent's socket would be `socket`, the queue is beside it. */
-export const makePlace = async (dir: string) => {
-  const place = await mkdtemp(join(dir, "run-"))
-  return { dir: place, socket: join(place, "agent.sock"), queue: join(place, "del-queue") }
+export const makePlace = () => {
+  const dir = world.folder("run")
+  return { dir, socket: join(dir, "agent.sock"), queue: join(dir, "del-queue") }
 }
 
 export interface Outcome {

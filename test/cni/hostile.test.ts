@@ -1,25 +1,15 @@
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { spawn } from "node:child_process"
 import { readdir } from "node:fs/promises"
 import { encodeResult, MAX_LINE } from "../../src/domain/Wire.ts"
-import { build, buildHasty, errorOf, fakeAgent, makeDir, makePlace, removeDir, reply, run } from "./harness.ts"
-
-let dir: string
-let bin: string
-let hasty: string
-beforeAll(async () => {
-  dir = await makeDir()
-  bin = await build(dir)
-  hasty = await buildHasty(dir)
-})
-afterAll(() => removeDir(dir))
+import { bin, errorOf, fakeAgent, hasty, makePlace, reply, run } from "./harness.ts"
 
 const OK = encodeResult({ cniVersion: "1.0.0" })
 const CLOSED_STDIN = ["sh", "-c", "exec \"$0\" <&-"]
 
 describe("stdin", () => {
   it.each(["ADD", "DEL", "CHECK", "GC"])("%s without any is an error", async (op) => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using agent = await fakeAgent(socket, reply(OK))
     assert.strictEqual(errorOf(await run(bin, { op, socket, stdin: "" })).code, 6)
     assert.strictEqual(errorOf(await run(bin, { op, socket, stdin: "open", via: CLOSED_STDIN })).code, 6)
@@ -27,13 +17,13 @@ describe("stdin", () => {
   })
 
   it("STATUS and VERSION need none", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     assert.strictEqual((await run(bin, { op: "VERSION", socket, stdin: "open", via: CLOSED_STDIN })).code, 0)
     assert.strictEqual(errorOf(await run(bin, { op: "STATUS", socket, stdin: "open", via: CLOSED_STDIN })).code, 50)
   })
 
   it("a folder cannot be read", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const error = errorOf(await run(bin, { op: "ADD", socket, stdin: "open", via: ["sh", "-c", "exec \"$0\" </"] }))
     assert.strictEqual(error.code, 5)
   })
@@ -41,7 +31,7 @@ describe("stdin", () => {
   it.each(["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"])(
     "%s: 10 MB are refused, and read to the end",
     async (op) => {
-      const { socket } = await makePlace(dir)
+      const { socket } = makePlace()
       await using agent = await fakeAgent(socket, reply(OK))
       const stdin = `{"cniVersion":"0.4.0","pad":"${"x".repeat(10_000_000)}"}`
       const error = errorOf(await run(bin, { op, socket, stdin }))
@@ -52,7 +42,7 @@ describe("stdin", () => {
   )
 
   it("what fits only unescaped is refused; the largest that fits is passed on", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using agent = await fakeAgent(socket, reply(OK))
     assert.strictEqual(errorOf(await run(bin, { op: "ADD", socket, stdin: "\"".repeat(600_000) })).code, 7)
     assert.isEmpty(agent.lines)
@@ -66,7 +56,7 @@ describe("stdin", () => {
 
 describe("environment", () => {
   it("quotes, newlines, control bytes and long values arrive as they are", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using agent = await fakeAgent(socket, reply(OK))
     const all = Array.from({ length: 0xff }, (_, i) => String.fromCharCode(i + 1)).join("")
     const env = {
@@ -85,7 +75,7 @@ describe("environment", () => {
   })
 
   it("unset variables arrive empty", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using agent = await fakeAgent(socket, reply(OK))
     const via = [
       "env",
@@ -106,7 +96,7 @@ describe("environment", () => {
   })
 
   it("values too long for a line are refused", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using agent = await fakeAgent(socket, reply(OK))
     const long = "\u0001".repeat(100_000)
     const error = errorOf(await run(bin, { op: "ADD", socket, env: { CNI_ARGS: long, CNI_PATH: long } }))
@@ -139,7 +129,7 @@ describe("an agent that answers", () => {
     ["more than a line may hold", `{"result":{"a":"${"x".repeat(MAX_LINE)}"}}\n`],
     ["without end", "x".repeat(3 * MAX_LINE)]
   ])("%s: one error to try again", async (_name, text) => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     await using _ = await fakeAgent(socket, reply(text))
     for (const op of ["ADD", "DEL"]) assert.strictEqual(errorOf(await run(bin, { op, socket })).code, 11, op)
     assert.strictEqual(errorOf(await run(bin, { op: "STATUS", socket })).code, 50)
@@ -147,7 +137,7 @@ describe("an agent that answers", () => {
   })
 
   it("by closing at once", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using _ = await fakeAgent(socket, (peer) => peer.destroy())
     assert.strictEqual(errorOf(await run(bin, { op: "ADD", socket })).code, 11)
   })
@@ -158,7 +148,7 @@ describe("the deadline", () => {
 
   it("ends the wait for an answer, whole or half", async () => {
     for (const said of ["", "{\"result\":{"]) {
-      const { socket } = await makePlace(dir)
+      const { socket } = makePlace()
       await using _ = await fakeAgent(socket, (peer) => peer.write(said))
       const error = errorOf(await run(hasty, { op: "ADD", socket }))
       assert.strictEqual(error.code, 11)
@@ -168,18 +158,18 @@ describe("the deadline", () => {
   })
 
   it("ends the wait for stdin", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     assert.match(errorOf(await run(hasty, { op: "ADD", socket, stdin: "open" })).msg, OVER)
   })
 
   it("holds where the parent has blocked and ignored its signal", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     const via = ["env", "--ignore-signal=ALRM", "--block-signal=ALRM"]
     assert.match(errorOf(await run(hasty, { op: "ADD", socket, stdin: "open", via })).msg, OVER)
   })
 
   it("ends the wait for a reader of stdout, without a second object", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using _ = await fakeAgent(socket, reply(encodeResult({ pad: "x".repeat(900_000) })))
     const { code, stdout } = await run(hasty, { op: "ADD", socket, unread: true })
     assert.strictEqual(code, 1)
@@ -187,7 +177,7 @@ describe("the deadline", () => {
   })
 
   it("ends the wait for an agent that hangs with a full backlog, and no DEL is taken for done", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     const hung = spawn(process.execPath, [
       "-e",
       "require('net').createServer().listen({ path: process.argv[1], backlog: 1 }, () => console.log('up'))",
@@ -207,7 +197,7 @@ describe("the deadline", () => {
 
 describe("streams", () => {
   it("a closed stdout or stdin does not become the agent's socket", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using agent = await fakeAgent(socket, reply(OK))
     const { stdout } = await run(bin, { op: "ADD", socket, via: ["sh", "-c", "exec \"$0\" >&- 2>&-"] })
     assert.strictEqual(stdout, "")
@@ -216,7 +206,7 @@ describe("streams", () => {
   })
 
   it("a reader that went away is a failure, not a signal", async () => {
-    const { socket } = await makePlace(dir)
+    const { socket } = makePlace()
     await using _ = await fakeAgent(socket, reply(encodeResult({ pad: "x".repeat(900_000) })))
     const via = ["bash", "-c", "\"$0\" | head -c 1 >/dev/null; echo \"${PIPESTATUS[0]}\""]
     assert.strictEqual((await run(bin, { op: "ADD", socket, via })).stdout, "1\n")

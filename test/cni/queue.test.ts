@@ -1,21 +1,11 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect, type FileSystem } from "effect"
 import { chmod, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises"
 import { setTimeout } from "node:timers/promises"
 import { encodeResult, type Request } from "../../src/domain/Wire.ts"
 import { drain, withQueueLock } from "../../src/socket/DelQueue.ts"
-import { build, buildHasty, CONFIG, errorOf, fakeAgent, makeDir, makePlace, removeDir, reply, run } from "./harness.ts"
-
-let dir: string
-let bin: string
-let hasty: string
-beforeAll(async () => {
-  dir = await makeDir()
-  bin = await build(dir)
-  hasty = await buildHasty(dir)
-})
-afterAll(() => removeDir(dir))
+import { bin, CONFIG, errorOf, fakeAgent, hasty, makePlace, reply, run, world } from "./harness.ts"
 
 const MAX_INTENTS = 4096
 const DONE = { code: 0, stdout: "" }
@@ -39,7 +29,7 @@ const waitsForLock = async (pid: number): Promise<void> => {
 
 describe("a DEL without an agent", () => {
   it("succeeds, and leaves its request line for the agent", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     assert.deepStrictEqual(await run(bin, del(socket, "c1")), DONE)
     assert.deepStrictEqual(await intents(queue), ["c1@eth0.json"])
     const seen: Array<Request> = []
@@ -58,13 +48,13 @@ describe("a DEL without an agent", () => {
   })
 
   it("makes what is missing of /run/flock/del-queue", async () => {
-    const { dir: place } = await makePlace(dir)
+    const { dir: place } = makePlace()
     assert.deepStrictEqual(await run(bin, del(`${place}/flock/agent.sock`, "c1")), DONE)
     assert.deepStrictEqual(await intents(`${place}/flock/del-queue`), ["c1@eth0.json"])
   })
 
   it("is one file however often it comes, and one for each interface", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     await run(bin, del(socket, "c1"))
     await run(bin, del(socket, "c1", { env: { CNI_NETNS: "" } }))
     await run(bin, del(socket, "c1", { env: { CNI_IFNAME: "net1" } }))
@@ -73,7 +63,7 @@ describe("a DEL without an agent", () => {
   })
 
   it("stands beside many others", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     const ids = Array.from({ length: 120 }, (_, i) => `c${i}`)
     const outcomes = await Promise.all([...ids, ...ids].map((id) => run(bin, del(socket, id))))
     for (const outcome of outcomes) assert.deepStrictEqual(outcome, DONE)
@@ -92,7 +82,7 @@ describe("a DEL without an agent", () => {
     ["CNI_IFNAME", "a b"],
     ["CNI_IFNAME", "x".repeat(16)]
   ])("is refused with code 4 for %s=%j", async (name, value) => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     const error = errorOf(await run(bin, del(socket, "c1", { env: { [name]: value } })))
     assert.strictEqual(error.code, 4)
     assert.include(error.msg, name)
@@ -100,7 +90,7 @@ describe("a DEL without an agent", () => {
   })
 
   it("takes the longest names there are", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     const [id, ifName] = ["x".repeat(220), "\"\\{}@%.json2345"]
     assert.deepStrictEqual(await run(bin, del(socket, id, { env: { CNI_IFNAME: ifName } })), DONE)
     assert.deepStrictEqual(await intents(queue), [`${id}@${ifName}.json`])
@@ -109,7 +99,7 @@ describe("a DEL without an agent", () => {
 
 describe("a queue that cannot take it", () => {
   it("full: an error to try again, but a DEL that waits already still succeeds", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     await mkdir(queue)
     await Promise.all(Array.from({ length: MAX_INTENTS - 1 }, (_, i) => writeFile(`${queue}/x${i}@eth0.json`, "")))
     assert.deepStrictEqual(await run(bin, del(socket, "last")), DONE)
@@ -121,32 +111,32 @@ describe("a queue that cannot take it", () => {
   })
 
   it("too large a DEL", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     const outcome = await run(bin, { ...del(socket, "c1"), stdin: "x".repeat(65_536) })
     assert.strictEqual(errorOf(outcome).code, 11)
     assert.isTrue(await readdir(queue).then(() => false, () => true))
   })
 
   it("not ours to write", async () => {
-    const { dir: place, socket } = await makePlace(dir)
-    for (const open of [dir, place]) await chmod(open, 0o755)
+    const { dir: place, socket } = makePlace()
+    for (const open of [world.directory, place]) await chmod(open, 0o755)
     const error = errorOf(await run(bin, { ...del(socket, "c1"), uid: 65_534 }))
     assert.strictEqual(error.code, 11)
     assert.include(error.msg, "Permission denied")
   })
 
   it("no folder at all, a file, or a link in its place", async () => {
-    const { dir: place, queue, socket } = await makePlace(dir)
+    const { dir: place, queue, socket } = makePlace()
     assert.strictEqual(errorOf(await run(bin, del(`${place}/a/b/agent.sock`, "c1"))).code, 11)
     await symlink(place, queue)
     assert.strictEqual(errorOf(await run(bin, del(socket, "c1"))).code, 11)
-    const other = await makePlace(dir)
+    const other = makePlace()
     await writeFile(other.queue, "")
     assert.strictEqual(errorOf(await run(bin, del(other.socket, "c1"))).code, 11)
   })
 
   it("no space left: nothing half-written stays", async () => {
-    const { dir: place, socket } = await makePlace(dir)
+    const { dir: place, socket } = makePlace()
     const via = [
       "unshare",
       "--mount",
@@ -163,7 +153,7 @@ describe("a queue that cannot take it", () => {
   })
 
   it("locked until the deadline", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     const outcome = await effect(withQueueLock(queue, Effect.promise(() => run(hasty, del(socket, "c1")))))
     const error = errorOf(outcome)
     assert.strictEqual(error.code, 11)
@@ -174,7 +164,7 @@ describe("a queue that cannot take it", () => {
 
 describe("an agent that appears", () => {
   it("while a DEL waits for the lock: it gets the DEL, and the queue nothing", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     let outcome = Promise.resolve({ code: null as number | null, stdout: "" })
     const agent = await effect(withQueueLock(
       queue,
@@ -193,7 +183,7 @@ describe("an agent that appears", () => {
   })
 
   it("and goes, again and again, between many DELs: none that succeeded is lost", async () => {
-    const { queue, socket } = await makePlace(dir)
+    const { queue, socket } = makePlace()
     const seen = new Set<string>()
     const succeeded = new Set<string>()
     const start = () =>

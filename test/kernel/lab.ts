@@ -1,29 +1,23 @@
 /** Network namespaces for one test: one plays the node, others are pods. All are gone afterwards, whatever happens. */
 import { Effect, Layer, type Scope } from "effect"
-import { execFileSync } from "node:child_process"
-import { randomBytes } from "node:crypto"
+import { enter, ipBatch, runSync } from "../../lab/exec.ts"
+import { World } from "../../lab/World.ts"
 import { address, type IpAddress } from "../../src/domain/Ip.ts"
 import type { PodAddresses } from "../../src/domain/PodAddresses.ts"
 import { layer } from "../../src/netlink/layer.ts"
 import { Netlink, type PodLinkPlan } from "../../src/netlink/Netlink.ts"
 
-const command = (name: string, args: ReadonlyArray<string>): string =>
-  execFileSync(name, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
+export { ipBatch }
 
 /** Runs a program in a namespace; throws with its output if it fails. */
-export const inside = (netns: string, ...words: ReadonlyArray<string>): string =>
-  command("nsenter", [`--net=/run/netns/${netns}`, ...words])
+export const inside = (netns: string, ...words: ReadonlyArray<string>): string => runSync([...enter(netns), ...words])
 
 /** `ip …` in a namespace. */
-export const ip = (netns: string, ...words: ReadonlyArray<string>): string => command("ip", ["-n", netns, ...words])
+export const ip = (netns: string, ...words: ReadonlyArray<string>): string => runSync(["ip", "-n", netns, ...words])
 
 /** `ip -j …` in a namespace, parsed. */
 export const ipJson = (netns: string, ...words: ReadonlyArray<string>): ReadonlyArray<Record<string, unknown>> =>
   JSON.parse(ip(netns, "-j", "-d", ...words) || "[]")
-
-/** Many `ip` commands at once, one a line. */
-export const ipBatch = (netns: string, lines: string): string =>
-  execFileSync("ip", ["-n", netns, "-batch", "-"], { encoding: "utf8", input: lines })
 
 /** Sets a sysctl (`net/ipv6/conf/all/disable_ipv6`) in a namespace. */
 export const sysctl = (netns: string, name: string, value: string): string =>
@@ -41,32 +35,23 @@ export interface Lab {
 export const NODE4 = "198.51.100.7"
 export const NODE6 = "2001:db8:ffff::7"
 
-const namespaces = Effect.acquireRelease(
-  Effect.sync(() => {
-    const prefix = `flk${process.pid}-${randomBytes(3).toString("hex")}`
-    const made: Array<string> = []
-    const make = (): string => {
-      const name = `${prefix}-${made.length}`
-      command("ip", ["netns", "add", name])
-      made.push(name)
-      return name
-    }
-    return { make, made }
-  }),
-  ({ made }) => Effect.sync(() => made.forEach((name) => command("ip", ["netns", "del", name])))
+/** A world of the lab that ends with the scope. */
+export const scopedWorld: Effect.Effect<World, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.sync(() => new World()),
+  (world) => Effect.promise(() => world.close())
 )
 
 /** A fresh node, with an address of each family on `lo` and forwarding on. */
 export const makeLab: Effect.Effect<Lab, never, Scope.Scope> = Effect.gen(function*() {
-  const { make } = yield* namespaces
-  const host = make()
+  const world = yield* scopedWorld
+  const host = world.netns("node")
   ip(host, "link", "set", "lo", "up")
   ip(host, "addr", "add", `${NODE4}/32`, "dev", "lo")
   ip(host, "addr", "add", `${NODE6}/128`, "dev", "lo")
   const context = yield* Layer.build(layer({ netns: `/run/netns/${host}` }))
   const netlink = yield* Netlink.pipe(Effect.provideContext(context))
   yield* Effect.orDie(netlink.prepareHost)
-  return { host, pod: make, netlink }
+  return { host, pod: () => world.netns("pod"), netlink }
 })
 
 /** Link name number `n`. */

@@ -7,8 +7,11 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { existsSync, globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import type { AllocationReport, StatusReport } from "../../src/socket/StatusReport.ts"
-import { DIST, DUAL, exec, type NodeOptions, type Outcome, PLUGINS, run, TestNode } from "../agent/node.ts"
+import { AgentNode, DUAL, type NodeOptions } from "../../lab/AgentNode.ts"
+import { DIST, PLUGINS } from "../../lab/cni.ts"
+import { exec, type Outcome, run } from "../../lab/exec.ts"
+import type { World } from "../../lab/World.ts"
+import type { AllocationReport } from "../../src/socket/StatusReport.ts"
 
 /**
  * `$1` is the node's directory; flock's default socket is in it. `/etc/cni` starts empty, and what runtimes write by
@@ -27,8 +30,8 @@ exec cat
 `
 
 /**
- * Arguments: {@link LAY_OUT}, the node's directory, network namespace and name of its control groups. It ends when
- * everything of the node is gone: also what a runtime was killed before removing, and also if the test was killed.
+ * Arguments: {@link LAY_OUT}, the node's directory, a part of the names of its control groups. It ends when every process
+ * of the node has, and has removed what a runtime was killed before removing.
  */
 const KEEP = `
 exec 3<&0
@@ -36,35 +39,35 @@ unshare --mount --pid --fork --kill-child --mount-proc sh -c "$1" sh "$2" <&3 3<
 echo $! >"$2/keeper.pid"
 wait $!
 set -e
-find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup/*$4*" -exec rmdir {} +
-find /run/netns -name "$3" -exec ip netns del "$3" ";"
-rm -rf "$2"
+find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup/*$3*" -exec rmdir {} +
 `
 
-export class RuntimeNode extends TestNode {
-  #keeper: ChildProcess | undefined
-
-  static override async open(options: NodeOptions = { spec: DUAL }): Promise<RuntimeNode> {
-    const node = new RuntimeNode(options)
-    try {
-      await node.setUp()
-    } catch (error) {
-      await node.close()
-      throw error
-    }
+export class RuntimeNode extends AgentNode {
+  static override async open(world: World, options: NodeOptions = { spec: DUAL }): Promise<RuntimeNode> {
+    const node = new RuntimeNode(world, options)
+    await node.setUp()
     return node
   }
 
   protected override async setUp(): Promise<void> {
     await super.setUp()
-    const keeper = spawn("sh", ["-c", KEEP, "sh", LAY_OUT, this.directory, this.netns, this.tag], {
+    const keeper = spawn("sh", ["-c", KEEP, "sh", LAY_OUT, this.directory, this.world.tag], {
       stdio: ["pipe", "pipe", "inherit"],
       // A signal to the test's process group is none to this one.
       detached: true
     })
-    this.#keeper = keeper
+    this.world.defer(() => this.#release(keeper))
     const [line] = await Promise.race([once(keeper.stdout, "data"), once(keeper, "exit")])
     if (String(line) !== "ready\n") throw new Error(`the node's mount namespace: ${line}`)
+  }
+
+  /** The agent ends by itself; the keeper takes down the rest. */
+  async #release(keeper: ChildProcess): Promise<void> {
+    await this.stop()
+    const ended = keeper.exitCode === null && keeper.signalCode === null ? once(keeper, "exit") : undefined
+    keeper.stdin?.end()
+    await ended
+    if (keeper.exitCode !== 0) throw new Error(`the node was not removed: exit ${keeper.exitCode}`)
   }
 
   /** nsenter's arguments; the process namespace's own files are read before the mounts are entered. */
@@ -74,9 +77,9 @@ export class RuntimeNode extends TestNode {
   }
 
   /** nsenter forks, and a signal to it does not reach the agent: the agent's own process ID is kept. */
-  protected override enter(): ReadonlyArray<string> {
-    const keep = `echo $$ >"$0" && exec "$@"`
-    return ["nsenter", ...this.namespaces, "sh", "-c", keep, join(this.directory, "agent.pid")]
+  protected override launch(command: ReadonlyArray<string>, env: NodeJS.ProcessEnv): ChildProcess {
+    const keep = ["sh", "-c", `echo $$ >"$0" && exec "$@"`, join(this.directory, "agent.pid")]
+    return this.world.spawn(["nsenter", ...this.namespaces, ...keep, ...command], { log: this.log, env })
   }
 
   protected override async signal(_agent: ChildProcess, signal: NodeJS.Signals): Promise<void> {
@@ -94,8 +97,8 @@ export class RuntimeNode extends TestNode {
   }
 
   /** A child that goes on; ended with the node at the latest. */
-  spawnWithin(log: number, command: string, ...args: ReadonlyArray<string>): ChildProcess {
-    return spawn("nsenter", [...this.namespaces, command, ...args], { stdio: ["ignore", log, log] })
+  spawnWithin(log: string, ...command: ReadonlyArray<string>): ChildProcess {
+    return this.world.spawn(["nsenter", ...this.namespaces, ...command], { log })
   }
 
   /** The agent, and flock installed as on a real node, beside Debian's portmap and loopback. */
@@ -107,9 +110,7 @@ export class RuntimeNode extends TestNode {
   }
 
   async allocations(): Promise<ReadonlyArray<AllocationReport>> {
-    const { code, stderr, stdout } = await this.tool("status", "--json")
-    if (code !== 0) throw new Error(stderr)
-    return (JSON.parse(stdout) as StatusReport).allocations
+    return (await this.status()).allocations
   }
 
   /** All that an attachment may leave, by kind. */
@@ -124,21 +125,6 @@ export class RuntimeNode extends TestNode {
       portmap: nat.split("\n").filter((line) => /CNI-(DN|SN)-/.test(line)),
       cached: (await this.within("sh", "-c", "ls /var/lib/cni/results 2>/dev/null || true")).split("\n").filter(Boolean)
     }
-  }
-
-  override async close(): Promise<void> {
-    try {
-      await this.stop()
-    } finally {
-      const keeper = this.#keeper
-      if (keeper !== undefined && keeper.exitCode === null && keeper.signalCode === null) {
-        const ended = once(keeper, "exit")
-        keeper.stdin?.end()
-        await ended
-      }
-      await super.close()
-    }
-    if (this.#keeper?.exitCode !== 0) throw new Error(`the node was not removed: exit ${this.#keeper?.exitCode}`)
   }
 }
 

@@ -1,7 +1,7 @@
 /** A containerd of the node's own. */
-import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { eventually } from "../agent/node.ts"
+import { until } from "../../lab/until.ts"
 import { buildImage, IMAGE } from "./image.ts"
 import type { RuntimeNode } from "./RuntimeNode.ts"
 
@@ -28,8 +28,8 @@ export const launchContainerd = async (node: RuntimeNode): Promise<void> => {
   const directory = join(node.directory, "containerd")
   const log = join(directory, "containerd.log")
   const keep = `echo $$ >"${directory}/pid" && exec containerd --config "${directory}/config.toml"`
-  const containerd = node.spawnWithin(openSync(log, "a"), "sh", "-c", keep)
-  await eventually("containerd answers", async () => {
+  const containerd = node.spawnWithin(log, "sh", "-c", keep)
+  await until("containerd answers", async () => {
     if (containerd.exitCode !== null) throw new Error(readFileSync(log, "utf8"))
     await node.within("ctr", "--address", criSocket(node), "version")
     return true

@@ -1,6 +1,8 @@
 /** containerd's CRI plugin, called as kubelet does: `CNI_ARGS` carry the pod, and its annotations count. */
 import { afterAll, afterEach, assert, beforeAll, describe, it } from "vitest"
-import { DUAL, eventually, HOST } from "../agent/node.ts"
+import { DUAL, HOST } from "../../lab/AgentNode.ts"
+import { until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 import { criSocket, killContainerd, launchContainerd, startContainerd } from "./containerd.ts"
 import { Cri, type SandboxConfig } from "./cri.ts"
 import { IMAGE } from "./image.ts"
@@ -8,26 +10,27 @@ import { havePackages } from "./packages.ts"
 import { NO_TRACE, RuntimeNode } from "./RuntimeNode.ts"
 
 describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))("containerd's CRI", () => {
+  const world = new World()
   let node: RuntimeNode
   let cri: Cri
   const sandboxes = new Set<string>()
 
   beforeAll(async () => {
-    node = await RuntimeNode.open({ spec: { ...DUAL, anycast: { allowedCIDRs: ["2001:db8:a::/64"] } } })
+    node = await RuntimeNode.open(world, { spec: { ...DUAL, anycast: { allowedCIDRs: ["2001:db8:a::/64"] } } })
     await Promise.all([node.start(), startContainerd(node, "k8s.io")])
     cri = new Cri(criSocket(node))
-    await eventually("the CRI plugin has the sandbox image", () => cri.hasImage(IMAGE))
+    await until("the CRI plugin has the sandbox image", () => cri.hasImage(IMAGE))
   })
   afterEach(async () => {
     for (const id of sandboxes) await remove(id)
   })
-  afterAll(() => node?.close())
+  afterAll(() => world.close())
 
   const start = async (name: string, options: Partial<SandboxConfig> = {}): Promise<string> => {
     const id = await cri.run({
       name,
       uid: `uid-${name}`,
-      cgroupParent: `/${node.tag}`,
+      cgroupParent: `/${node.world.tag}`,
       logDirectory: `${node.directory}/logs`,
       ...options
     })
@@ -44,7 +47,7 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
   }
 
   const serves = (...url: ReadonlyArray<string>) =>
-    eventually(
+    until(
       `HTTP at ${url.join(" ")}`,
       async () => (await node.inside("curl", "-sS", "--max-time", "2", ...url)) === "served by the pod\n"
     )
@@ -126,7 +129,7 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
     await node.stop("SIGKILL")
     await remove(gone)
     await node.start()
-    await eventually("the queue is worked off", async () => (await node.allocations()).length === 1)
+    await until("the queue is worked off", async () => (await node.allocations()).length === 1)
     for (const address of addresses) await node.inside("ping", "-c", "1", "-W", "2", "-q", address)
     await remove(kept)
     assert.deepStrictEqual(await node.traces(), NO_TRACE)
@@ -134,10 +137,10 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
 
   it("containerd killed -9 amid six sandboxes: when it is back, stopping what it knows leaves nothing", async () => {
     const runs = Promise.allSettled(Array.from({ length: 6 }, (_, i) => start(`cut${i}`)))
-    await eventually("the first attachment", async () => (await node.allocations()).length > 0)
+    await until("the first attachment", async () => (await node.allocations()).length > 0)
     await killContainerd(node)
     await launchContainerd(node)
-    await eventually("the CRI plugin has the sandbox image", () => cri.hasImage(IMAGE))
+    await until("the CRI plugin has the sandbox image", () => cri.hasImage(IMAGE))
     await runs
     const listed = await node.within("ctr", "--address", criSocket(node), "--namespace=k8s.io", "container", "ls", "-q")
     for (const id of listed.split("\n").filter((line) => line !== "")) await remove(id)

@@ -1,10 +1,12 @@
 /** containerd's `ctr run --cni`: the real libcni, with what `flock-agent install-cni` installed. */
 import { type ChildProcess } from "node:child_process"
 import { once } from "node:events"
-import { openSync, readdirSync, readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, afterEach, assert, beforeAll, describe, it } from "vitest"
-import { DUAL, eventually, HOST } from "../agent/node.ts"
+import { DUAL, HOST } from "../../lab/AgentNode.ts"
+import { until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 import { criSocket, startContainerd } from "./containerd.ts"
 import { IMAGE } from "./image.ts"
 import { havePackages } from "./packages.ts"
@@ -13,6 +15,7 @@ import { NO_TRACE, RuntimeNode } from "./RuntimeNode.ts"
 const url = (address: string): string => `http://${address.includes(":") ? `[${address}]` : address}/`
 
 describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))("ctr run --cni", () => {
+  const world = new World()
   let node: RuntimeNode
   const running = new Map<string, ChildProcess>()
   const log = (id: string) => join(node.directory, `${id}.log`)
@@ -22,10 +25,10 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
   /** In the foreground, as `ctr run` of containerd 1.6 sends DEL only then. */
   const launch = (id: string): ChildProcess => {
     const child = node.spawnWithin(
-      openSync(log(id), "a"),
+      log(id),
       "ctr",
       ..."--address SOCKET run --rm --cni --snapshotter native".replace("SOCKET", criSocket(node)).split(" "),
-      `--cgroup=/${node.tag}/${id}`,
+      `--cgroup=/${node.world.tag}/${id}`,
       IMAGE,
       id,
       "sh",
@@ -41,12 +44,12 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
 
   /** `[IPv6, IPv4]` of a container, once it serves. */
   const addresses = async (id: string): Promise<readonly [string, string]> => {
-    const found = await eventually(`${id} has addresses`, async () => {
+    const found = await until(`${id} has addresses`, async () => {
       if (running.get(id)?.exitCode !== null) throw new Error(readFileSync(log(id), "utf8"))
       return (await node.allocations()).find((a) => a.containerId === `default-${id}`)
     })
     const pair = [found.ipv6 ?? "", found.ipv4 ?? ""] as const
-    await eventually(`${id} serves`, async () => await fetch(pair[1]) === id)
+    await until(`${id} serves`, async () => await fetch(pair[1]) === id)
     return pair
   }
 
@@ -66,13 +69,13 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
   }
 
   beforeAll(async () => {
-    node = await RuntimeNode.open()
+    node = await RuntimeNode.open(world)
     await Promise.all([node.start(), startContainerd(node, "default")])
   })
   afterEach(async () => {
     for (const id of running.keys()) await end(id)
   })
-  afterAll(() => node?.close())
+  afterAll(() => world.close())
 
   it("two at once get both addresses, reach each other and the node, and leave nothing", async () => {
     for (const id of ["one", "two"]) launch(id)
@@ -117,7 +120,7 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
 
   it("with no address left, ctr prints flock's reason, and nothing of the second is left", async () => {
     node.writeNodeConfig({ ...DUAL, cidr4: "10.77.9.0/30" })
-    await eventually(
+    await until(
       "the smaller range is in force",
       async () => JSON.parse((await node.tool("status", "--json")).stdout).nodeConfig.cidr4 === "10.77.9.0/30"
     )
@@ -152,7 +155,7 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
       "lock"
     ])
     await node.start()
-    await eventually("the queue is worked off", async () => (await node.traces())["queued"]?.length === 0)
+    await until("the queue is worked off", async () => (await node.traces())["queued"]?.length === 0)
     assert.deepStrictEqual(await node.traces(), NO_TRACE)
     // The address that was given back can be given out.
     launch("orphan")

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto"
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { run } from "../agent/node.ts"
+import { run } from "../../lab/exec.ts"
 
 export const IMAGE = "localhost/flock-test:1"
 

@@ -1,6 +1,8 @@
 /** podman's CNI back end: the container's name is the pod's, in the namespace `default`. */
 import { afterAll, afterEach, assert, beforeAll, describe, it } from "vitest"
-import { DUAL, eventually, HOST } from "../agent/node.ts"
+import { DUAL, HOST } from "../../lab/AgentNode.ts"
+import { until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 import { IMAGE } from "./image.ts"
 import { havePackages } from "./packages.ts"
 import { preparePodman } from "./podman.ts"
@@ -9,6 +11,7 @@ import { NO_TRACE, RuntimeNode } from "./RuntimeNode.ts"
 const PAGE = "served by the pod\n"
 
 describe.runIf(havePackages("podman", "conmon", "runc", "busybox-static", "iptables"))("podman", () => {
+  const world = new World()
   let node: RuntimeNode
   const podman = (...args: ReadonlyArray<string>) => node.within("podman", ...args)
   const start = (name: string, ...flags: ReadonlyArray<string>) =>
@@ -16,7 +19,7 @@ describe.runIf(havePackages("podman", "conmon", "runc", "busybox-static", "iptab
       "run",
       "--detach",
       "--network=flock",
-      `--cgroup-parent=/${node.tag}`,
+      `--cgroup-parent=/${node.world.tag}`,
       "--cap-add=NET_RAW",
       `--name=${name}`,
       ...flags,
@@ -32,16 +35,16 @@ describe.runIf(havePackages("podman", "conmon", "runc", "busybox-static", "iptab
   }
 
   const serves = (host: string) =>
-    eventually(`HTTP at ${host}`, async () => (await node.inside("curl", "-sS", `http://${host}/`)) === PAGE)
+    until(`HTTP at ${host}`, async () => (await node.inside("curl", "-sS", `http://${host}/`)) === PAGE)
 
   beforeAll(async () => {
-    node = await RuntimeNode.open({ spec: { ...DUAL, anycast: { allowedCIDRs: ["192.0.2.0/24"] } } })
+    node = await RuntimeNode.open(world, { spec: { ...DUAL, anycast: { allowedCIDRs: ["192.0.2.0/24"] } } })
     await Promise.all([node.start(), preparePodman(node)])
   })
   afterEach(async () => {
     await podman("rm", "--all", "--force", "--time=0")
   })
-  afterAll(() => node?.close())
+  afterAll(() => world.close())
 
   it("two containers by name, with annotations and a published port, and nothing left after them", async () => {
     node.writePod("web", { ready: true, annotations: { cidr4: "10.77.0.77/32", anycast: "192.0.2.53" } })
@@ -87,7 +90,15 @@ describe.runIf(havePackages("podman", "conmon", "runc", "busybox-static", "iptab
   })
 
   it("run --rm: a container that ends by itself leaves nothing", async () => {
-    const seen = await podman("run", "--rm", "--network=flock", `--cgroup-parent=/${node.tag}`, IMAGE, "ip", "address")
+    const seen = await podman(
+      "run",
+      "--rm",
+      "--network=flock",
+      `--cgroup-parent=/${node.world.tag}`,
+      IMAGE,
+      "ip",
+      "address"
+    )
     assert.match(seen, / 10\.77\.0\.2\/32 /)
     assert.match(seen, / 2001:db8:77:[0-9a-f:]+\/128 /)
     assert.deepStrictEqual(await node.traces(), NO_TRACE)
@@ -100,7 +111,7 @@ describe.runIf(havePackages("podman", "conmon", "runc", "busybox-static", "iptab
     await serves(`[${ipv6}]`)
     await remove("web")
     await node.start()
-    await eventually("the queue is worked off", async () => (await node.traces())["queued"]?.length === 0)
+    await until("the queue is worked off", async () => (await node.traces())["queued"]?.length === 0)
     assert.deepStrictEqual(await node.traces(), NO_TRACE)
   })
 })

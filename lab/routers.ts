@@ -1,4 +1,4 @@
-/** Names, addresses and router configurations of the lab. */
+/** Names, addresses and router configurations of the LAN. */
 export const ROUTER6 = "2001:db8:ffff::1"
 export const ROUTER4 = "198.51.100.1"
 /** On the router's `lo`, with `multihop`. */
@@ -8,9 +8,9 @@ export const CLIENT4 = "203.0.113.2"
 export const ROUTER_ASN = 65000
 export const NODE_ASN = 65001
 
-export interface LabOptions {
+export interface LanOptions {
   readonly router: "frr" | "bird"
-  /** Namespaces that become nodes; they are the caller's, who also removes them. */
+  /** Namespaces that become nodes. */
   readonly nodes: ReadonlyArray<string>
   /** AS numbers of the nodes; default: all {@link NODE_ASN}. */
   readonly asns?: ReadonlyArray<number>
@@ -28,7 +28,7 @@ export const node6 = (i: number): string => `2001:db8:ffff::${11 + i}`
 export const node4 = (i: number): string => `198.51.100.${11 + i}`
 
 export const frrConfig = (
-  { announce = [], asns = [], bfd, multihop, nodes, password, ttlSecurity }: LabOptions
+  { announce = [], asns = [], bfd, multihop, nodes, password, ttlSecurity }: LanOptions
 ): string => {
   const neighbors = nodes.flatMap((_, i) => [
     { address: node6(i), asn: asns[i] ?? NODE_ASN },
@@ -66,7 +66,7 @@ export const frrConfig = (
   ].join("\n")
 }
 
-export const birdRouterConfig = ({ asns = [], nodes }: LabOptions): string => {
+export const birdRouterConfig = ({ asns = [], nodes }: LanOptions): string => {
   const peer = (name: string, address: string, local: string, asn: number) =>
     `protocol bgp ${name} { local ${local} as ${ROUTER_ASN}; neighbor ${address} as ${asn}; direct; hold time 9;
   connect delay time 1; connect retry time 1; error wait time 1, 5; graceful restart on;
