@@ -1,6 +1,5 @@
 /** The agent: its layers, and the order in which they come to life. */
 import { Effect, FileSystem, Layer, Option, Schedule } from "effect"
-import type { PlatformError } from "effect/PlatformError"
 import { Anycast } from "./anycast/Anycast.ts"
 import { Bird } from "./bird/Bird.ts"
 import { Cni } from "./cni/Cni.ts"
@@ -26,7 +25,7 @@ import { adoptState, countUnreadable } from "./state/takeOver.ts"
 /** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
 const BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
-type KubeLayer = Layer.Layer<KubeApi, KubeUnavailable | PlatformError, FileSystem.FileSystem>
+type KubeLayer = Layer.Layer<KubeApi, KubeUnavailable, FileSystem.FileSystem>
 
 /** Loaded when it is known which one: each brings libraries that the other does not need in its memory. */
 const kubeLayer = (settings: Settings): KubeLayer =>
@@ -35,12 +34,16 @@ const kubeLayer = (settings: Settings): KubeLayer =>
       onSome: (directory) =>
         Effect.promise(async (): Promise<KubeLayer> => {
           const { layer } = await import("./kube/standalone.ts")
-          return layer({ directory, nodeName: Option.getOrElse(settings.nodeName, () => "") })
+          return layer({
+            directory,
+            nodeName: Option.getOrElse(settings.nodeName, () => ""),
+            stateDir: settings.stateDir
+          })
         }),
       onNone: () =>
         Effect.promise(async (): Promise<KubeLayer> => {
-          const { layerCluster } = await import("./kube/cluster.ts")
-          return layerCluster({
+          const { layer } = await import("./kube/cluster.ts")
+          return layer({
             nodeName: nodeNameOf(settings),
             ...(Option.isSome(settings.kubeconfig) ? { kubeconfig: settings.kubeconfig.value } : {}),
             stateDir: settings.stateDir,

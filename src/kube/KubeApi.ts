@@ -1,15 +1,28 @@
 /**
- * What flock knows of Kubernetes and tells it. Two layers serve it: `kube/standalone.ts` (a folder) and
- * `kube/cluster.ts` (the API server).
+ * What flock knows of Kubernetes and tells it. Its layers are modules, so that each brings its libraries only where it is
+ * used: `kube/cluster.ts` (the API server), `kube/standalone.ts` (a folder) and, for tests, `kube/KubeApiTest.ts`.
  */
 import { Context, Data, type Effect, type Option, type Redacted, type Stream, type SubscriptionRef } from "effect"
 import type { NodeConfig, NodeConfigInvalid, SecretKeyRef } from "../domain/NodeConfig.ts"
 import type { PodInfo } from "../domain/Pod.ts"
 
+/** What should be one NodeConfig cannot be read as such: a YAML slip, an empty file, a second document. */
+export class NodeConfigUnreadable extends Data.TaggedError("NodeConfigUnreadable")<{
+  /** Where it stands, such as `/etc/flock/nodeconfig.yaml`; with line and column where a parser names them: `…:3:7`. */
+  readonly place: string
+  readonly problem: string
+}> {
+  /** As of a NodeConfig that has none. */
+  readonly generation = 0
+  override get message(): string {
+    return `${this.place}: ${this.problem}`
+  }
+}
+
 /** The last good NodeConfig, and the newer one that was refused, if any. */
 export interface NodeConfigState {
   readonly current: Option.Option<NodeConfig>
-  readonly rejected: Option.Option<NodeConfigInvalid>
+  readonly rejected: Option.Option<NodeConfigInvalid | NodeConfigUnreadable>
   /** Why it is not known whether there is one, such as the API server's refusal; absent once it answered. */
   readonly unknown?: string
 }

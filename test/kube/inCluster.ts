@@ -1,7 +1,7 @@
 /** Run by inCluster.test.ts where a pod's service account is mounted: says what the cluster layer sees, a line each. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Context, Effect, Layer, Option, SubscriptionRef } from "effect"
-import { layerCluster } from "../../src/kube/cluster.ts"
+import * as Cluster from "../../src/kube/cluster.ts"
 import { KubeApi } from "../../src/kube/KubeApi.ts"
 
 const [nodeName = "", stateDir = ""] = process.argv.slice(2)
@@ -9,7 +9,7 @@ const [nodeName = "", stateDir = ""] = process.argv.slice(2)
 const say = (what: string) => Effect.sync(() => process.stdout.write(`${what}\n`))
 
 const program = Effect.gen(function*() {
-  const layer = layerCluster({ nodeName, stateDir, namespace: "flock-system" })
+  const layer = Cluster.layer({ nodeName, stateDir, namespace: "flock-system" })
   const kube = Context.get(yield* Layer.build(Layer.provide(layer, NodeServices.layer)), KubeApi)
   const told = Effect.gen(function*() {
     const { current } = yield* SubscriptionRef.get(kube.nodeConfig)

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
 import type { Timing } from "../../src/kube/client.ts"
-import { layerCluster } from "../../src/kube/cluster.ts"
+import * as Cluster from "../../src/kube/cluster.ts"
 import { KubeApi } from "../../src/kube/KubeApi.ts"
 import { type ApiServer, pathOf } from "./ApiServer.ts"
 
@@ -160,7 +160,7 @@ export const agent = (
       Effect.sync(() => mkdtempSync(join(tmpdir(), `flock-kube-state-${process.pid}-`))),
       (dir) => Effect.sync(() => rmSync(dir, { recursive: true, force: true }))
     ))
-    const layer = layerCluster({
+    const layer = Cluster.layer({
       nodeName: NODE,
       kubeconfig,
       stateDir,

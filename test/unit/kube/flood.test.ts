@@ -8,7 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import { layerCluster } from "../../../src/kube/cluster.ts"
+import * as Cluster from "../../../src/kube/cluster.ts"
 import { KubeApi } from "../../../src/kube/KubeApi.ts"
 
 const EVENTS = 100_000
@@ -52,7 +52,7 @@ describe("a flood of watch events", () => {
           "current-context": "t"
         })
       )
-      const layer = layerCluster({ nodeName: "host001", kubeconfig, stateDir, namespace: "flock-system" })
+      const layer = Cluster.layer({ nodeName: "host001", kubeconfig, stateDir, namespace: "flock-system" })
       const kube = Context.get(yield* Layer.build(Layer.provide(layer, NodeServices.layer)), KubeApi)
       let changes = 0
       let early = 0
