@@ -1,4 +1,8 @@
-/** The agent: its layers, and the order in which they come to life. */
+/**
+ * The agent from its start on, to be read from top to bottom: {@link run} prepares, {@link start} takes over from the
+ * agent before this one and listens, {@link serve} runs until the end; the layers come last. What taking over means is in
+ * `state/takeOver.ts`.
+ */
 import { Effect, FileSystem, Layer, Option, Schedule } from "effect"
 import { Anycast } from "./anycast/Anycast.ts"
 import { Bird } from "./bird/Bird.ts"
@@ -20,10 +24,103 @@ import * as DelQueue from "./socket/DelQueue.ts"
 import { Introspection } from "./socket/Introspection.ts"
 import * as RpcServer from "./socket/RpcServer.ts"
 import { Allocations } from "./state/Allocations.ts"
-import { adoptState, countUnreadable } from "./state/takeOver.ts"
+import { countUnreadable, takeOver } from "./state/takeOver.ts"
 
 /** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
 const BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+/** Never returns but by failure or interruption. */
+export const run = (settings: Settings) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    yield* RpcServer.assertUnserved(settings.socket)
+    const bootId = (yield* fs.readFileString(BOOT_ID)).trim()
+    yield* fs.makeDirectory(settings.stateDir, { recursive: true, mode: 0o755 })
+    const loopDelay = LoopDelay.make()
+    return yield* start(settings, bootId).pipe(
+      Effect.flatMap((failedDels) => serve(settings, loopDelay, failedDels)),
+      // Building them reads the records, and the NodeConfig that the agent before this one knew.
+      Effect.provide(layerOf(settings, bootId, loopDelay))
+    )
+  }).pipe(Effect.scoped)
+
+/** Until calls are accepted. Returns how many queued DELs failed. */
+const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
+  const netlink = yield* Netlink
+  const rpc = yield* RpcServer.RpcServer
+  for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
+  yield* takeOver({ bootId })
+  // No ADD may be served while an address that a queued DEL frees is still held.
+  return yield* doQueuedDels(settings, rpc.listen)
+})
+
+const serve = Effect.fnUntraced(function*(settings: Settings, loopDelay: LoopDelay.LoopDelay, failedDels: number) {
+  const anycast = yield* Anycast
+  const bird = yield* Bird
+  const cni = yield* Cni
+  const kube = yield* KubeApi
+  const reporter = yield* NodeReporter
+  yield* Layer.build(Http.layer({ address: settings.http, beforeScrape: loopDelay.publish }))
+  const milliseconds = Math.round(performance.now())
+  yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
+    Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })
+  )
+  const loops = [
+    cni.run,
+    kube.run,
+    bird.run,
+    anycast.run,
+    reporter.run,
+    writeConflist(settings, reporter.notServing),
+    keepPrepared,
+    keepTrimmed,
+    retryQueuedDels(settings, failedDels)
+  ]
+  return yield* Effect.all(loops, { concurrency: "unbounded", discard: true })
+})
+
+/**
+ * Does the DELs that came while there was no agent. `then` runs with the queue still locked, so no DEL falls in between.
+ * Returns how many failed.
+ */
+const doQueuedDels = Effect.fn("doQueuedDels")(function*<E>(settings: Settings, then: Effect.Effect<void, E>) {
+  const cni = yield* Cni
+  const queue = DelQueue.directoryOf(settings.socket)
+  const drained = yield* DelQueue.withQueueLock(queue, Effect.tap(DelQueue.drain(queue, cni.queuedDel), () => then))
+  yield* countUnreadable("del", drained.unreadable)
+  if (drained.done + drained.kept + drained.unreadable > 0) {
+    yield* Effect.logInfo("DELs that came while there was no agent").pipe(Effect.annotateLogs({ ...drained }))
+  }
+  return drained.kept
+})
+
+/** The runtime was told that a queued DEL succeeded and will not ask again: one that failed is tried until it does. */
+const retryQueuedDels = (settings: Settings, failed: number) =>
+  doQueuedDels(settings, Effect.void).pipe(
+    Effect.tapError((error) => Effect.logError(error.message)),
+    Effect.retry(Schedule.spaced("60 seconds")),
+    Effect.repeat({ while: (left) => left > 0, schedule: Schedule.spaced("60 seconds") }),
+    Effect.delay("60 seconds"),
+    Effect.when(Effect.succeed(failed > 0)),
+    Effect.asVoid
+  )
+
+/** The runtime sends pods once there is a conflist, so it is written when they can be served. */
+const writeConflist = (settings: Settings, notServing: Effect.Effect<string | undefined>) =>
+  Option.match(settings.cniConfDir, {
+    onNone: () => Effect.void,
+    onSome: (confDir) => {
+      const ready = notServing.pipe(
+        Effect.repeat({ until: (reason) => reason === undefined, schedule: Schedule.spaced("200 millis") }),
+        Effect.asVoid
+      )
+      return conflistWhenReady({ confDir, binDir: settings.cniBinDir }, { takeover: false, ready }).pipe(
+        // Pods that run, and a conflist that is there already, need the agent whatever this folder's state is.
+        Effect.tapError((error) => Effect.logError(error.message)),
+        Effect.retry(Schedule.spaced("15 seconds"))
+      )
+    }
+  })
 
 type KubeLayer = Layer.Layer<KubeApi, KubeUnavailable, FileSystem.FileSystem>
 
@@ -75,90 +172,3 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
     Layer.provideMerge(kernelAndKube)
   )
 }
-
-/** Does the DELs that came while there was no agent; `then` runs with the queue still locked. Returns how many failed. */
-const workOff = Effect.fn("workOff")(function*<E>(settings: Settings, then: Effect.Effect<void, E>) {
-  const cni = yield* Cni
-  const queue = DelQueue.directoryOf(settings.socket)
-  const drained = yield* DelQueue.withQueueLock(queue, Effect.tap(DelQueue.drain(queue, cni.queuedDel), () => then))
-  yield* countUnreadable("del", drained.unreadable)
-  if (drained.done + drained.kept + drained.unreadable > 0) {
-    yield* Effect.logInfo("DELs that came while there was no agent").pipe(Effect.annotateLogs({ ...drained }))
-  }
-  return drained.kept
-})
-
-/** The runtime was told that a queued DEL succeeded and will not ask again: one that failed is tried until it does. */
-const workOffRest = (settings: Settings, kept: number) =>
-  workOff(settings, Effect.void).pipe(
-    Effect.tapError((error) => Effect.logError(error.message)),
-    Effect.retry(Schedule.spaced("60 seconds")),
-    Effect.repeat({ while: (left) => left > 0, schedule: Schedule.spaced("60 seconds") }),
-    Effect.delay("60 seconds"),
-    Effect.when(Effect.succeed(kept > 0)),
-    Effect.asVoid
-  )
-
-/**
- * Takes over, works off the queue of DELs, and only then listens: no ADD may be served while an address that a queued
- * DEL frees is still held.
- */
-const comeUp = Effect.fn("comeUp")(function*(settings: Settings, bootId: string) {
-  const netlink = yield* Netlink
-  const rpc = yield* RpcServer.RpcServer
-  for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
-  yield* adoptState({ bootId })
-  return yield* workOff(settings, rpc.listen)
-})
-
-const serve = Effect.fnUntraced(function*(settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDelay) {
-  const anycast = yield* Anycast
-  const bird = yield* Bird
-  const cni = yield* Cni
-  const kube = yield* KubeApi
-  const reporter = yield* NodeReporter
-  const ready = reporter.notServing.pipe(
-    Effect.repeat({ until: (reason) => reason === undefined, schedule: Schedule.spaced("200 millis") }),
-    Effect.asVoid
-  )
-  const conflist = Option.match(settings.cniConfDir, {
-    onNone: () => Effect.void,
-    onSome: (confDir) =>
-      conflistWhenReady({ confDir, binDir: settings.cniBinDir }, { takeover: false, ready }).pipe(
-        // Pods that run, and a conflist that is there already, need the agent whatever this folder's state is.
-        Effect.tapError((error) => Effect.logError(error.message)),
-        Effect.retry(Schedule.spaced("15 seconds"))
-      )
-  })
-  const kept = yield* comeUp(settings, bootId)
-  yield* Layer.build(Http.layer({ address: settings.http, beforeScrape: loopDelay.publish }))
-  const milliseconds = Math.round(performance.now())
-  yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
-    Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })
-  )
-  const loops = [
-    cni.run,
-    kube.run,
-    bird.run,
-    anycast.run,
-    reporter.run,
-    conflist,
-    keepPrepared,
-    keepTrimmed,
-    workOffRest(settings, kept)
-  ]
-  return yield* Effect.all(loops, { concurrency: "unbounded", discard: true })
-})
-
-/** Never returns but by failure or interruption. */
-export const run = (settings: Settings) =>
-  Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
-    yield* RpcServer.assertUnserved(settings.socket)
-    const bootId = (yield* fs.readFileString(BOOT_ID)).trim()
-    yield* fs.makeDirectory(settings.stateDir, { recursive: true, mode: 0o755 })
-    const loopDelay = LoopDelay.make()
-    return yield* serve(settings, bootId, loopDelay).pipe(
-      Effect.provide(layerOf(settings, bootId, loopDelay))
-    )
-  }).pipe(Effect.scoped)

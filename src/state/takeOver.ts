@@ -14,15 +14,70 @@ import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../netlink/Netlink.ts"
 import { Allocations } from "./Allocations.ts"
-import { type KernelState, planStart } from "./takeOverPlan.ts"
+import { type KernelState, takeOverPlan } from "./takeOverPlan.ts"
 
-const unreadableRecords = Metric.gauge("flock_unreadable_records", {
-  description: "Allocation records and queued DELs that could not be read and were set aside"
+/** Finds, decides, does. Run once, before the first call is served. */
+export const takeOver = Effect.fn("takeOver")(function*(options: { readonly bootId: string }) {
+  const allocations = yield* Allocations
+  const ipam = yield* Ipam
+  const kube = yield* KubeApi
+  const netlink = yield* Netlink
+  const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
+  const spec = Option.getOrUndefined(current)?.spec
+  const kernel: KernelState = {
+    links: yield* netlink.links,
+    podRoutes: yield* netlink.routes(PROTOCOL_POD),
+    announcedRoutes: yield* netlink.routes(PROTOCOL_ANNOUNCED)
+  }
+  const plan = takeOverPlan(yield* allocations.list, allocations.interrupted, kernel, {
+    bootId: options.bootId,
+    spec,
+    now: DateTime.formatIso(yield* DateTime.now)
+  })
+  const rebuild = yield* Effect.forEach(
+    plan.rebuild,
+    (allocation) => spec === undefined ? Effect.succeed(allocation) : completed(allocation, spec),
+    { concurrency: 16 }
+  )
+  // Addresses first: nothing may be handed out while a link still holds it.
+  for (const a of [...plan.adopt, ...rebuild]) {
+    yield* ipam.markInUse(attachmentKey(a), primariesOf(a.addresses), a.addresses.anycast)
+  }
+  for (const [owner, address] of plan.hold) yield* ipam.markInUse(owner, [address])
+  yield* Effect.forEach(plan.remove, (link) => netlink.detach(link.ifName), { concurrency: "unbounded", discard: true })
+  yield* Effect.forEach(rebuild, allocations.adopt, { discard: true })
+  const forget = [...plan.drop.map(attachmentKey), ...allocations.interrupted]
+  yield* Effect.forEach(forget, allocations.remove, { discard: true })
+  yield* countUnreadable("allocation", allocations.unreadable)
+  yield* Effect.logInfo("state of the agent before this one taken over").pipe(Effect.annotateLogs({
+    adopted: plan.adopt.length,
+    dropped: plan.drop.length,
+    rebuilt: rebuild.length,
+    removedLinks: plan.remove.length,
+    held: plan.hold.length,
+    interrupted: allocations.interrupted.length,
+    unreadable: allocations.unreadable
+  }))
 })
 
-/** Sets the gauge of what was set aside. */
-export const countUnreadable = (kind: "allocation" | "del", count: number): Effect.Effect<void> =>
-  Metric.update(Metric.withAttributes(unreadableRecords, { kind }), count)
+/** A rebuilt allocation, with what its pod tells of it if that can be learned quickly. */
+const completed = Effect.fnUntraced(function*(allocation: Allocation, spec: NodeConfigSpec) {
+  if (allocation.pod.name === "") return allocation
+  const kube = yield* KubeApi
+  const pod = yield* kube.pod(allocation.pod).pipe(
+    Effect.timeout("3 seconds"),
+    Effect.catch((error) =>
+      Effect.as(
+        Effect.logWarning(`anycast addresses of ${allocation.pod.name} may be missing: ${error.message}`),
+        Option.none<PodInfo>()
+      )
+    )
+  )
+  return Option.match(pod, {
+    onNone: () => allocation,
+    onSome: (found) => completeFromPod(allocation, found, spec)
+  })
+})
 
 /**
  * What the kernel did not tell of a rebuilt allocation: the pod's UID, and anycast addresses that were not announced when
@@ -44,59 +99,10 @@ export const completeFromPod = (allocation: Allocation, pod: PodInfo, spec: Node
   }
 }
 
-/** Finds, decides, does. Run once, before the first call is served. */
-export const adoptState = Effect.fn("adoptState")(function*(options: { readonly bootId: string }) {
-  const allocations = yield* Allocations
-  const ipam = yield* Ipam
-  const kube = yield* KubeApi
-  const netlink = yield* Netlink
-  const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
-  const kernel: KernelState = {
-    links: yield* netlink.links,
-    podRoutes: yield* netlink.routes(PROTOCOL_POD),
-    announcedRoutes: yield* netlink.routes(PROTOCOL_ANNOUNCED)
-  }
-  const complete = Effect.fnUntraced(function*(allocation: Allocation) {
-    if (allocation.pod.name === "" || Option.isNone(current)) return allocation
-    const pod = yield* kube.pod(allocation.pod).pipe(
-      Effect.timeout("3 seconds"),
-      Effect.catch((error) =>
-        Effect.as(
-          Effect.logWarning(`anycast addresses of ${allocation.pod.name} may be missing: ${error.message}`),
-          Option.none<PodInfo>()
-        )
-      )
-    )
-    return Option.match(pod, {
-      onNone: () => allocation,
-      onSome: (found) => completeFromPod(allocation, found, current.value.spec)
-    })
-  })
-
-  const plan = planStart(yield* allocations.list, allocations.interrupted, kernel, {
-    bootId: options.bootId,
-    spec: Option.getOrUndefined(current)?.spec,
-    now: DateTime.formatIso(yield* DateTime.now)
-  })
-  const rebuild = yield* Effect.forEach(plan.rebuild, complete, { concurrency: 16 })
-  // Addresses first: nothing may be handed out while a link still holds it.
-  for (const a of [...plan.adopt, ...rebuild]) {
-    yield* ipam.markInUse(attachmentKey(a), primariesOf(a.addresses), a.addresses.anycast)
-  }
-  for (const [owner, address] of plan.hold) yield* ipam.markInUse(owner, [address])
-  yield* Effect.forEach(plan.remove, (link) => netlink.detach(link.ifName), { concurrency: "unbounded", discard: true })
-  yield* Effect.forEach(rebuild, allocations.adopt, { discard: true })
-  const forget = [...plan.drop.map(attachmentKey), ...allocations.interrupted]
-  yield* Effect.forEach(forget, allocations.remove, { discard: true })
-  const counts = {
-    adopted: plan.adopt.length,
-    dropped: plan.drop.length,
-    rebuilt: rebuild.length,
-    removedLinks: plan.remove.length,
-    held: plan.hold.length,
-    interrupted: allocations.interrupted.length,
-    unreadable: allocations.unreadable
-  }
-  yield* countUnreadable("allocation", allocations.unreadable)
-  yield* Effect.logInfo("state of the agent before this one taken over").pipe(Effect.annotateLogs(counts))
+const unreadableRecords = Metric.gauge("flock_unreadable_records", {
+  description: "Allocation records and queued DELs that could not be read and were set aside"
 })
+
+/** Sets the gauge of what was set aside. */
+export const countUnreadable = (kind: "allocation" | "del", count: number): Effect.Effect<void> =>
+  Metric.update(Metric.withAttributes(unreadableRecords, { kind }), count)

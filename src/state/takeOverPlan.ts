@@ -44,8 +44,8 @@ export interface Context {
   readonly now: string
 }
 
-/** The pod's network as the kernel tells it; undefined where the link holds no address of a pod. */
-const rebuilt = (
+/** The allocation as the kernel tells it; undefined where the link holds no address of a pod. */
+const allocationFromKernel = (
   owner: NonNullable<ReturnType<typeof parseAlias>>,
   link: HostLink,
   kernel: KernelState,
@@ -73,8 +73,7 @@ const rebuilt = (
   }
 }
 
-/** Pure: decides what to do with what was found. */
-export const planStart = (
+export const takeOverPlan = (
   records: ReadonlyArray<Allocation>,
   interrupted: ReadonlyArray<string>,
   kernel: KernelState,
@@ -92,7 +91,7 @@ export const planStart = (
     const key = owner && attachmentKey(owner)
     const ownable = owner !== undefined && key !== undefined && link.peerNsid !== undefined &&
       !interrupted.includes(key) && !known.has(key)
-    const allocation = ownable ? rebuilt(owner, link, kernel, context) : undefined
+    const allocation = ownable ? allocationFromKernel(owner, link, kernel, context) : undefined
     if (allocation === undefined) {
       remove.push(link)
     } else {

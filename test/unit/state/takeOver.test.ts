@@ -3,7 +3,7 @@ import { aliasOf, type Allocation } from "../../../src/domain/Allocation.ts"
 import { address, hostCidr } from "../../../src/domain/Ip.ts"
 import type { HostLink, HostRoute } from "../../../src/netlink/Netlink.ts"
 import { completeFromPod } from "../../../src/state/takeOver.ts"
-import { type KernelState, planStart } from "../../../src/state/takeOverPlan.ts"
+import { type KernelState, takeOverPlan } from "../../../src/state/takeOverPlan.ts"
 import { addresses, addresses6, allocation, nodeConfig } from "../fixtures.ts"
 
 const context = { bootId: "boot", spec: nodeConfig().spec, now: "2026-01-01T00:00:00.000Z" }
@@ -37,20 +37,20 @@ const routes = [route("2001:db8:1::a", 7), route("10.42.1.2", 7)]
 
 describe("take-over at start", () => {
   it("adopts a record whose link carries its name", () => {
-    const plan = planStart([mine], [], kernel({ links: [linkOf(mine, 7)], podRoutes: routes }), context)
+    const plan = takeOverPlan([mine], [], kernel({ links: [linkOf(mine, 7)], podRoutes: routes }), context)
     assert.deepStrictEqual(plan, { adopt: [mine], drop: [], rebuild: [], remove: [], hold: [] })
   })
 
   it("drops a record whose link is gone, or is another attachment's now", () => {
-    assert.deepStrictEqual(planStart([mine], [], kernel(), context).drop, [mine])
+    assert.deepStrictEqual(takeOverPlan([mine], [], kernel(), context).drop, [mine])
     const stranger = linkOf(mine, 7, { alias: aliasOf(allocation({ containerId: "c2" })) })
-    const plan = planStart([mine], [], kernel({ links: [stranger], podRoutes: routes }), context)
+    const plan = takeOverPlan([mine], [], kernel({ links: [stranger], podRoutes: routes }), context)
     assert.deepStrictEqual(plan.drop, [mine])
     assert.deepStrictEqual(plan.rebuild.map((a) => a.containerId), ["c2"])
   })
 
   it("undoes an ADD that was cut short, though its link is whole", () => {
-    const plan = planStart([], ["c1/eth0"], kernel({ links: [linkOf(mine, 7)], podRoutes: routes }), context)
+    const plan = takeOverPlan([], ["c1/eth0"], kernel({ links: [linkOf(mine, 7)], podRoutes: routes }), context)
     assert.deepStrictEqual(plan.remove.map((link) => link.ifName), [mine.hostIfName])
     assert.deepStrictEqual([plan.rebuild, plan.hold], [[], []])
   })
@@ -61,7 +61,7 @@ describe("take-over at start", () => {
       podRoutes: routes,
       announcedRoutes: [route("192.0.2.1", 7, 201)]
     })
-    const [rebuilt] = planStart([], [], state, context).rebuild
+    const [rebuilt] = takeOverPlan([], [], state, context).rebuild
     assert.deepStrictEqual(rebuilt, {
       ...mine,
       netns: "",
@@ -72,7 +72,7 @@ describe("take-over at start", () => {
 
   it("takes a primary address outside the node's prefixes for an operator's choice", () => {
     const state = kernel({ links: [linkOf(mine, 7)], podRoutes: [route("192.0.2.77", 7)] })
-    const [rebuilt] = planStart([], [], state, context).rebuild
+    const [rebuilt] = takeOverPlan([], [], state, context).rebuild
     assert.deepStrictEqual(rebuilt?.addresses.chosen, [address("192.0.2.77")])
   })
 
@@ -84,18 +84,18 @@ describe("take-over at start", () => {
       [linkOf(mine, 7), []]
     ]
     for (const [link, podRoutes] of cases) {
-      const plan = planStart([], [], kernel({ links: [link], podRoutes }), context)
+      const plan = takeOverPlan([], [], kernel({ links: [link], podRoutes }), context)
       assert.deepStrictEqual(plan.remove, [link])
       assert.deepStrictEqual([plan.rebuild, plan.hold], [[], []])
     }
     const twin = linkOf(mine, 8, { ifName: "flock00000002" })
-    const plan = planStart([mine], [], kernel({ links: [linkOf(mine, 7), twin], podRoutes: routes }), context)
+    const plan = takeOverPlan([mine], [], kernel({ links: [linkOf(mine, 7), twin], podRoutes: routes }), context)
     assert.deepStrictEqual(plan.remove, [twin])
   })
 
   it("holds every address that a route of ours still has, whoever's link it is over", () => {
     const state = kernel({ links: [linkOf(mine, 7)], podRoutes: [...routes, route("10.42.1.99", 3)] })
-    assert.deepStrictEqual(planStart([mine], [], state, context).hold, [["kernel:3", address("10.42.1.99")]])
+    assert.deepStrictEqual(takeOverPlan([mine], [], state, context).hold, [["kernel:3", address("10.42.1.99")]])
   })
 })
 
