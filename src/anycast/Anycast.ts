@@ -3,16 +3,17 @@
  * holds it is Ready and not being deleted. BIRD exports those routes with no reload; its export set follows
  * allocations only.
  */
-import { Context, Effect, Layer, Ref, Schedule, Stream } from "effect"
+import { Context, Effect, HashMap, Layer, Ref, Schedule, Stream } from "effect"
 import type { Bird } from "../bird/Bird.ts"
-import { attachmentKey } from "../domain/Allocation.ts"
-import { formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { Allocations } from "../state/Allocations.ts"
-import type { AnycastAddress, AnycastHolder } from "./AnycastAddress.ts"
+import { addressesOf } from "./addresses.ts"
+import type { AnycastAddress } from "./AnycastAddress.ts"
+import { initial } from "./anycastState.ts"
 import * as exportProbe from "./exportProbe.ts"
-import { destinationKey, gateOf } from "./gate.ts"
+import { destinationKey } from "./gate.ts"
 import * as reconciler from "./reconciler.ts"
 
 /** Steers the `Anycast` of {@link Anycast.layerTest}. */
@@ -35,8 +36,14 @@ export class Anycast extends Context.Service<Anycast, {
       const allocations = yield* Allocations
       const kube = yield* KubeApi
       const netlink = yield* Netlink
-      const probe = yield* exportProbe.make((flip) => worker.isInstalled(flip.destination) === flip.exported)
-      const worker: reconciler.Reconciler = yield* reconciler.make(probe.offer)
+      const state = yield* Ref.make(initial)
+      const probe = yield* exportProbe.make((flip) =>
+        Effect.map(
+          Ref.get(state),
+          ({ installed }) => HashMap.has(installed, destinationKey(flip.destination)) === flip.exported
+        )
+      )
+      const worker = yield* reconciler.make(state, probe.offer)
 
       /** A source that ends or fails is opened again; what was missed meanwhile is found by a full pass. */
       const forever = <E>(name: string, source: Effect.Effect<void, E>) =>
@@ -64,28 +71,13 @@ export class Anycast extends Context.Service<Anycast, {
         Effect.repeat(worker.markFull, Schedule.spaced("2 seconds"))
       ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
 
-      const status = Effect.map(
-        worker.state,
-        ({ cache, index, installed }) =>
-          index.exportSet.map((address): AnycastAddress => {
-            const key = destinationKey(hostCidr(address))
-            const holders = index.byDestination.get(key) ?? []
-            const shown = holders.map((holder): AnycastHolder => ({
-              owner: attachmentKey(holder.allocation),
-              namespace: holder.allocation.pod.namespace,
-              pod: holder.allocation.pod.name,
-              hostIfName: holder.allocation.hostIfName,
-              kind: holder.kind,
-              gate: gateOf(holder, cache)
-            }))
-            const wanted = shown.some(({ gate }) => gate === "Ready")
-            const undecided = !wanted && shown.some(({ gate }) => gate === "Unknown")
-            const state = undecided || wanted !== installed.has(key) ? "pending" : wanted ? "announced" : "withdrawn"
-            return { address: formatAddress(address), state, holders: shown }
-          })
-      )
-
-      return Anycast.of({ run, status, exportSet: Effect.map(worker.state, ({ index }) => index.exportSet) })
+      return Anycast.of({
+        run,
+        status: Effect.gen(function*() {
+          return addressesOf(yield* Ref.get(state), { pods: yield* kube.pods, synced: yield* kube.podsListed })
+        }),
+        exportSet: Effect.map(Ref.get(state), ({ index }) => index.exportSet)
+      })
     })
   )
 

@@ -14,7 +14,7 @@ export interface Flip {
 
 export interface ExportProbe {
   /** Follows this flip unless another is being followed. */
-  readonly offer: (flip: Flip) => void
+  readonly offer: (flip: Flip) => Effect.Effect<void>
   readonly run: Effect.Effect<never>
 }
 
@@ -22,42 +22,32 @@ export interface ExportProbe {
 const WAITS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 
 /** `stillWanted` ends a sample whose destination has flipped back meanwhile. */
-export const make = (stillWanted: (flip: Flip) => boolean) =>
-  Effect.gen(function*() {
-    const bird = yield* Bird
-    const flips = yield* Queue.dropping<Flip>(1)
-    let busy = false
+export const make = Effect.fnUntraced(function*(stillWanted: (flip: Flip) => Effect.Effect<boolean>) {
+  const bird = yield* Bird
+  const flips = yield* Queue.dropping<Flip>(1)
 
-    const follow = Effect.fnUntraced(function*(flip: Flip) {
-      const address = { family: flip.destination.family, value: flip.destination.base }
-      const peers = (yield* bird.lastStatus).peers
-      const peer = peers.find((p) => p.state === "Established")
-      if (peer === undefined) return
-      for (const wait of WAITS) {
-        if (!stillWanted(flip)) return
-        if ((yield* bird.exportedTo(address, peer.protocol)) === flip.exported) {
-          const now = yield* Clock.currentTimeNanos
-          return yield* Metric.update(exportSeconds, Number(now - flip.since) / 1e9)
-        }
-        yield* Effect.sleep(wait)
+  const follow = Effect.fnUntraced(function*(flip: Flip) {
+    const address = { family: flip.destination.family, value: flip.destination.base }
+    const peers = (yield* bird.lastStatus).peers
+    const peer = peers.find((p) => p.state === "Established")
+    if (peer === undefined) return
+    for (const wait of WAITS) {
+      if (!(yield* stillWanted(flip))) return
+      if ((yield* bird.exportedTo(address, peer.protocol)) === flip.exported) {
+        const now = yield* Clock.currentTimeNanos
+        return yield* Metric.update(exportSeconds, Number(now - flip.since) / 1e9)
       }
-    })
-
-    const run = Queue.take(flips).pipe(
-      Effect.flatMap(follow),
-      Effect.catchCause((cause) => Effect.logWarning("anycast: could not ask BIRD for its exports", cause)),
-      Effect.ensuring(Effect.sync(() => {
-        busy = false
-      })),
-      Effect.forever
-    )
-
-    return {
-      offer: (flip) => {
-        if (busy) return
-        busy = true
-        Queue.offerUnsafe(flips, flip)
-      },
-      run
-    } satisfies ExportProbe
+      yield* Effect.sleep(wait)
+    }
   })
+
+  const run = Queue.take(flips).pipe(
+    Effect.flatMap(follow),
+    Effect.catchCause((cause) => Effect.logWarning("anycast: could not ask BIRD what it exports", cause)),
+    // What came meanwhile has waited here, which is not to be timed.
+    Effect.andThen(Queue.clear(flips)),
+    Effect.forever
+  )
+
+  return { offer: (flip) => Effect.asVoid(Queue.offer(flips, flip)), run } satisfies ExportProbe
+})

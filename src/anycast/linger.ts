@@ -3,9 +3,10 @@
  * it has begun, rather than go back to them by the default route until its hop limit ends. So an announced anycast
  * address has a second route, never exported, that outlives the announced one by {@link LINGER_MS}. Pure.
  */
+import { HashMap, Option } from "effect"
 import { type HostRoute, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
 import type { Index } from "./gate.ts"
-import { desiredRoute, type Installed, type Plan, sameNextHops, type World } from "./routePlan.ts"
+import { desiredRoute, type Installed, type Plan, routesTo, sameNextHops, type World } from "./routePlan.ts"
 
 /**
  * Milliseconds. FRR follows in 60 (fixed timers of its own), BIRD in 5. Not longer, because clients on this node still
@@ -13,34 +14,38 @@ import { desiredRoute, type Installed, type Plan, sameNextHops, type World } fro
  */
 export const LINGER_MS = 500
 
+/** When each route that lingers may go, Unix milliseconds. */
+export type LeaveAt = HashMap.HashMap<string, number>
+
 /**
- * What to do about the second routes. `until`: when each that should go may go, milliseconds; kept up to date here.
+ * What to do about the second routes, and `leaveAt` as it is then.
  */
 export const lingerPlan = (
   keys: Iterable<string>,
   index: Index,
   world: World,
   lingering: Installed,
-  until: Map<string, number>,
+  leaveAt: LeaveAt,
   now: number
-): Plan => {
+): { readonly plan: Plan; readonly leaveAt: LeaveAt } => {
   const announce: Array<HostRoute> = []
   const withdraw: Array<HostRoute> = []
+  let next = leaveAt
   for (const key of keys) {
     const wanted = desiredRoute(key, index.byDestination.get(key) ?? [], world)
-    const routes = lingering.get(key) ?? []
+    const routes = routesTo(lingering, key)
     // A chosen address has the pod's own route for good.
     if (wanted !== undefined && wanted.nextHops.every(({ via }) => via !== undefined)) {
-      until.delete(key)
+      next = HashMap.remove(next, key)
       const second = { ...wanted, protocol: PROTOCOL_LINGERING }
       if (!routes.some((route) => sameNextHops(route, second))) announce.push(second)
     } else if (routes.length > 0) {
-      const end = until.get(key) ?? now + LINGER_MS
-      until.set(key, end)
+      const end = Option.getOrElse(HashMap.get(leaveAt, key), () => now + LINGER_MS)
+      next = HashMap.set(next, key, end)
       if (now >= end) withdraw.push(...routes)
     } else {
-      until.delete(key)
+      next = HashMap.remove(next, key)
     }
   }
-  return { announce, withdraw }
+  return { plan: { announce, withdraw }, leaveAt: next }
 }

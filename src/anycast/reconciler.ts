@@ -2,27 +2,23 @@
  * One worker that holds the kernel's protocol-201 routes to what the gate says. It keeps a mirror of what it installed,
  * so that a flip of one pod costs a look at that pod's addresses; full passes check the mirror against the kernel.
  */
-import { Clock, Effect, Match, Metric, Queue } from "effect"
+import { Clock, Effect, HashMap, Metric, Queue, Ref } from "effect"
 import { Bird } from "../bird/Bird.ts"
-import { type Cidr, equalAddress, type IpAddress } from "../domain/Ip.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { type KernelChange, Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
 import { Allocations } from "../state/Allocations.ts"
+import { type Action, type Event, type State, step } from "./anycastState.ts"
 import type { Flip } from "./exportProbe.ts"
-import { destinationKey, emptyIndex, type Index, makeIndex, type PodCache } from "./gate.ts"
-import { LINGER_MS, lingerPlan } from "./linger.ts"
+import { destinationKey } from "./gate.ts"
+import { LINGER_MS } from "./linger.ts"
 import * as metrics from "./metrics.ts"
-import { Pending } from "./Pending.ts"
-import { allKeys, type Installed, plan, type World } from "./routePlan.ts"
-import type { Changed } from "./table.ts"
-import * as table from "./table.ts"
+import { lacksLink, type Look, lookOf, needsFullPass, planPass, takeBatch } from "./pass.ts"
+import { allKeys } from "./routePlan.ts"
+import { applyPlan, named } from "./routeTables.ts"
 
-interface State {
-  readonly index: Index
-  readonly cache: PodCache
-  readonly installed: Installed
-}
+/** Milliseconds from a pass that failed to the next try. */
+const RETRY_MS = 100
 
 export interface Reconciler {
   /** Handles what is marked, forever; one batch at a time. */
@@ -35,116 +31,108 @@ export interface Reconciler {
   readonly markAllocations: Effect.Effect<void>
   readonly markPods: (pods: ReadonlyArray<PodInfo>) => Effect.Effect<void>
   readonly markKernel: (changes: ReadonlyArray<KernelChange>) => Effect.Effect<void>
-  readonly state: Effect.Effect<State>
-  /** Whether the route to this destination is in the kernel, as far as the mirror knows. */
-  readonly isInstalled: (destination: Cidr) => boolean
 }
 
-const sameAddresses = (a: ReadonlyArray<IpAddress>, b: ReadonlyArray<IpAddress>): boolean =>
-  a.length === b.length && a.every((address, i) => equalAddress(address, b[i] as IpAddress))
+/** Counts, times and logs what changed in the kernel. */
+const report = Effect.fnUntraced(function*(
+  { installed, removed }: Extract<Action, { readonly _tag: "Report" }>,
+  seen: Look["seen"],
+  onFlip: (flip: Flip) => Effect.Effect<void>
+) {
+  const now = yield* Clock.currentTimeNanos
+  for (const [exported, routes] of [[false, removed], [true, installed]] as const) {
+    for (const { destination } of routes) {
+      const since = seen.get(destinationKey(destination))
+      if (since === undefined) continue
+      yield* Metric.update(metrics.kernelSeconds, Number(now - since) / 1e9)
+      yield* onFlip({ destination, exported, since })
+    }
+  }
+  if (removed.length > 0) {
+    yield* Metric.update(metrics.transitionsTo.withdrawn, removed.length)
+    yield* Effect.logInfo(`anycast: withdrew ${named(removed)}`)
+  }
+  if (installed.length > 0) {
+    yield* Metric.update(metrics.transitionsTo.announced, installed.length)
+    yield* Effect.logInfo(`anycast: announced ${named(installed)}`)
+  }
+})
 
-export const make = (onFlip: (flip: Flip) => void) =>
-  Effect.gen(function*() {
-    const allocations = yield* Allocations
-    const netlink = yield* Netlink
-    const kube = yield* KubeApi
-    const bird = yield* Bird
-    const wake = yield* Queue.sliding<void>(1)
-    const failed = yield* Queue.sliding<void>(1)
-    const leaving = yield* Queue.sliding<void>(1)
-    const pending = new Pending()
-    let index = emptyIndex
-    let exportSet: ReadonlyArray<IpAddress> | undefined
-    let links = new Map<string, number>()
-    let loaded = false
+/** Works on `state`, which nothing else changes. */
+export const make = Effect.fnUntraced(function*(
+  state: Ref.Ref<State>,
+  onFlip: (flip: Flip) => Effect.Effect<void>
+) {
+  const allocations = yield* Allocations
+  const netlink = yield* Netlink
+  const kube = yield* KubeApi
+  const bird = yield* Bird
+  const wake = yield* Queue.sliding<void>(1)
+  const failed = yield* Queue.sliding<void>(1)
+  const leaving = yield* Queue.sliding<void>(1)
 
-    const cache = Effect.all({ pods: kube.pods, synced: kube.podsListed })
-    const signal = Effect.asVoid(Queue.offer(wake, undefined))
-    const needsRetry = Effect.asVoid(Queue.offer(failed, undefined))
+  const perform = (action: Action, seen: Look["seen"]): Effect.Effect<unknown> => {
+    switch (action._tag) {
+      case "Wake":
+        return Queue.offer(wake, undefined)
+      case "LeaveLater":
+        return Queue.offer(leaving, undefined)
+      case "GiveExportSet":
+        return Effect.andThen(bird.setExportSet(action.addresses), bird.requestReload)
+      case "Report":
+        return report(action, seen, onFlip)
+    }
+  }
 
-    const announcements = table.make(netlink, PROTOCOL_ANNOUNCED, needsRetry)
-    const lingering = table.make(netlink, PROTOCOL_LINGERING, needsRetry)
-    const until = new Map<string, number>()
-
-    const readLinks = Effect.gen(function*() {
-      links = new Map((yield* netlink.links).map((link) => [link.ifName, link.ifIndex]))
+  const dispatch = Effect.fnUntraced(function*(event: Event, seen: Look["seen"] = new Map()) {
+    const actions = yield* Ref.modify(state, (now) => {
+      const next = step(now, event)
+      return [next.actions, next.state] as const
     })
+    for (const action of actions) yield* perform(action, seen)
+  })
 
-    const readAllocations = Effect.gen(function*() {
-      index = makeIndex(yield* allocations.list)
-      if (exportSet !== undefined && sameAddresses(exportSet, index.exportSet)) return
-      exportSet = index.exportSet
-      yield* bird.setExportSet(exportSet)
-      yield* bird.requestReload
-    })
+  const readAllocations = Effect.flatMap(
+    allocations.list,
+    (allocations) => dispatch({ _tag: "AllocationsRead", allocations })
+  )
+  const readLinks = Effect.flatMap(netlink.links, (links) => dispatch({ _tag: "LinksRead", links }))
+  const readRoutes = Effect.all({
+    installed: netlink.routes(PROTOCOL_ANNOUNCED),
+    lingering: netlink.routes(PROTOCOL_LINGERING)
+  }).pipe(Effect.flatMap((routes) => dispatch({ _tag: "RoutesRead", ...routes })))
+  const needsRetry = Queue.offer(failed, undefined)
 
-    const report = Effect.fnUntraced(function*(
-      { announced, withdrawn }: Changed,
-      seen: ReadonlyMap<string, bigint>
-    ) {
-      const now = yield* Clock.currentTimeNanos
-      const installed = announcements.installed()
-      for (const { destination } of [...withdrawn, ...announced]) {
-        const key = destinationKey(destination)
-        const since = seen.get(key)
-        if (since === undefined) continue
-        yield* Metric.update(metrics.kernelSeconds, Number(now - since) / 1e9)
-        onFlip({ destination, exported: installed.has(key), since })
-      }
-      yield* Metric.update(metrics.announced, installed.size)
-      if (withdrawn.length > 0) {
-        yield* Metric.update(metrics.transitionsTo.withdrawn, withdrawn.length)
-        yield* Effect.logInfo(`anycast: withdrew ${table.named(withdrawn)}`)
-      }
-      if (announced.length > 0) {
-        yield* Metric.update(metrics.transitionsTo.announced, announced.length)
-        yield* Effect.logInfo(`anycast: announced ${table.named(announced)}`)
-      }
-    })
+  const pass = Effect.fnUntraced(function*({ keys, seen }: Look) {
+    if (lacksLink(yield* Ref.get(state), keys)) yield* readLinks
+    const cache = { pods: yield* kube.pods, synced: yield* kube.podsListed }
+    const plan = planPass(yield* Ref.get(state), cache, keys, yield* Clock.currentTimeMillis)
+    const installed = yield* applyPlan(netlink, plan.installed)
+    yield* dispatch({ _tag: "Installed", taken: installed.taken }, seen)
+    const lingering = yield* applyPlan(netlink, plan.lingering)
+    yield* dispatch({ _tag: "Lingering", taken: lingering.taken, leaveAt: plan.leaveAt })
+    if (!installed.complete || !lingering.complete) yield* needsRetry
+    yield* Metric.update(metrics.announced, HashMap.size((yield* Ref.get(state)).installed))
+  })
 
-    const pass = Effect.fnUntraced(function*(keys: ReadonlySet<string>, seen: ReadonlyMap<string, bigint>) {
-      const missing = [...keys].some((key) =>
-        index.byDestination.get(key)?.some((holder) => !links.has(holder.allocation.hostIfName))
-      )
-      if (missing) yield* readLinks
-      const installed = announcements.installed()
-      const world: World = { ...(yield* cache), ifIndexOf: (name) => links.get(name), installed }
-      const changed = yield* announcements.apply(plan(keys, index, world))
-      if (changed.announced.length + changed.withdrawn.length > 0) yield* report(changed, seen)
-      const millis = yield* Clock.currentTimeMillis
-      yield* lingering.apply(lingerPlan(keys, index, world, lingering.installed(), until, millis))
-      if (until.size > 0) yield* Queue.offer(leaving, undefined)
-    })
+  const batch = Effect.gen(function*() {
+    const batch = yield* Ref.modify(state, takeBatch)
+    const { loaded } = yield* Ref.get(state)
+    if (batch.allocations || !loaded) yield* readAllocations
+    // A route that vanishes is most often the first sign of its link's end.
+    if (batch.routes.size > 0) yield* readLinks
+    const look = lookOf(yield* Ref.get(state), batch)
+    // Before a full pass: readiness does not wait for the kernel's tables.
+    if (loaded && look.keys.size > 0) yield* pass(look)
+    if (!needsFullPass(yield* Ref.get(state), batch)) return
+    if ((yield* Ref.get(state)).index.byDestination.size > 0) yield* readLinks
+    yield* readRoutes
+    const { index, installed, lingering } = yield* Ref.get(state)
+    yield* pass({ keys: allKeys(index, installed, lingering), seen: look.seen })
+  })
 
-    const batch = Effect.gen(function*() {
-      const { allocations: reindex, full, leave, links: gone, lost, pods } = pending.take()
-      const before = index
-      if (reindex || !loaded) yield* readAllocations
-      const keys = new Set(reindex ? [...before.byDestination.keys(), ...index.byDestination.keys()] : [])
-      const seen = new Map<string, bigint>()
-      for (const [pod, since] of pods) {
-        for (const key of index.byPod.get(pod) ?? []) {
-          keys.add(key)
-          if (!seen.has(key)) seen.set(key, since)
-        }
-      }
-      const vanished = [...lost].filter(announcements.forget)
-      for (const key of vanished) keys.add(key)
-      if (leave) { for (const key of until.keys()) keys.add(key) }
-      for (const name of gone) links.delete(name)
-      // A route that vanishes is most often the first sign of its link's end.
-      if (vanished.length > 0) yield* readLinks
-      if (loaded && keys.size > 0) yield* pass(keys, seen)
-      if (!full && loaded && ![...gone].some((name) => index.byLink.has(name))) return
-      if (index.byDestination.size > 0) yield* readLinks
-      yield* announcements.load
-      yield* lingering.load
-      loaded = true
-      yield* pass(allKeys(index, announcements.installed(), lingering.installed()), seen)
-      yield* Metric.update(metrics.announced, announcements.installed().size)
-    })
-
-    const work = Queue.take(wake).pipe(
+  return {
+    work: Queue.take(wake).pipe(
       // What else arrives in this turn of the event loop joins the batch.
       Effect.andThen(Effect.yieldNow),
       Effect.andThen(batch),
@@ -152,43 +140,24 @@ export const make = (onFlip: (flip: Flip) => void) =>
         Effect.andThen(Effect.logWarning("anycast: a pass failed; will try again", cause), needsRetry)
       ),
       Effect.forever
-    )
-
-    const onKernel = Match.type<KernelChange>().pipe(
-      Match.tag("Overrun", () => pending.full()),
-      Match.tag("LinkRemoved", ({ ifName }) => pending.link(ifName)),
-      Match.tag("RouteRemoved", ({ route }) => {
-        if (route.protocol === PROTOCOL_ANNOUNCED) pending.lost(destinationKey(route.destination))
-      }),
-      Match.orElse(() => undefined)
-    )
-
-    const marking = (mark: () => void) => Effect.andThen(Effect.sync(mark), signal)
-
-    return {
-      work,
-      retries: Queue.take(failed).pipe(
-        Effect.andThen(Effect.sleep("100 millis")),
-        Effect.andThen(marking(() => pending.full())),
-        Effect.forever
+    ),
+    retries: Queue.take(failed).pipe(
+      Effect.andThen(Effect.sleep(RETRY_MS)),
+      Effect.andThen(dispatch({ _tag: "FullPassDue" })),
+      Effect.forever
+    ),
+    leaves: Queue.take(leaving).pipe(
+      Effect.andThen(Effect.sleep(LINGER_MS)),
+      Effect.andThen(dispatch({ _tag: "LeaveDue" })),
+      Effect.forever
+    ),
+    markFull: dispatch({ _tag: "FullPassDue" }),
+    markAllocations: dispatch({ _tag: "AllocationsChanged" }),
+    markPods: (pods) =>
+      Effect.flatMap(
+        Clock.currentTimeNanos,
+        (at) => dispatch({ _tag: "PodsChanged", pods: pods.map(podKey), at })
       ),
-      leaves: Queue.take(leaving).pipe(
-        Effect.andThen(Effect.sleep(LINGER_MS)),
-        Effect.andThen(marking(() => pending.leave())),
-        Effect.forever
-      ),
-      markFull: marking(() => pending.full()),
-      markAllocations: marking(() => pending.allocations()),
-      markPods: Effect.fnUntraced(function*(pods) {
-        const now = yield* Clock.currentTimeNanos
-        for (const pod of pods) pending.pod(podKey(pod), now)
-        yield* signal
-      }),
-      markKernel: (changes) =>
-        marking(() => {
-          for (const change of changes) onKernel(change)
-        }),
-      state: Effect.map(cache, (cache) => ({ index, cache, installed: announcements.installed() })),
-      isInstalled: (destination) => announcements.installed().has(destinationKey(destination))
-    } satisfies Reconciler
-  })
+    markKernel: (changes) => dispatch({ _tag: "KernelChanged", changes })
+  } satisfies Reconciler
+})

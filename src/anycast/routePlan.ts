@@ -1,11 +1,18 @@
 /** From who may announce what to the routes that the kernel lacks or has too many of. Pure. */
+import { HashMap, Option } from "effect"
 import { hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { primaryOf } from "../domain/PodAddresses.ts"
 import { type HostRoute, type NextHop, PROTOCOL_ANNOUNCED } from "../netlink/Netlink.ts"
 import { destinationKey, gateOf, type Holder, type Index, type PodCache } from "./gate.ts"
 
-/** The kernel's protocol-201 routes by destination. More than one for a destination: they differ in metric. */
-export type Installed = ReadonlyMap<string, ReadonlyArray<HostRoute>>
+/**
+ * The kernel's routes of one protocol by destination. More than one for a destination: they differ in metric. A flip
+ * makes the next value of it, which must not cost a copy of a thousand others.
+ */
+export type Installed = HashMap.HashMap<string, ReadonlyArray<HostRoute>>
+
+export const routesTo = (installed: Installed, key: string): ReadonlyArray<HostRoute> =>
+  Option.getOrElse(HashMap.get(installed, key), () => [])
 
 export interface World extends PodCache {
   /** Index of a host-side link; undefined: there is no such link. */
@@ -20,7 +27,7 @@ export interface Plan {
   readonly announce: ReadonlyArray<HostRoute>
 }
 
-export const byDestination = (routes: ReadonlyArray<HostRoute>): Map<string, ReadonlyArray<HostRoute>> => {
+export const byDestination = (routes: ReadonlyArray<HostRoute>): Installed => {
   const map = new Map<string, Array<HostRoute>>()
   for (const route of routes) {
     const key = destinationKey(route.destination)
@@ -28,7 +35,7 @@ export const byDestination = (routes: ReadonlyArray<HostRoute>): Map<string, Rea
     if (list === undefined) map.set(key, [route])
     else list.push(route)
   }
-  return map
+  return HashMap.fromIterable(map)
 }
 
 /**
@@ -40,8 +47,8 @@ const nextHopOf = ({ address, allocation, kind }: Holder, ifIndex: number): Next
   return via === undefined ? { ifIndex, onlink: false } : { ifIndex, via, onlink: true }
 }
 
-const hasNextHop = (routes: ReadonlyArray<HostRoute> | undefined, ifIndex: number): boolean =>
-  routes?.some((route) => route.nextHops.some((hop) => hop.ifIndex === ifIndex)) ?? false
+const hasNextHop = (routes: ReadonlyArray<HostRoute>, ifIndex: number): boolean =>
+  routes.some((route) => route.nextHops.some((hop) => hop.ifIndex === ifIndex))
 
 /** The route that a destination should have now; undefined: none. */
 export const desiredRoute = (
@@ -56,7 +63,7 @@ export const desiredRoute = (
     if (gate !== "Ready" && gate !== "Unknown") continue
     const ifIndex = world.ifIndexOf(holder.allocation.hostIfName)
     if (ifIndex === undefined) continue
-    if (gate === "Unknown" && !hasNextHop(world.installed.get(key), ifIndex)) continue
+    if (gate === "Unknown" && !hasNextHop(routesTo(world.installed, key), ifIndex)) continue
     address = holder.address
     nextHops.push(nextHopOf(holder, ifIndex))
   }
@@ -83,7 +90,7 @@ export const plan = (keys: Iterable<string>, index: Index, world: World): Plan =
   const announce: Array<{ readonly route: HostRoute; readonly shrinks: boolean }> = []
   for (const key of keys) {
     const wanted = desiredRoute(key, index.byDestination.get(key) ?? [], world)
-    const routes = world.installed.get(key) ?? []
+    const routes = routesTo(world.installed, key)
     if (wanted === undefined) {
       withdraw.push(...routes)
     } else if (!routes.some((route) => sameNextHops(route, wanted))) {
@@ -98,4 +105,4 @@ export const plan = (keys: Iterable<string>, index: Index, world: World): Plan =
 
 /** Every destination that has a holder or a route. */
 export const allKeys = (index: Index, ...tables: ReadonlyArray<Installed>): Set<string> =>
-  new Set([...index.byDestination.keys(), ...tables.flatMap((installed) => [...installed.keys()])])
+  new Set([...index.byDestination.keys(), ...tables.flatMap((installed) => [...HashMap.keys(installed)])])

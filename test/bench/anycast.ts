@@ -102,9 +102,9 @@ const diffs = (count: number): ReadonlyArray<number> => {
     installed
   })
   const index = makeIndex(allocations)
-  const all = plan(allKeys(index), index, worldOf(() => true, new Map())).announce
+  const all = plan(allKeys(index), index, worldOf(() => true, byDestination([]))).announce
   return Array.from({ length: count }, (_, i) => {
-    const world = worldOf((n) => n % 2 === i % 2, new Map())
+    const world = worldOf((n) => n % 2 === i % 2, byDestination([]))
     const start = process.threadCpuUsage()
     const installed = byDestination(all)
     const { withdraw } = plan(allKeys(index, installed), index, { ...world, installed })

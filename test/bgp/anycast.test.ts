@@ -295,10 +295,13 @@ describe("why and metrics", () => {
 
   it("count transitions and time them, into the kernel and out of BIRD", async () => {
     const count = (name: string) => metric(`flock_anycast_${name}_seconds_count`)
+    const start = await count("export")
     const a = await pod(0, "a", { anycast: BOTH })
     a.set({ ready: true })
     await ways(1)
     assert.strictEqual(await metric("flock_anycast_announced"), 2)
+    // One flip at a time is followed: the next would be passed over while this one is.
+    await until("the sample of the announcement", async () => await count("export") > start)
     const before = { kernel: await count("kernel"), exported: await count("export") }
     a.set({ ready: false })
     await ways(0)
