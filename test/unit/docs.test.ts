@@ -12,7 +12,9 @@ import { status } from "../../src/cli/status.ts"
 import { why } from "../../src/cli/why.ts"
 import { restore, withdraw } from "../../src/cli/withdraw.ts"
 import { Code, SUPPORTED_VERSIONS } from "../../src/cni/spec.ts"
+import { SPECIAL_RANGES } from "../../src/domain/addressRules.ts"
 import { parseAnnotations } from "../../src/domain/annotations.ts"
+import { formatCidr } from "../../src/domain/Ip.ts"
 import { API_VERSION, decode, NodeConfigSpec } from "../../src/domain/NodeConfig.ts"
 import { ANNOTATION_PREFIX } from "../../src/domain/Pod.ts"
 import { runFlags } from "../../src/Settings.ts"
@@ -89,6 +91,15 @@ describe("docs/nodeconfig.md", () => {
 
   it("has every field of the schema, and no other", () => {
     assert.deepStrictEqual(documented.map(([cell]) => word(cell)).toSorted(), fields.map(([path]) => path).toSorted())
+  })
+
+  it("has every special range, with what it is and may be", () => {
+    const table = rows("docs/nodeconfig.md", "Which address may be what")
+    assert.deepStrictEqual(
+      table.map(([range, words, uses]) => [word(range), words, uses]),
+      SPECIAL_RANGES.map(({ range, uses, words }) => [formatCidr(range), words, uses.includes("peer") ? "a peer" : "–"])
+    )
+    assert.isTrue(SPECIAL_RANGES.every(({ uses }) => uses.length === 0 || uses.join() === "peer,local"))
   })
 
   it.each(fields)("says %s's type, default and range", (path, node, required) => {

@@ -5,8 +5,10 @@ import * as fc from "fast-check"
 import { readdirSync, readFileSync } from "node:fs"
 import { resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
+import { SPECIAL_RANGES } from "../../../src/domain/addressRules.ts"
+import { bitsOf, formatCidr, lastOf, networkOf } from "../../../src/domain/Ip.ts"
 import * as NodeConfig from "../../../src/domain/NodeConfig.ts"
-import { single, specs } from "./specs.ts"
+import { single, specs, spellings } from "./specs.ts"
 import { crd, defaulted, problems, refusals, type Schema as Structural, spec } from "./structural.ts"
 
 interface Node {
@@ -42,8 +44,7 @@ const agentProblems = (value: unknown): ReadonlyArray<NodeConfig.Problem> =>
   )
 
 /** What no pattern can say: arithmetic on addresses, and fields that the server prunes. */
-const UNSAYABLE =
-  /has host bits set|overlaps a range that is|write the router's own global address|two peers have this address|unknown field/
+const UNSAYABLE = /has host bits set|overlaps a range that is IPv4-mapped|two peers have this address|unknown field/
 
 const walk = (schema: Structural, path: string, visit: (schema: Structural, path: string) => void): void => {
   visit(schema, path)
@@ -90,6 +91,41 @@ describe("the CRD and the agent's schema", () => {
   it("take and refuse the same fields", () => {
     assert.doesNotThrow(() => fc.assert(fc.property(single, agree), { numRuns: 6000 }))
   })
+
+  const withPrefix = {
+    pool: (cidr: string) => ({ [cidr.includes(":") ? "cidr6" : "cidr4"]: cidr }),
+    pod: (cidr: string) => ({ cidr6: "2001:db8:1::/64", anycast: { allowedCIDRs: [cidr] } }),
+    import: (cidr: string) => ({ cidr6: "2001:db8:1::/64", bgp: { asn: 65001, importCIDRs: [cidr] } })
+  }
+  const withPeer = (address: string) => ({
+    cidr6: "2001:db8:1::/64",
+    bgp: { asn: 65001, peers: [{ address, asn: 65000 }] }
+  })
+
+  it.each(SPECIAL_RANGES.map((row) => [formatCidr(row.range), row] as const))(
+    "%s: may be what the table of addresses says, however it is written",
+    (text, { range, uses }) => {
+      for (const value of [range.base, range.base + 1n, lastOf(range)].filter((value) => value <= lastOf(range))) {
+        for (const spelling of spellings({ family: range.family, value })) {
+          const verdict = uses.includes("peer") ? "taken" : "refused"
+          assert.strictEqual(refusals(withPeer(spelling)).length === 0 ? "taken" : "refused", verdict, spelling)
+          assert.strictEqual(agentProblems(withPeer(spelling)).length === 0 ? "taken" : "refused", verdict, spelling)
+        }
+      }
+      for (const [use, specOf] of Object.entries(withPrefix)) {
+        for (let length = 0; length <= bitsOf(range.family); length++) {
+          for (const value of [range.base, lastOf(range)]) {
+            const cidr = networkOf({ family: range.family, value }, length)
+            for (const spelling of spellings({ family: cidr.family, value: cidr.base })) {
+              agree(specOf(`${spelling}/${length}`))
+            }
+          }
+        }
+        const inside = use !== "pool" && !uses.some((it) => it === use)
+        assert.strictEqual(refusals(specOf(text)).length > 0, inside || use === "pool", `${use} ${text}`)
+      }
+    }
+  )
 
   it("say the same in CEL as in the schema: rules for the messages only", () => {
     const rules: Array<string> = []

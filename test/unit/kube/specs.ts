@@ -1,5 +1,35 @@
 /** NodeConfig specs, most of them nearly right: for holding the agent's schema, the CRD and the API server together. */
 import * as fc from "fast-check"
+import { SPECIAL_RANGES } from "../../../src/domain/addressRules.ts"
+import { bitsOf, formatAddress, formatCidr, type IpAddress, lastOf, networkOf } from "../../../src/domain/Ip.ts"
+
+/** An address as it can be written: RFC 5952, in capitals, with every zero, or with some other run of zeros left out. */
+export const spellings = (address: IpAddress): ReadonlyArray<string> => {
+  const text = formatAddress(address)
+  if (address.family === 4) return [text]
+  const groups = Array.from({ length: 8 }, (_, i) => ((address.value >> BigInt(112 - 16 * i)) & 0xffffn).toString(16))
+  const short = groups.flatMap((_, start) =>
+    groups.slice(start).flatMap((_, length) =>
+      groups.slice(start, start + length + 1).every((group) => group === "0")
+        ? [`${groups.slice(0, start).join(":")}::${groups.slice(start + length + 1).join(":")}`]
+        : []
+    )
+  )
+  const all = [text, groups.join(":"), groups.map((group) => group.padStart(4, "0")).join(":"), ...short]
+  return [...new Set([...all, ...all.map((one) => one.toUpperCase())])]
+}
+
+const inSpecial = fc.constantFrom(...SPECIAL_RANGES).chain(({ range }) =>
+  fc.oneof(fc.constantFrom(range.base, lastOf(range)), fc.bigInt({ min: range.base, max: lastOf(range) }))
+    .map((value) => ({ family: range.family, value }))
+)
+
+const specialAddress = inSpecial.chain((address) => fc.constantFrom(...spellings(address)))
+
+/** Prefixes around, at and in special ranges. */
+const specialCidr = fc.tuple(inSpecial, fc.nat(128)).map(([address, length]) =>
+  formatCidr(networkOf(address, Math.min(length, bitsOf(address.family))))
+)
 
 const v6 = fc.array(
   fc.constantFrom("0", "0", "1", "a", "db8", "2001", "FFFF", "fe80", "febf", "fec0", "00a", "00001", "g", ""),
@@ -55,6 +85,7 @@ const cidr = fc.oneof(
   { weight: 3, arbitrary: fc.tuple(good6, length).map((p) => p.join("/")) },
   { weight: 3, arbitrary: fc.tuple(good4, length).map((p) => p.join("/")) },
   { weight: 2, arbitrary: fc.tuple(fc.oneof(v6, compressed, v4), length).map((p) => p.join("/")) },
+  { weight: 3, arbitrary: specialCidr },
   { weight: 1, arbitrary: fc.string() }
 )
 
@@ -64,6 +95,7 @@ const address = fc.oneof(
     arbitrary: fc.constantFrom("2001:db8:ffff::1", "192.0.2.1", "2001:db8::2", "2001:DB8::2", "fe80::1", "169.254.0.1")
   },
   { weight: 2, arbitrary: fc.oneof(v6, compressed, v4) },
+  { weight: 2, arbitrary: specialAddress },
   { weight: 1, arbitrary: fc.string() }
 )
 

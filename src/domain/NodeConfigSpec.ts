@@ -1,0 +1,132 @@
+/** `spec` of a NodeConfig: its fields, their defaults, and what each may be. */
+import { Effect, Schema } from "effect"
+import { addressProblem, insideProblem, overlapProblem, type Use } from "./addressRules.ts"
+import { AddressFromString, type Cidr, CidrFromString, type Family, type IpAddress } from "./Ip.ts"
+
+const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
+  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
+
+const poolProblem = (cidr: Cidr, example: string): string | undefined => {
+  const special = overlapProblem("pool", cidr)
+  return special && `overlaps a range that is ${special}; use unicast space of your own, such as ${example}`
+}
+
+const cidrOf = (family: Family, example: string, minimum: number, maximum: number) =>
+  CidrFromString.pipe(Schema.check(Schema.makeFilter((cidr: Cidr) =>
+    cidr.family !== family
+      ? `must be an IPv${family} prefix, such as ${example}`
+      : cidr.prefix < minimum || cidr.prefix > maximum
+      ? `the prefix length must be ${minimum} to ${maximum}`
+      : poolProblem(cidr, example)
+  )))
+
+/** Prefixes that bound what others choose from; each must have something in it that `use` may have. */
+const cidrsFor = (use: Use, words: string) =>
+  withDefault(
+    Schema.Array(CidrFromString.pipe(Schema.check(Schema.makeFilter((cidr: Cidr) => {
+      const special = insideProblem(use, cidr)
+      return special && `lies in a range that is ${special}: ${words}`
+    })))),
+    []
+  )
+
+const Whole = Schema.Number.pipe(Schema.check(Schema.isInt({ message: "must be a whole number" })))
+
+const int = (minimum: number, maximum: number) =>
+  Whole.pipe(Schema.check(Schema.isBetween({ minimum, maximum }, { message: `must be ${minimum} to ${maximum}` })))
+
+const matching = (pattern: RegExp, message: string) =>
+  Schema.String.pipe(Schema.check(Schema.isPattern(pattern, { message })))
+
+/** Fields that `ip-algo` can embed in an IPv6 address, in the operator's order. */
+export const AlgoField = Schema.Literals(["namespace", "pod", "image"]).annotate({
+  message: "must be one of namespace, pod, image"
+})
+export type AlgoField = typeof AlgoField.Type
+
+const Asn = int(1, 4294967294)
+
+const dns1123 = matching(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, "must be a Kubernetes object name")
+
+export const SecretKeyRef = Schema.Struct({
+  name: dns1123,
+  key: matching(/^[-._a-zA-Z0-9]{1,253}$/, "must be a key of a Secret's data")
+})
+export type SecretKeyRef = typeof SecretKeyRef.Type
+
+export const Peer = Schema.Struct({
+  /** The router's address. */
+  address: AddressFromString.pipe(Schema.check(Schema.makeFilter((address: IpAddress) => {
+    const special = addressProblem("peer", address)
+    return special && `is ${special}; write the router's own global address, such as 2001:db8:ffff::1`
+  }))),
+  asn: Asn,
+  port: withDefault(int(1, 65535), 179),
+  /** Seconds; 0 turns keepalives off (RFC 4271 section 4.2). */
+  holdTimeSeconds: withDefault(
+    Whole.pipe(
+      Schema.check(
+        Schema.makeFilter((n: number) => n === 0 || (n >= 3 && n <= 65535) ? undefined : "must be 0 or 3 to 65535")
+      )
+    ),
+    90
+  ),
+  bfd: withDefault(Schema.Boolean, false),
+  passwordSecretRef: Schema.optionalKey(SecretKeyRef),
+  /** 0: the peer is on a connected network. Otherwise the largest number of hops to it. */
+  multihop: withDefault(int(0, 255), 0),
+  /** RFC 5082; not together with `multihop`. */
+  ttlSecurity: withDefault(Schema.Boolean, false),
+  gracefulRestart: withDefault(Schema.Boolean, true),
+  /** Standard (`65001:100`, RFC 1997) or large (`65001:1:2`, RFC 8092), added to every announcement. */
+  communities: withDefault(
+    Schema.Array(
+      matching(/^\d{1,5}:\d{1,5}$|^\d{1,10}:\d{1,10}:\d{1,10}$/, "must be a community: 65001:100 or large 65001:1:2")
+    ),
+    []
+  )
+})
+export type Peer = typeof Peer.Type
+
+export const Bgp = Schema.Struct({
+  asn: Asn,
+  routerID: Schema.optionalKey(matching(
+    /^(?!0\.0\.0\.0$)((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/,
+    "must be a router ID in dotted-quad form, such as 192.0.2.2"
+  )),
+  /** What may be learned from peers, with anything inside it. Empty: nothing. */
+  importCIDRs: cidrsFor("import", "nothing of it is ever learned"),
+  peers: withDefault(Schema.Array(Peer), [])
+})
+export type Bgp = typeof Bgp.Type
+
+export const NodeConfigSpec = Schema.Struct({
+  cidr6: Schema.optionalKey(cidrOf(6, "2001:db8:1::/64", 16, 126)),
+  cidr4: Schema.optionalKey(cidrOf(4, "10.42.1.0/24", 8, 30)),
+  /** Bytes; default: the MTU of the interface that the peers are reached through. */
+  mtu: Schema.optionalKey(int(1280, 65535)),
+  defaults: withDefault(
+    Schema.Struct({
+      ipv6: withDefault(Schema.Boolean, true),
+      ipv4: withDefault(Schema.Boolean, true),
+      ipAlgo: Schema.optionalKey(
+        Schema.Array(AlgoField).pipe(
+          Schema.check(
+            Schema.makeFilter((fields: ReadonlyArray<AlgoField>) =>
+              fields.length === 0 || new Set(fields).size !== fields.length
+                ? "must list each of namespace, pod, image at most once, and one at least"
+                : undefined
+            )
+          )
+        )
+      )
+    }),
+    {}
+  ),
+  anycast: withDefault(
+    Schema.Struct({ allowedCIDRs: cidrsFor("pod", "no pod can have an address of it") }),
+    {}
+  ),
+  bgp: Schema.optionalKey(Bgp)
+})
+export type NodeConfigSpec = typeof NodeConfigSpec.Type
