@@ -23,7 +23,11 @@ const ROOT = resolve(import.meta.dirname, "../..")
 const read = (file: string): string => readFileSync(join(ROOT, file), "utf8")
 const DOCUMENTS = [
   "README.md",
-  ...readdirSync(join(ROOT, "docs")).filter((f) => f.endsWith(".md")).map((f) => `docs/${f}`)
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  ...["docs", "docs/decisions"].flatMap((folder) =>
+    readdirSync(join(ROOT, folder)).filter((file) => file.endsWith(".md")).map((file) => `${folder}/${file}`)
+  )
 ]
 
 /** Cells of a document's table rows whose first cell is one code word, without the backquotes; `heading` narrows. */
