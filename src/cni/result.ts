@@ -2,6 +2,7 @@
 import type { Allocation } from "../domain/Allocation.ts"
 import { bitsOf, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import { gatewayOf, primariesOf } from "../domain/PodAddresses.ts"
+import { record } from "../domain/record.ts"
 import type { PodLink } from "../netlink/Netlink.ts"
 import { type CniVersion, SUPPORTED_VERSIONS } from "./spec.ts"
 
@@ -56,14 +57,12 @@ export const prevResultProblems = (
   allocation: Allocation,
   prevResult: Readonly<Record<string, unknown>>
 ): ReadonlyArray<string> => {
-  const field = (u: unknown, key: string): unknown =>
-    typeof u === "object" && u !== null ? (u as Record<string, unknown>)[key] : undefined
-  const ours = list(prevResult["interfaces"]).findIndex((i) =>
-    field(i, "name") === allocation.ifName && Boolean(field(i, "sandbox"))
+  const ours = list(prevResult["interfaces"]).map(record).findIndex((i) =>
+    i["name"] === allocation.ifName && Boolean(i["sandbox"])
   )
   if (ours < 0) return [`prevResult lists no interface ${allocation.ifName} in a sandbox`]
   const listed = new Set(
-    list(prevResult["ips"]).filter((ip) => field(ip, "interface") === ours).map((ip) => String(field(ip, "address")))
+    list(prevResult["ips"]).map(record).filter((ip) => ip["interface"] === ours).map((ip) => String(ip["address"]))
   )
   return primariesOf(allocation.addresses)
     .map((address) => `${formatAddress(address)}/${bitsOf(address.family)}`)

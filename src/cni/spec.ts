@@ -1,6 +1,7 @@
 /** The CNI specification 1.1.0, as far as it is text: versions, error codes, what a request must hold. */
 import { Data, Result } from "effect"
 import { quote } from "../domain/quote.ts"
+import { isRecord } from "../domain/record.ts"
 
 /** Section 4, "CNI operations". */
 export const VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"] as const
@@ -44,9 +45,6 @@ export interface NetworkConfig {
   /** `cni.dev/valid-attachments` of GC; undefined where it is missing. */
   readonly validAttachments?: ReadonlyArray<{ readonly containerId: string; readonly ifName: string }>
 }
-
-const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null && !Array.isArray(u)
 
 const fail = (code: number, message: string, details?: string) =>
   Result.fail(new CniFailure({ code, message, ...(details === undefined ? {} : { details }) }))

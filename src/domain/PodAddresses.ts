@@ -5,7 +5,7 @@ import { address, AddressFromString, equalAddress, type Family, type IpAddress }
 /** The pod's IPv6 gateway, on the host end of its veth. */
 export const GATEWAY6: IpAddress = address("fe80::1")
 
-/** Its encoded form is part of the records on disk: a new field needs a default for records that lack it. */
+/** Its encoded form is part of the records on disk, so a new field is an optional one. */
 export const PodAddresses = Schema.Struct({
   /** The pod's primary addresses on its interface, at most one per family. */
   ipv6: Schema.optionalKey(AddressFromString),
