@@ -1,6 +1,6 @@
 #!/bin/sh
 # setup.sh GROUP...: what the commands of this repository need on a fresh machine, each only its own: npm packages (a
-# current Node is one of them) and Debian packages. GROUP is build, demo, bench, test, kube, lint or format.
+# current Node is one of them) and Debian packages. GROUP is build, demo, bench, test, kube, cluster, lint or format.
 # Quiet and quick when nothing is to be done; two at once wait for each other.
 # On a system that it cannot install on, it says exactly what is missing.
 set -eu
@@ -12,39 +12,41 @@ say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 # Debian package, what must be there (a command, or a file: any one of those that a pattern names), and for which groups.
-needs='make make build demo bench test kube
-gcc cc build demo bench test kube
-libc6-dev /usr/lib/*/libc.a build demo bench test kube
+needs='make make build demo bench test kube cluster
+gcc cc build demo bench test kube cluster
+libc6-dev /usr/lib/*/libc.a build demo bench test kube cluster
 musl-tools musl-gcc bench test
-iproute2 ip build demo bench test kube
-iputils-ping ping build demo bench test kube
-procps sysctl demo bench test kube
-bird2 bird demo bench test kube
-frr /usr/lib/frr/bgpd demo bench test kube
-containernetworking-plugins /usr/lib/cni/host-local bench test
+iproute2 ip build demo bench test kube cluster
+iputils-ping ping build demo bench test kube cluster
+procps sysctl demo bench test kube cluster
+bird2 bird demo bench test kube cluster
+frr /usr/lib/frr/bgpd demo bench test kube cluster
+containernetworking-plugins /usr/lib/cni/host-local bench test cluster
 containerd containerd test
-runc runc test
+runc runc test cluster
 podman podman test
 conmon conmon test
-busybox-static static-busybox test
+busybox-static static-busybox test cluster
 iptables iptables test
-curl curl test kube
+curl curl test kube cluster
 nix-bin nix-instantiate test
-etcd-server etcd kube
-openssl openssl kube
-python3 python3 kube
-xz-utils xz kube'
+etcd-server etcd kube cluster
+openssl openssl kube cluster
+python3 python3 kube cluster
+xz-utils xz kube cluster
+nftables nft cluster
+conntrack conntrack cluster'
 
 # npm's packages: `app` builds and runs flock, `all` has the tests' too, `tools` lints and formats.
 app='' all='' tools=''
-[ $# -gt 0 ] || die "usage: setup.sh build|demo|bench|test|kube|lint|format ..."
+[ $# -gt 0 ] || die "usage: setup.sh build|demo|bench|test|kube|cluster|lint|format ..."
 for group; do
   case $group in
     build | demo | bench) app=yes ;;
-    test | kube) all=yes ;;
+    test | kube | cluster) all=yes ;;
     lint) all=yes tools=yes ;;
     format) tools=yes ;;
-    *) die "no group $group: build, demo, bench, test, kube, lint or format" ;;
+    *) die "no group $group: build, demo, bench, test, kube, cluster, lint or format" ;;
   esac
 done
 [ -z "$all" ] || app=''
