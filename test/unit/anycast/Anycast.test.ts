@@ -3,8 +3,8 @@ import { type Duration, Effect, Metric } from "effect"
 import { TestClock } from "effect/testing"
 import { Anycast } from "../../../src/anycast/Anycast.ts"
 import * as metrics from "../../../src/anycast/metrics.ts"
-import { formatCidr } from "../../../src/domain/Ip.ts"
-import { allocation, idleBird, pod, route, show, World } from "./fakes.ts"
+import { address } from "../../../src/domain/Ip.ts"
+import { allocation, layer, pod, route, Scene, show } from "./fakes.ts"
 
 const V6 = "2001:db8:a::1"
 const VIA = [101, "2001:db8:1::1"] as const
@@ -26,238 +26,243 @@ const settle = Effect.repeat(Effect.yieldNow, { times: 100 })
 
 const pass = (time: Duration.Input) => Effect.all([settle, TestClock.adjust(time), settle], { discard: true })
 
-/** Runs the service against a world; `before` is the state it starts in. */
+/** Runs the service in a scene; `before` is the state it starts in. */
 const scenario = (
-  before: (world: World) => Effect.Effect<void>,
-  body: (world: World, anycast: Anycast["Service"]) => Effect.Effect<void>
+  before: (scene: Scene) => Effect.Effect<void>,
+  body: (scene: Scene, anycast: Anycast["Service"]) => Effect.Effect<void>
 ) =>
   Effect.gen(function*() {
-    const world = yield* World.make
-    yield* before(world)
-    yield* Effect.gen(function*() {
-      const anycast = yield* Anycast
-      yield* Effect.forkChild(anycast.run)
-      yield* settle
-      yield* body(world, anycast)
-    }).pipe(Effect.provide(world.layer), Effect.provideService(Metric.MetricRegistry, new Map()))
-  })
+    const scene = yield* Scene.make
+    yield* before(scene)
+    const anycast = yield* Anycast
+    yield* Effect.forkChild(anycast.run)
+    yield* settle
+    yield* body(scene, anycast)
+  }).pipe(Effect.provide(layer), Effect.provideService(Metric.MetricRegistry, new Map()))
 
-const oneReady = (world: World) => Effect.andThen(world.commit(allocation(1, { anycast: [V6] })), world.setPods(pod(1)))
+const oneReady = (scene: Scene) => Effect.andThen(scene.commit(allocation(1, { anycast: [V6] })), scene.setPods(pod(1)))
 
 describe("Anycast", () => {
   it.effect("announces what is Ready at start and withdraws what is not", () =>
     scenario(
-      (world) => {
+      (scene) => {
         const old = route("2001:db8:a::2", [102, "2001:db8:1::2"])
-        world.kernel.set(formatCidr(old.destination), old)
+        scene.kernel.putRoute(old)
         return Effect.andThen(
-          world.commit(allocation(1, { anycast: [V6] }), allocation(2, { anycast: ["2001:db8:a::2"] })),
-          world.setPods(pod(1), pod(2, { ready: false }))
+          scene.commit(allocation(1, { anycast: [V6] }), allocation(2, { anycast: ["2001:db8:a::2"] })),
+          scene.setPods(pod(1), pod(2, { ready: false }))
         )
       },
-      (world) =>
+      (scene) =>
         Effect.sync(() => {
-          assert.deepStrictEqual(world.installed(), [ROUTE])
-          assert.isTrue(world.calls[0]?.[0]?.startsWith("delete "), "the withdrawal comes first")
+          assert.deepStrictEqual(scene.installed(), [ROUTE])
+          assert.isTrue(scene.calls[0]?.[0]?.startsWith("delete "), "the withdrawal comes first")
         })
     ))
 
   it.effect("follows Ready without reading the kernel's table and without a reload", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        const { dumps, reloads } = world
+        const [dumps, reloads] = [scene.kernel.dumps, yield* scene.bird.reloadRequests]
         for (let i = 0; i < 100; i++) {
-          yield* world.setPods(pod(1, { ready: i % 2 === 1 }))
+          yield* scene.setPods(pod(1, { ready: i % 2 === 1 }))
           yield* settle
-          assert.deepStrictEqual(world.installed(), i % 2 === 1 ? [ROUTE] : [])
+          assert.deepStrictEqual(scene.installed(), i % 2 === 1 ? [ROUTE] : [])
         }
-        assert.deepStrictEqual([world.dumps, world.reloads, world.exportSets], [dumps, reloads, [[V6]]])
+        assert.deepStrictEqual([scene.kernel.dumps, yield* scene.bird.reloadRequests], [dumps, reloads])
+        assert.deepStrictEqual(yield* scene.exportSets, [[V6]])
       })))
 
   it.effect("withdraws at deletionTimestamp and when the pod is gone", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        yield* world.setPods(pod(1, { deleting: true }))
+        yield* scene.setPods(pod(1, { deleting: true }))
         yield* settle
-        assert.deepStrictEqual(world.installed(), [])
-        yield* world.setPods(pod(1))
+        assert.deepStrictEqual(scene.installed(), [])
+        yield* scene.setPods(pod(1))
         yield* settle
-        yield* world.removePod(pod(1))
+        yield* scene.removePod(pod(1))
         yield* settle
-        assert.deepStrictEqual(world.installed(), [])
+        assert.deepStrictEqual(scene.installed(), [])
       })))
 
   it.effect("does not announce the old allocation for a new pod of the same name", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        yield* world.setPods(pod(1, { uid: "uid-new" }))
+        yield* scene.setPods(pod(1, { uid: "uid-new" }))
         yield* settle
-        assert.deepStrictEqual(world.installed(), [])
+        assert.deepStrictEqual(scene.installed(), [])
       })))
 
   it.effect("gives BIRD the export set at ADD, before the pod is Ready, and takes it back at DEL", () =>
-    scenario(() => Effect.void, (world) =>
+    scenario(() => Effect.void, (scene) =>
       Effect.gen(function*() {
         const a = allocation(1, { anycast: [V6] })
-        yield* world.setPods(pod(1, { ready: false }))
-        yield* world.commit(a)
+        yield* scene.setPods(pod(1, { ready: false }))
+        yield* scene.commit(a)
         yield* settle
-        assert.deepStrictEqual([world.exportSets.at(-1), world.installed()], [[V6], []])
-        yield* world.setPods(pod(1))
+        assert.deepStrictEqual([(yield* scene.exportSets).at(-1), scene.installed()], [[V6], []])
+        yield* scene.setPods(pod(1))
         yield* settle
-        assert.deepStrictEqual(world.installed(), [ROUTE])
-        const reloads = world.reloads
-        yield* world.commit(allocation(2))
+        assert.deepStrictEqual(scene.installed(), [ROUTE])
+        const reloads = yield* scene.bird.reloadRequests
+        yield* scene.commit(allocation(2))
         yield* settle
-        assert.strictEqual(world.reloads, reloads, "an allocation without announced addresses changes nothing")
-        yield* world.remove(a)
+        assert.strictEqual(
+          yield* scene.bird.reloadRequests,
+          reloads,
+          "an allocation without announced addresses changes nothing"
+        )
+        yield* scene.remove(a)
         yield* settle
-        assert.deepStrictEqual([world.exportSets.at(-1), world.installed()], [[], []])
+        assert.deepStrictEqual([(yield* scene.exportSets).at(-1), scene.installed()], [[], []])
       })))
 
   it.effect("handles 200 pods that flip in the same instant as one batch", () =>
-    scenario((world) => {
+    scenario((scene) => {
       const ns = Array.from({ length: 200 }, (_, i) => i + 1)
       return Effect.andThen(
-        world.commit(...ns.map((n) => allocation(n, { anycast: [`2001:db8:a::${n.toString(16)}`] }))),
-        world.setPods(...ns.map((n) => pod(n)))
+        scene.commit(...ns.map((n) => allocation(n, { anycast: [`2001:db8:a::${n.toString(16)}`] }))),
+        scene.setPods(...ns.map((n) => pod(n)))
       )
-    }, (world) =>
+    }, (scene) =>
       Effect.gen(function*() {
-        assert.strictEqual(world.installed().length, 200)
-        const batches = world.calls.length
-        yield* world.setPods(...Array.from({ length: 200 }, (_, i) => pod(i + 1, { ready: false })))
+        assert.strictEqual(scene.installed().length, 200)
+        const batches = scene.calls.length
+        yield* scene.setPods(...Array.from({ length: 200 }, (_, i) => pod(i + 1, { ready: false })))
         yield* settle
-        assert.strictEqual(world.installed().length, 0)
-        assert.strictEqual(world.calls.length - batches, 1)
+        assert.strictEqual(scene.installed().length, 0)
+        assert.strictEqual(scene.calls.length - batches, 1)
       })))
 
   it.effect("handles flips that arrive during an apply right after it; the latest state wins", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
         const flips = [true, false, true, false, true]
-        world.during = Effect.suspend(() => {
-          world.during = Effect.void
-          return Effect.forEach(flips, (ready) => world.setPods(pod(1, { ready })), { discard: true })
+        scene.during = Effect.suspend(() => {
+          scene.during = Effect.void
+          return Effect.forEach(flips, (ready) => scene.setPods(pod(1, { ready })), { discard: true })
         })
-        const before = world.calls.length
-        yield* world.setPods(pod(1, { ready: false }))
+        const before = scene.calls.length
+        yield* scene.setPods(pod(1, { ready: false }))
         yield* settle
-        assert.deepStrictEqual(world.installed(), [ROUTE])
-        assert.deepStrictEqual(world.calls.slice(before), [[`delete ${ROUTE}`], [`put ${ROUTE}`]])
+        assert.deepStrictEqual(scene.installed(), [ROUTE])
+        assert.deepStrictEqual(scene.calls.slice(before), [[`delete ${ROUTE}`], [`put ${ROUTE}`]])
       })))
 
   it.effect("heals a route that someone removed, at once", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        world.kernel.clear()
-        yield* world.notify({ _tag: "RouteRemoved", route: route(V6, VIA) })
+        scene.kernel.routes.clear()
+        yield* scene.notify({ _tag: "RouteRemoved", route: route(V6, VIA) })
         yield* settle
-        assert.deepStrictEqual(world.installed(), [ROUTE])
+        assert.deepStrictEqual(scene.installed(), [ROUTE])
       })))
 
   it.effect("does not put back what it removed itself", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        yield* world.setPods(pod(1, { ready: false }))
+        yield* scene.setPods(pod(1, { ready: false }))
         yield* settle
-        yield* world.notify({ _tag: "RouteRemoved", route: route(V6, VIA) })
+        yield* scene.notify({ _tag: "RouteRemoved", route: route(V6, VIA) })
         yield* settle
-        assert.deepStrictEqual(world.installed(), [])
+        assert.deepStrictEqual(scene.installed(), [])
       })))
 
   it.effect("heals stray edits that nobody told of within 2 s", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        world.kernel.clear()
+        scene.kernel.routes.clear()
         const stray = route("2001:db8:a::bad", [9])
-        world.kernel.set(formatCidr(stray.destination), stray)
+        scene.kernel.putRoute(stray)
         yield* pass("2 seconds")
-        assert.deepStrictEqual(world.installed(), [ROUTE])
+        assert.deepStrictEqual(scene.installed(), [ROUTE])
       })))
 
   it.effect("looks at everything after an overrun", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        world.kernel.clear()
-        yield* world.notify({ _tag: "Overrun" })
+        scene.kernel.routes.clear()
+        yield* scene.notify({ _tag: "Overrun" })
         yield* settle
-        assert.deepStrictEqual(world.installed(), [ROUTE])
+        assert.deepStrictEqual(scene.installed(), [ROUTE])
       })))
 
   it.effect("follows a link that came back with another index", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
         const { hostIfName } = allocation(1)
-        world.kernel.clear()
-        world.links.set(hostIfName, 777)
-        yield* world.notify({ _tag: "LinkRemoved", ifName: hostIfName, ifIndex: 101 })
+        scene.kernel.routes.clear()
+        scene.kernel.addLink(hostIfName, 777)
+        yield* scene.notify({ _tag: "LinkRemoved", ifName: hostIfName, ifIndex: 101 })
         yield* settle
-        assert.deepStrictEqual(world.installed(), [show(route(V6, [777, "2001:db8:1::1"]))])
+        assert.deepStrictEqual(scene.installed(), [show(route(V6, [777, "2001:db8:1::1"]))])
       })))
 
   it.effect("one of two pods behind one address leaves: one replacement, never a deletion", () =>
-    scenario((world) =>
+    scenario((scene) =>
       Effect.andThen(
-        world.commit(allocation(1, { anycast: [V6] }), allocation(2, { anycast: [V6] })),
-        world.setPods(pod(1), pod(2))
-      ), (world) =>
+        scene.commit(allocation(1, { anycast: [V6] }), allocation(2, { anycast: [V6] })),
+        scene.setPods(pod(1), pod(2))
+      ), (scene) =>
       Effect.gen(function*() {
-        assert.deepStrictEqual(world.installed(), [show(route(V6, VIA, [102, "2001:db8:1::2"]))])
-        const before = world.calls.length
-        yield* world.setPods(pod(2, { ready: false }))
+        assert.deepStrictEqual(scene.installed(), [show(route(V6, VIA, [102, "2001:db8:1::2"]))])
+        const before = scene.calls.length
+        yield* scene.setPods(pod(2, { ready: false }))
         yield* settle
-        assert.deepStrictEqual(world.calls.slice(before), [[`put ${ROUTE}`]])
+        assert.deepStrictEqual(scene.calls.slice(before), [[`put ${ROUTE}`]])
       })))
 
   it.effect("a batch that fails is tried again after 100 ms", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        world.failNext.push("ENOBUFS", "ENOBUFS")
-        yield* world.setPods(pod(1, { ready: false }))
+        scene.failNext.push("ENOBUFS", "ENOBUFS")
+        yield* scene.setPods(pod(1, { ready: false }))
         yield* settle
-        assert.deepStrictEqual(world.installed(), [ROUTE])
+        assert.deepStrictEqual(scene.installed(), [ROUTE])
         yield* pass("100 millis")
-        assert.deepStrictEqual(world.installed(), [ROUTE])
+        assert.deepStrictEqual(scene.installed(), [ROUTE])
         yield* pass("100 millis")
-        assert.deepStrictEqual(world.installed(), [])
+        assert.deepStrictEqual(scene.installed(), [])
       })))
 
   it.effect("one refused route holds up no other", () =>
-    scenario((world) => {
-      world.refused.set(`${V6}/128`, "EINVAL")
+    scenario((scene) => {
+      scene.kernel.refused.set(`${V6}/128`, "EINVAL")
       return Effect.andThen(
-        world.commit(allocation(1, { anycast: [V6, "192.0.2.1"] })),
-        world.setPods(pod(1))
+        scene.commit(allocation(1, { anycast: [V6, "192.0.2.1"] })),
+        scene.setPods(pod(1))
       )
-    }, (world, anycast) =>
+    }, (scene, anycast) =>
       Effect.gen(function*() {
-        assert.deepStrictEqual(world.installed(), [show(route("192.0.2.1", [101, "10.42.1.2"]))])
+        assert.deepStrictEqual(scene.installed(), [show(route("192.0.2.1", [101, "10.42.1.2"]))])
         const states = (yield* anycast.status).map(({ address, state }) => [address, state])
         assert.sameDeepMembers(states, [[V6, "pending"], ["192.0.2.1", "announced"]])
-        world.refused.clear()
+        scene.kernel.refused.clear()
         yield* pass("100 millis")
-        assert.strictEqual(world.installed().length, 2)
+        assert.strictEqual(scene.installed().length, 2)
       })))
 
   it.effect("restart while the API is away: keeps announcing until the cache is complete", () =>
-    scenario((world) => {
-      world.synced = false
-      world.kernel.set(`${V6}/128`, route(V6, VIA))
-      return world.commit(allocation(1, { anycast: [V6] }))
-    }, (world) =>
+    scenario((scene) => {
+      scene.kernel.putRoute(route(V6, VIA))
+      return Effect.andThen(
+        scene.kube.setSynced({ podsListed: false }),
+        scene.commit(allocation(1, { anycast: [V6] }))
+      )
+    }, (scene) =>
       Effect.gen(function*() {
-        assert.deepStrictEqual([world.installed(), world.calls], [[ROUTE], []])
-        world.synced = true
+        assert.deepStrictEqual([scene.installed(), scene.calls], [[ROUTE], []])
+        yield* scene.kube.setSynced({ podsListed: true })
         yield* pass("2 seconds")
-        assert.deepStrictEqual(world.installed(), [])
+        assert.deepStrictEqual(scene.installed(), [])
       })))
 
   it.effect("says who holds what, and why it is not announced", () =>
-    scenario((world) =>
+    scenario((scene) =>
       Effect.andThen(
-        world.commit(allocation(1, { anycast: [V6] }), allocation(2, { anycast: [V6] })),
-        world.setPods(pod(1), pod(2, { deleting: true }))
+        scene.commit(allocation(1, { anycast: [V6] }), allocation(2, { anycast: [V6] })),
+        scene.setPods(pod(1), pod(2, { deleting: true }))
       ), (_, anycast) =>
       Effect.gen(function*() {
         const [only] = yield* anycast.status
@@ -271,74 +276,77 @@ describe("Anycast", () => {
 
 describe("Anycast after a withdrawal", () => {
   it.effect("late packets reach the pod for half a second, and no longer", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        assert.deepStrictEqual(world.stillReached(), [ROUTE])
-        yield* world.setPods(pod(1, { ready: false }))
+        assert.deepStrictEqual(scene.stillReached(), [ROUTE])
+        yield* scene.setPods(pod(1, { ready: false }))
         yield* settle
-        assert.deepStrictEqual([world.installed(), world.stillReached()], [[], [ROUTE]])
+        assert.deepStrictEqual([scene.installed(), scene.stillReached()], [[], [ROUTE]])
         yield* pass("499 millis")
-        assert.deepStrictEqual(world.stillReached(), [ROUTE])
+        assert.deepStrictEqual(scene.stillReached(), [ROUTE])
         yield* pass("1 millis")
-        assert.deepStrictEqual(world.stillReached(), [])
+        assert.deepStrictEqual(scene.stillReached(), [])
       })))
 
   it.effect("each of two withdrawals has its own half second", () =>
-    scenario((world) =>
+    scenario((scene) =>
       Effect.andThen(
-        world.commit(allocation(1, { anycast: [V6] }), allocation(2, { anycast: ["192.0.2.1"] })),
-        world.setPods(pod(1), pod(2))
-      ), (world) =>
+        scene.commit(allocation(1, { anycast: [V6] }), allocation(2, { anycast: ["192.0.2.1"] })),
+        scene.setPods(pod(1), pod(2))
+      ), (scene) =>
       Effect.gen(function*() {
-        yield* world.setPods(pod(1, { ready: false }))
+        yield* scene.setPods(pod(1, { ready: false }))
         yield* pass("300 millis")
-        yield* world.setPods(pod(2, { ready: false }))
+        yield* scene.setPods(pod(2, { ready: false }))
         yield* pass("200 millis")
-        assert.deepStrictEqual(world.stillReached(), [show(route("192.0.2.1", [102, "10.42.1.3"]))])
+        assert.deepStrictEqual(scene.stillReached(), [show(route("192.0.2.1", [102, "10.42.1.3"]))])
         yield* pass("1 second")
-        assert.deepStrictEqual(world.stillReached(), [])
+        assert.deepStrictEqual(scene.stillReached(), [])
       })))
 
   it.effect("a pod that is Ready again keeps its route", () =>
-    scenario(oneReady, (world) =>
+    scenario(oneReady, (scene) =>
       Effect.gen(function*() {
-        yield* world.setPods(pod(1, { ready: false }))
+        yield* scene.setPods(pod(1, { ready: false }))
         yield* pass("300 millis")
-        yield* world.setPods(pod(1))
+        yield* scene.setPods(pod(1))
         yield* pass("1 second")
-        assert.deepStrictEqual([world.installed(), world.stillReached()], [[ROUTE], [ROUTE]])
+        assert.deepStrictEqual([scene.installed(), scene.stillReached()], [[ROUTE], [ROUTE]])
       })))
 
   it.effect("what a killed agent left behind goes", () =>
-    scenario((world) => {
-      world.lingering.set(`${V6}/128`, { ...route(V6, VIA), protocol: 202 })
+    scenario((scene) => {
+      scene.kernel.putRoute({ ...route(V6, VIA), protocol: 202 })
       return Effect.void
-    }, (world) =>
+    }, (scene) =>
       Effect.gen(function*() {
         yield* pass("500 millis")
-        assert.deepStrictEqual(world.stillReached(), [])
+        assert.deepStrictEqual(scene.stillReached(), [])
       })))
 
   it.effect("a chosen address needs none: it is the pod's own", () =>
     scenario(
-      (world) => Effect.andThen(world.commit(allocation(1, { chosen: [V6], ipv6: V6 })), world.setPods(pod(1))),
-      (world) =>
+      (scene) => Effect.andThen(scene.commit(allocation(1, { chosen: [V6], ipv6: V6 })), scene.setPods(pod(1))),
+      (scene) =>
         Effect.sync(() => {
-          assert.deepStrictEqual([world.installed(), world.stillReached()], [[show(route(V6, [101]))], []])
+          assert.deepStrictEqual([scene.installed(), scene.stillReached()], [[show(route(V6, [101]))], []])
         })
     ))
 })
 
 describe("Anycast metrics", () => {
+  const oneReadyAndExported = (scene: Scene) =>
+    Effect.all([
+      scene.bird.setStatus({ peers: [PEER] }),
+      scene.bird.setExported(address(V6), [PEER.protocol]),
+      oneReady(scene)
+    ], { discard: true })
+
   it.effect("count and time transitions, the export by sampling", () =>
-    scenario((world) => {
-      world.birdStatus = { ...idleBird, peers: [PEER] }
-      world.exported.add(V6)
-      return oneReady(world)
-    }, (world) =>
+    scenario(oneReadyAndExported, (scene) =>
       Effect.gen(function*() {
         assert.strictEqual((yield* Metric.value(metrics.announced)).value, 1)
-        yield* world.setPods(pod(1, { ready: false }))
+        yield* scene.setPods(pod(1, { ready: false }))
         yield* settle
         assert.strictEqual((yield* Metric.value(metrics.announced)).value, 0)
         assert.strictEqual((yield* Metric.value(metrics.transitionsTo.announced)).count, 1)
@@ -346,7 +354,7 @@ describe("Anycast metrics", () => {
         assert.strictEqual((yield* Metric.value(metrics.kernelSeconds)).count, 1)
         assert.strictEqual((yield* Metric.value(metrics.exportSeconds)).count, 0)
         yield* pass("3 millis")
-        world.exported.delete(V6)
+        yield* scene.bird.setExported(address(V6), [])
         yield* pass("4 millis")
         const exported = yield* Metric.value(metrics.exportSeconds)
         assert.strictEqual(exported.count, 1)
@@ -354,19 +362,15 @@ describe("Anycast metrics", () => {
       })))
 
   it.effect("a sample is given up when BIRD does not follow, and never asks for ever", () =>
-    scenario((world) => {
-      world.birdStatus = { ...idleBird, peers: [PEER] }
-      world.exported.add(V6)
-      return oneReady(world)
-    }, (world) =>
+    scenario(oneReadyAndExported, (scene) =>
       Effect.gen(function*() {
-        yield* world.setPods(pod(1, { ready: false }))
+        yield* scene.setPods(pod(1, { ready: false }))
         yield* pass("1 minute")
-        const questions = world.exportQuestions
+        const questions = yield* scene.bird.exportQuestions
         assert.isAtMost(questions, 10)
         yield* pass("1 minute")
-        assert.strictEqual(world.exportQuestions, questions)
-        yield* world.setPods(pod(1))
+        assert.strictEqual(yield* scene.bird.exportQuestions, questions)
+        yield* scene.setPods(pod(1))
         yield* settle
         assert.strictEqual((yield* Metric.value(metrics.exportSeconds)).count, 1)
       })))

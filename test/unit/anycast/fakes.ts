@@ -1,22 +1,24 @@
-/** Allocations, pods, a kernel and a BIRD in memory, with every call to the kernel on record. */
-import { Effect, Layer, Option, PubSub, Stream, SubscriptionRef } from "effect"
+/** A node in memory for Anycast: its allocations, pods, kernel and BIRD. */
+import { Effect, Layer } from "effect"
 import { Anycast } from "../../../src/anycast/Anycast.ts"
 import { Bird } from "../../../src/bird/Bird.ts"
 import type { BirdStatus } from "../../../src/bird/birdStatus.ts"
-import type { Allocation } from "../../../src/domain/Allocation.ts"
-import { attachmentKey } from "../../../src/domain/Allocation.ts"
+import { BirdTest } from "../../../src/bird/BirdTest.ts"
+import { type Allocation, attachmentKey } from "../../../src/domain/Allocation.ts"
 import { address, formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
-import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
+import type { PodInfo } from "../../../src/domain/Pod.ts"
 import * as PodAddresses from "../../../src/domain/PodAddresses.ts"
-import { KubeApi, type NodeConfigState, type PodChange } from "../../../src/kube/KubeApi.ts"
+import { KubeApiTest, layerTest as kubeTest } from "../../../src/kube/KubeApiTest.ts"
 import {
   type HostRoute,
   type KernelChange,
-  Netlink,
   NetlinkError,
-  PROTOCOL_ANNOUNCED
+  PROTOCOL_ANNOUNCED,
+  PROTOCOL_LINGERING
 } from "../../../src/netlink/Netlink.ts"
+import { layerTest as netlinkTest, NetlinkTest, type TestKernel } from "../../../src/netlink/NetlinkTest.ts"
 import { Allocations } from "../../../src/state/Allocations.ts"
+import { layerTest as allocationsTest } from "../../../src/state/AllocationsTest.ts"
 
 interface AllocationOptions {
   readonly anycast?: ReadonlyArray<string>
@@ -93,160 +95,87 @@ export const idleBird: BirdStatus = {
   reloads: 0
 }
 
-const changed = (_tag: PodChange["_tag"], info: PodInfo): PodChange => ({ _tag, pod: info })
-
-export class World {
-  readonly allocations = new Map<string, Allocation>()
-  readonly pods = new Map<string, PodInfo>()
-  readonly links = new Map<string, number>()
-  /** By destination: protocol 201. */
-  readonly kernel = new Map<string, HostRoute>()
-  /** By destination: protocol 202. */
-  readonly lingering = new Map<string, HostRoute>()
-  /** Every change of protocol 201 that was asked for: `put …`, `delete …`; one entry per batch. */
-  readonly calls: Array<ReadonlyArray<string>> = []
-  dumps = 0
-  synced = true
-  exportSets: Array<ReadonlyArray<string>> = []
-  reloads = 0
-  birdStatus = idleBird
-  /** Destinations that BIRD says it exports. */
-  readonly exported = new Set<string>()
-  exportQuestions = 0
-  /** Errno with which the next calls fail: whole batches. */
+/** What a spec looks at and changes: the parts of the layer under {@link Anycast}, in the words of this folder's specs. */
+export class Scene {
+  readonly kernel: TestKernel
+  readonly bird: BirdTest["Service"]
+  readonly kube: KubeApiTest["Service"]
+  readonly allocations: Allocations["Service"]
+  /** Errno with which the next calls fail: whole batches of announced routes. */
   readonly failNext: Array<string> = []
   /** Runs inside each kernel batch, before it is done: what happens meanwhile. */
   during: Effect.Effect<void> = Effect.void
-  /** Destinations that the kernel refuses. */
-  readonly refused = new Map<string, string>()
 
-  readonly #podChanges: PubSub.PubSub<PodChange>
-  readonly #allocationChanges: PubSub.PubSub<void>
-  readonly #kernelChanges: PubSub.PubSub<KernelChange>
-  readonly #nodeConfig: SubscriptionRef.SubscriptionRef<NodeConfigState>
-
-  constructor(
-    podChanges: PubSub.PubSub<PodChange>,
-    allocationChanges: PubSub.PubSub<void>,
-    kernelChanges: PubSub.PubSub<KernelChange>,
-    nodeConfig: SubscriptionRef.SubscriptionRef<NodeConfigState>
+  private constructor(
+    kernel: TestKernel,
+    bird: BirdTest["Service"],
+    kube: KubeApiTest["Service"],
+    allocations: Allocations["Service"]
   ) {
-    this.#podChanges = podChanges
-    this.#allocationChanges = allocationChanges
-    this.#kernelChanges = kernelChanges
-    this.#nodeConfig = nodeConfig
+    this.kernel = kernel
+    this.bird = bird
+    this.kube = kube
+    this.allocations = allocations
+    kernel.faults.batch = ({ routes, verb }) =>
+      Effect.suspend(() => this.during).pipe(Effect.andThen(Effect.suspend(() => {
+        const errno = isAnnouncing(routes) ? this.failNext.shift() : undefined
+        return errno === undefined ? Effect.void : Effect.fail(new NetlinkError({ op: `${verb} routes`, errno }))
+      })))
   }
 
   static readonly make = Effect.gen(function*() {
-    return new World(
-      yield* PubSub.unbounded<PodChange>(),
-      yield* PubSub.unbounded<void>(),
-      yield* PubSub.unbounded<KernelChange>(),
-      yield* SubscriptionRef.make<NodeConfigState>({ current: Option.none(), rejected: Option.none() })
-    )
+    return new Scene(yield* NetlinkTest, yield* BirdTest, yield* KubeApiTest, yield* Allocations)
   })
 
   /** Makes pods of these allocations' links and commits them. */
   commit(...list: ReadonlyArray<Allocation>): Effect.Effect<void> {
-    for (const a of list) {
-      this.allocations.set(attachmentKey(a), a)
-      this.links.set(a.hostIfName, 100 + Number.parseInt(a.hostIfName.slice(5), 16))
+    for (const { hostIfName } of list) {
+      this.kernel.addLink(hostIfName, 100 + Number.parseInt(hostIfName.slice(5), 16))
     }
-    return Effect.asVoid(PubSub.publish(this.#allocationChanges, undefined))
+    return Effect.orDie(Effect.forEach(list, this.allocations.adopt, { discard: true }))
   }
 
   remove(...list: ReadonlyArray<Allocation>): Effect.Effect<void> {
-    for (const a of list) this.allocations.delete(attachmentKey(a))
-    return Effect.asVoid(PubSub.publish(this.#allocationChanges, undefined))
+    return Effect.orDie(Effect.forEach(list, (a) => this.allocations.remove(attachmentKey(a)), { discard: true }))
   }
 
   setPods(...list: ReadonlyArray<PodInfo>): Effect.Effect<void> {
-    for (const p of list) this.pods.set(podKey(p), p)
-    return Effect.asVoid(Effect.forEach(list, (p) => PubSub.publish(this.#podChanges, changed("Changed", p))))
+    return this.kube.setPods(...list)
   }
 
-  removePod(p: PodInfo): Effect.Effect<void> {
-    this.pods.delete(podKey(p))
-    return Effect.asVoid(PubSub.publish(this.#podChanges, changed("Removed", p)))
+  removePod(pod: PodInfo): Effect.Effect<void> {
+    return this.kube.removePods(pod)
   }
 
   notify(change: KernelChange): Effect.Effect<void> {
-    return Effect.asVoid(PubSub.publish(this.#kernelChanges, change))
+    return Effect.sync(() => this.kernel.notify(change))
   }
 
   installed(): ReadonlyArray<string> {
-    return [...this.kernel.values()].map(show).toSorted()
+    return this.kernel.routesOf(PROTOCOL_ANNOUNCED).map(show).toSorted()
   }
 
   /** Routes of protocol 202. */
   stillReached(): ReadonlyArray<string> {
-    return [...this.lingering.values()].map(show).toSorted()
+    return this.kernel.routesOf(PROTOCOL_LINGERING).map(show).toSorted()
   }
 
-  private call(verb: "put" | "delete", routes: ReadonlyArray<HostRoute>) {
-    return Effect.gen({ self: this }, function*() {
-      yield* this.during
-      const announcing = routes.every(({ protocol }) => protocol === PROTOCOL_ANNOUNCED)
-      const table = announcing ? this.kernel : this.lingering
-      const errno = announcing ? this.failNext.shift() : undefined
-      if (errno !== undefined) return yield* new NetlinkError({ op: `${verb} routes`, errno })
-      const failed = []
-      for (const r of routes) {
-        const key = formatCidr(r.destination)
-        const refusal = this.refused.get(key)
-        if (refusal !== undefined) {
-          failed.push({ route: r, error: new NetlinkError({ op: `${verb} route ${key}`, errno: refusal }) })
-        } else if (verb === "put") table.set(key, r)
-        else table.delete(key)
-      }
-      if (announcing) this.calls.push(routes.map((r) => `${verb} ${show(r)}`))
-      return failed
-    })
+  /** Every change of protocol 201 that was asked for: `put …`, `delete …`; one entry per batch. */
+  get calls(): ReadonlyArray<ReadonlyArray<string>> {
+    return this.kernel.batches.filter(({ routes }) => isAnnouncing(routes))
+      .map(({ routes, verb }) => routes.map((r) => `${verb} ${show(r)}`))
   }
 
-  get layer(): Layer.Layer<Anycast> {
-    return Anycast.layer.pipe(Layer.provide(Layer.mergeAll(
-      Layer.mock(Allocations, {
-        interrupted: [],
-        unreadable: 0,
-        list: Effect.sync(() => [...this.allocations.values()]),
-        get: (key) => Effect.sync(() => Option.fromUndefinedOr(this.allocations.get(key))),
-        changes: Stream.fromPubSub(this.#allocationChanges)
-      }),
-      Layer.mock(KubeApi, {
-        nodeConfig: this.#nodeConfig,
-        pods: Effect.sync(() => this.pods),
-        podChanges: Stream.fromPubSub(this.#podChanges),
-        podsListed: Effect.sync(() => this.synced)
-      }),
-      Layer.mock(Netlink, {
-        links: Effect.sync(() =>
-          [...this.links].map(([ifName, ifIndex]) => ({ ifName, ifIndex, alias: "", mtu: 1500, mac: "", up: true }))
-        ),
-        routes: (protocol) =>
-          Effect.sync(() => {
-            this.dumps++
-            return [...(protocol === PROTOCOL_ANNOUNCED ? this.kernel : this.lingering).values()]
-          }),
-        putRoutes: (routes) => this.call("put", routes),
-        deleteRoutes: (routes) => this.call("delete", routes),
-        changes: Stream.fromPubSub(this.#kernelChanges)
-      }),
-      Layer.mock(Bird, {
-        requestReload: Effect.sync(() => {
-          this.reloads++
-        }),
-        setExportSet: (addresses) =>
-          Effect.sync(() => {
-            this.exportSets.push(addresses.map(formatAddress))
-          }),
-        lastStatus: Effect.sync(() => this.birdStatus),
-        exportedTo: (a) =>
-          Effect.sync(() => {
-            this.exportQuestions++
-            return this.exported.has(formatAddress(a))
-          })
-      })
-    )))
+  /** Every export set that BIRD was given, as texts. */
+  get exportSets(): Effect.Effect<ReadonlyArray<ReadonlyArray<string>>> {
+    return Effect.map(this.bird.exportSets, (sets) => sets.map((set) => set.map(formatAddress)))
   }
 }
+
+const isAnnouncing = (routes: ReadonlyArray<HostRoute>): boolean =>
+  routes.every(({ protocol }) => protocol === PROTOCOL_ANNOUNCED)
+
+/** {@link Anycast} and what it stands on, all in memory. */
+export const layer = Anycast.layer.pipe(
+  Layer.provideMerge(Layer.mergeAll(allocationsTest(), kubeTest(), netlinkTest(), Bird.layerTest()))
+)

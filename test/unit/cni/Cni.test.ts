@@ -1,7 +1,5 @@
-import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, FileSystem, Layer, Option, Stream, SubscriptionRef } from "effect"
-import * as PlatformError from "effect/PlatformError"
+import { Deferred, Effect, Fiber, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { Anycast } from "../../../src/anycast/Anycast.ts"
 import type { AnycastAddress } from "../../../src/anycast/AnycastAddress.ts"
@@ -11,105 +9,46 @@ import { Cni } from "../../../src/cni/Cni.ts"
 import type { PodInfo } from "../../../src/domain/Pod.ts"
 import type { Request } from "../../../src/domain/Wire.ts"
 import { Ipam } from "../../../src/ipam/Ipam.ts"
-import { KubeApi, KubeUnavailable, type NodeConfigState } from "../../../src/kube/KubeApi.ts"
-import {
-  InterfaceExists,
-  type KernelChange,
-  LinkNameTaken,
-  Netlink,
-  NetlinkError,
-  NetnsError,
-  type PodLink,
-  type PodLinkPlan
-} from "../../../src/netlink/Netlink.ts"
+import { type KubeApi, KubeUnavailable, type NodeConfigState } from "../../../src/kube/KubeApi.ts"
+import { KubeApiTest, layerTest as kubeTest } from "../../../src/kube/KubeApiTest.ts"
+import { InterfaceExists, LinkNameTaken, NetlinkError, NetnsError } from "../../../src/netlink/Netlink.ts"
+import { type Faults, layerTest as netlinkTest, TestKernel } from "../../../src/netlink/NetlinkTest.ts"
 import { Uplink } from "../../../src/netlink/Uplink.ts"
 import { Allocations } from "../../../src/state/Allocations.ts"
+import { layerTest as allocationsTest, TestDisk } from "../../../src/state/AllocationsTest.ts"
 import { nodeConfig } from "../fixtures.ts"
 
-const LINK: PodLink = { hostIfIndex: 7, hostMac: "ee:ee:ee:ee:ee:ee", podMac: "02:00:00:00:00:01" }
-
-interface World {
-  /** What `attach` does; the default makes the link. */
-  readonly attach?: (
-    plan: PodLinkPlan
-  ) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists | LinkNameTaken>
-  readonly detach?: (name: string) => Effect.Effect<void, NetlinkError>
+interface Options {
   readonly config?: Partial<NodeConfigState>
   readonly pod?: KubeApi["Service"]["pod"]
   readonly bird?: Partial<BirdStatus>
   readonly announcements?: ReadonlyArray<AnycastAddress>
-  readonly changes?: ReadonlyArray<KernelChange>
-  /** Renames of records fail, as on a full disk. */
-  readonly diskFull?: "write" | "rename"
+  readonly diskFull?: TestDisk["full"]
 }
 
-/** The kernel's links by name, as the fake Netlink keeps them. */
-type Links = Map<string, PodLinkPlan>
-
-const noSpace = PlatformError.systemError({
-  _tag: "Unknown",
-  module: "FileSystem",
-  method: "rename",
-  description: "ENOSPC: no space left on device"
-})
-
-const world = (links: Links, options: World = {}) =>
-  Layer.unwrap(Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
-    const directory = yield* fs.makeTempDirectoryScoped()
-    const config = yield* SubscriptionRef.make<NodeConfigState>({
-      current: Option.some(nodeConfig()),
-      rejected: Option.none(),
-      ...options.config
-    })
-    const netlink = Layer.mock(Netlink, {
-      attach: (plan, beforeRoutes = Effect.void) =>
-        (options.attach?.(plan) ?? Effect.succeed(LINK)).pipe(
-          Effect.tap(() => beforeRoutes),
-          Effect.tap(() => Effect.sync(() => links.set(plan.hostIfName, plan)))
-        ),
-      detach: (name) =>
-        (options.detach?.(name) ?? Effect.void).pipe(Effect.tap(() => Effect.sync(() => links.delete(name)))),
-      links: Effect.sync(() =>
-        [...links.values()].map((plan) => ({
-          ifName: plan.hostIfName,
-          ifIndex: 7,
-          alias: plan.alias,
-          mtu: plan.mtu,
-          mac: LINK.hostMac,
-          up: true,
-          peerNsid: 0
-        }))
-      ),
-      routes: () => Effect.succeed([]),
-      changes: Stream.concat(Stream.fromIterable(options.changes ?? []), Stream.never),
-      verify: (plan) => Effect.succeed(links.has(plan.hostIfName) ? [] : [`link ${plan.hostIfName} is missing`])
-    })
-    const kube = Layer.mock(KubeApi, {
-      nodeConfig: config,
-      pod: options.pod ?? ((ref) => Effect.succeedSome({ ...ref, ready: false, deleting: false, annotations: {} })),
-      event: () => Effect.void
-    })
-    const files = Layer.succeed(
-      FileSystem.FileSystem,
-      {
-        ...fs,
-        ...(options.diskFull === "rename" ? { rename: () => Effect.fail(noSpace) } : {}),
-        ...(options.diskFull === "write" ? { writeFileString: () => Effect.fail(noSpace) } : {})
-      }
-    )
-    return Cni.layer({ bootId: "boot" }).pipe(
-      Layer.provideMerge(Layer.mergeAll(
-        Ipam.layer,
-        Layer.provide(Allocations.layer({ directory, bootId: "boot" }), files),
-        netlink,
-        kube,
-        Anycast.layerTest({ status: options.announcements ?? [] }),
-        Bird.layerTest({ enabled: false, up: false, ...options.bird }),
-        Layer.mock(Uplink, { mtu: () => Effect.succeed(1500) })
-      ))
-    )
-  })).pipe(Layer.provide(NodeFileSystem.layer))
+/** {@link Cni} on a kernel, a disk, a BIRD and a Kubernetes in memory, with a NodeConfig. */
+const services = (kernel = new TestKernel(), options: Options = {}) => {
+  const disk = new TestDisk()
+  disk.full = options.diskFull
+  const configured = Layer.effectDiscard(Effect.gen(function*() {
+    const kube = yield* KubeApiTest
+    yield* kube.setNodeConfig({ current: Option.some(nodeConfig()), ...options.config })
+  }))
+  const anyPod: KubeApi["Service"]["pod"] = (ref) =>
+    Effect.succeedSome({ ...ref, ready: false, deleting: false, annotations: {} })
+  return Cni.layer({ bootId: "boot" }).pipe(
+    Layer.provideMerge(configured),
+    Layer.provideMerge(Layer.mergeAll(
+      Ipam.layer,
+      allocationsTest(disk),
+      netlinkTest(kernel),
+      kubeTest({ pod: options.pod ?? anyPod }),
+      Anycast.layerTest({ status: options.announcements ?? [] }),
+      Bird.layerTest({ enabled: false, up: false, ...options.bird }),
+      Layer.mock(Uplink, { mtu: () => Effect.succeed(1500) })
+    ))
+  )
+}
 
 const call = (
   op: string,
@@ -134,26 +73,26 @@ const ask = Effect.fnUntraced(function*(request: Request) {
 })
 
 /** Everything that an ADD could have left. */
-const leftovers = Effect.fnUntraced(function*(links: Links) {
+const leftovers = Effect.fnUntraced(function*(kernel: TestKernel) {
   const { list } = yield* Allocations
   const ipam = yield* Ipam
   const usage = yield* ipam.usage(nodeConfig().spec)
-  return { links: links.size, records: (yield* list).length, ipv6: usage.ipv6?.used, ipv4: usage.ipv4?.used }
+  return { links: kernel.links.size, records: (yield* list).length, ipv6: usage.ipv6?.used, ipv4: usage.ipv4?.used }
 })
 
 const NOTHING = { links: 0, records: 0, ipv6: 0, ipv4: 0 }
 
-const failing = (name: string, options: World, code: number, text: RegExp) =>
+const failing = (name: string, options: Options & Faults, code: number, text: RegExp) =>
   it.effect(`ADD that fails because ${name} leaves nothing`, () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel(options)
     return Effect.gen(function*() {
       const { error } = yield* ask(call("ADD", "c1"))
       assert.strictEqual(error?.code, code)
       assert.match(error.msg, text)
-      assert.deepStrictEqual(yield* leftovers(links), NOTHING)
+      assert.deepStrictEqual(yield* leftovers(kernel), NOTHING)
       // And nothing half-done stands in the way of the next try.
       assert.deepStrictEqual(yield* ask(call("DEL", "c1")), { result: null })
-    }).pipe(Effect.provide(world(links, options)))
+    }).pipe(Effect.provide(services(kernel, options)))
   })
 
 describe("ADD", () => {
@@ -212,45 +151,42 @@ describe("ADD", () => {
   failing("there is no NodeConfig", { config: { current: Option.none() } }, 11, /no NodeConfig/)
 
   it.effect("takes another host name when one is taken", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     const tried: Array<string> = []
-    const attach = (plan: PodLinkPlan) => {
-      tried.push(plan.hostIfName)
-      return tried.length === 1
-        ? Effect.fail(new LinkNameTaken({ hostIfName: plan.hostIfName }))
-        : Effect.succeed(LINK)
+    kernel.faults.attach = ({ hostIfName }) => {
+      tried.push(hostIfName)
+      return tried.length === 1 ? Effect.fail(new LinkNameTaken({ hostIfName })) : Effect.void
     }
     return Effect.gen(function*() {
       const { result } = yield* ask(call("ADD", "c1"))
       assert.strictEqual(result.interfaces[0].name, tried[1])
       assert.notStrictEqual(tried[0], tried[1])
-      assert.deepStrictEqual(yield* leftovers(links), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
-    }).pipe(Effect.provide(world(links, { attach })))
+      assert.deepStrictEqual(yield* leftovers(kernel), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
+    }).pipe(Effect.provide(services(kernel)))
   })
 
   it.effect("twice for one attachment: the second is refused and harms nothing", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     return Effect.gen(function*() {
       yield* ask(call("ADD", "c1"))
       const { error } = yield* ask(call("ADD", "c1"))
       assert.match(error.msg, /has interface eth0 already/)
-      assert.deepStrictEqual(yield* leftovers(links), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
-    }).pipe(Effect.provide(world(links)))
+      assert.deepStrictEqual(yield* leftovers(kernel), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
+    }).pipe(Effect.provide(services(kernel)))
   })
 
   it.effect("of the same attachment at once run one after another, of others side by side", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     const gate = Deferred.makeUnsafe<void>()
     let inside = 0
     let most = 0
-    const attach = () =>
+    kernel.faults.attach = () =>
       Effect.sync(() => {
         inside++
         most = Math.max(most, inside)
       }).pipe(
         Effect.andThen(Deferred.await(gate)),
-        Effect.andThen(Effect.sync(() => inside--)),
-        Effect.as(LINK)
+        Effect.andThen(Effect.sync(() => inside--))
       )
     return Effect.gen(function*() {
       const calls = ["c1", "c1", "c2", "c3"].map((id) => ask(call("ADD", id)))
@@ -260,7 +196,7 @@ describe("ADD", () => {
       const replies = yield* Fiber.join(fiber)
       assert.strictEqual(most, 3)
       assert.strictEqual(replies.filter((reply) => reply["error"] !== undefined).length, 1)
-    }).pipe(Effect.provide(world(links, { attach })))
+    }).pipe(Effect.provide(services(kernel)))
   })
 
   it.effect("refuses an empty CNI_NETNS, a bad version, a bad verb", () =>
@@ -269,39 +205,40 @@ describe("ADD", () => {
       const old = yield* ask(call("ADD", "c1", {}, { cniVersion: "0.2.0" }))
       assert.deepStrictEqual([old["error"].code, old["error"].cniVersion], [1, "0.2.0"])
       assert.strictEqual((yield* ask(call("FROB", "c1")))["error"].code, 4)
-    }).pipe(Effect.provide(world(new Map()))))
+    }).pipe(Effect.provide(services())))
 })
 
 describe("DEL", () => {
   it.effect("is idempotent, and needs no readable configuration", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     return Effect.gen(function*() {
       yield* ask(call("ADD", "c1"))
       for (const config of ["garbage", "", "{}"]) {
         assert.deepStrictEqual(yield* ask(call("DEL", "c1", { config, netns: "", args: "" })), { result: null })
       }
-      assert.deepStrictEqual(yield* leftovers(links), NOTHING)
-    }).pipe(Effect.provide(world(links)))
+      assert.deepStrictEqual(yield* leftovers(kernel), NOTHING)
+    }).pipe(Effect.provide(services(kernel)))
   })
 
   it.effect("keeps the record and the addresses while the link cannot be removed", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     let broken = true
-    const detach = () => broken ? Effect.fail(new NetlinkError({ op: "delete link", errno: "EBUSY" })) : Effect.void
+    kernel.faults.detach = () =>
+      broken ? Effect.fail(new NetlinkError({ op: "delete link", errno: "EBUSY" })) : Effect.void
     return Effect.gen(function*() {
       yield* ask(call("ADD", "c1"))
       assert.strictEqual((yield* ask(call("DEL", "c1")))["error"].code, 101)
-      assert.deepStrictEqual(yield* leftovers(links), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
+      assert.deepStrictEqual(yield* leftovers(kernel), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
       broken = false
       assert.deepStrictEqual(yield* ask(call("DEL", "c1")), { result: null })
-      assert.deepStrictEqual(yield* leftovers(links), NOTHING)
-    }).pipe(Effect.provide(world(links, { detach })))
+      assert.deepStrictEqual(yield* leftovers(kernel), NOTHING)
+    }).pipe(Effect.provide(services(kernel)))
   })
 })
 
 describe("CHECK", () => {
   it.effect("compares with prevResult, the record and the kernel", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     return Effect.gen(function*() {
       const { result } = yield* ask(call("ADD", "c1"))
       const check = (prevResult?: unknown) =>
@@ -309,10 +246,10 @@ describe("CHECK", () => {
       assert.deepStrictEqual(yield* check(result), { result: null })
       assert.strictEqual((yield* check())["error"].code, 7)
       assert.strictEqual((yield* check({ ...result, ips: [] }))["error"].code, 102)
-      links.clear()
+      kernel.links.clear()
       assert.match((yield* check(result))["error"].msg, /is missing/)
       assert.strictEqual((yield* ask(call("CHECK", "c9")))["error"].code, 3)
-    }).pipe(Effect.provide(world(links)))
+    }).pipe(Effect.provide(services(kernel)))
   })
 })
 
@@ -326,7 +263,7 @@ describe("CHECK of an announced address", () => {
     Effect.gen(function*() {
       const { result } = yield* ask(call("ADD", "c1"))
       return (yield* ask(call("CHECK", "c1", {}, { prevResult: result })))["error"]?.msg
-    }).pipe(Effect.provide(world(new Map(), { announcements: [announcement(gate)] })))
+    }).pipe(Effect.provide(services(new TestKernel(), { announcements: [announcement(gate)] })))
   it.effect("wants its route while the pod is Ready, and only then", () =>
     Effect.gen(function*() {
       assert.match(yield* check("Ready"), /192\.0\.2\.1 is to be announced/)
@@ -335,39 +272,37 @@ describe("CHECK of an announced address", () => {
 })
 
 describe("a pod that ends without a DEL", () => {
-  const gone: KernelChange = { _tag: "LinkRemoved", ifName: "flock00000000", ifIndex: 7 }
   it.effect("frees its addresses when its link is seen gone twice, and no other's", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     return Effect.gen(function*() {
       const { result } = yield* ask(call("ADD", "c1"))
       yield* ask(call("ADD", "c2"))
       const cni = yield* Cni
       const fiber = yield* Effect.forkChild(cni.run)
       yield* TestClock.adjust("1 second")
-      links.delete(result.interfaces[0].name)
+      kernel.links.delete(result.interfaces[0].name)
       yield* TestClock.adjust("65 seconds")
-      assert.strictEqual((yield* leftovers(links)).records, 2)
+      assert.strictEqual((yield* leftovers(kernel)).records, 2)
       yield* TestClock.adjust("10 seconds")
-      // Records are real files: their removal takes turns of the real event loop.
-      while ((yield* leftovers(links)).records > 1) yield* Effect.promise(() => new Promise(setImmediate))
-      assert.deepStrictEqual(yield* leftovers(links), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
+      assert.deepStrictEqual(yield* leftovers(kernel), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
       yield* Fiber.interrupt(fiber)
-    }).pipe(Effect.provide(world(links)))
+    }).pipe(Effect.provide(services(kernel)))
   })
   it.effect("is looked at when the kernel says that a link went; a DEL or a new ADD meanwhile wins", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     return Effect.gen(function*() {
       const { result } = yield* ask(call("ADD", "c1"))
-      links.delete(result.interfaces[0].name)
       const cni = yield* Cni
       const fiber = yield* Effect.forkChild(cni.run)
+      yield* TestClock.adjust("1 second")
+      kernel.removeLink(result.interfaces[0].name)
       yield* TestClock.adjust("5 seconds")
       yield* ask(call("DEL", "c1"))
       yield* ask(call("ADD", "c1"))
       yield* TestClock.adjust("10 seconds")
-      assert.deepStrictEqual(yield* leftovers(links), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
+      assert.deepStrictEqual(yield* leftovers(kernel), { links: 1, records: 1, ipv6: 1, ipv4: 1 })
       yield* Fiber.interrupt(fiber)
-    }).pipe(Effect.provide(world(links, { changes: [gone] })))
+    }).pipe(Effect.provide(services(kernel)))
   })
 })
 
@@ -376,39 +311,41 @@ describe("GC", () => {
     "cni.dev/valid-attachments": ids.map((containerID) => ({ containerID, ifname: "eth0" }))
   })
   it.effect("frees what the runtime does not know, of its own network only", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     return Effect.gen(function*() {
       for (const id of ["c1", "c2", "c3"]) yield* ask(call("ADD", id))
       yield* ask(call("ADD", "d1", {}, { name: "other" }))
       assert.deepStrictEqual(yield* ask(call("GC", "", {}, valid("c2"))), { result: null })
       const { list } = yield* Allocations
       assert.deepStrictEqual((yield* list).map((a) => a.containerId), ["c2", "d1"])
-    }).pipe(Effect.provide(world(links)))
+    }).pipe(Effect.provide(services(kernel)))
   })
   it.effect("without a list frees nothing and says so", () => {
-    const links: Links = new Map()
+    const kernel = new TestKernel()
     return Effect.gen(function*() {
       yield* ask(call("ADD", "c1"))
       assert.strictEqual((yield* ask(call("GC", "")))["error"].code, 7)
-      assert.strictEqual((yield* leftovers(links)).records, 1)
-    }).pipe(Effect.provide(world(links)))
+      assert.strictEqual((yield* leftovers(kernel)).records, 1)
+    }).pipe(Effect.provide(services(kernel)))
   })
   it.effect("goes on after one that fails, and reports it", () => {
-    const links: Links = new Map()
-    const detach = (name: string) =>
-      [...links.keys()][0] === name ? Effect.fail(new NetlinkError({ op: "delete link", errno: "EBUSY" })) : Effect.void
+    const kernel = new TestKernel()
+    kernel.faults.detach = (name) =>
+      [...kernel.links.keys()][0] === name
+        ? Effect.fail(new NetlinkError({ op: "delete link", errno: "EBUSY" }))
+        : Effect.void
     return Effect.gen(function*() {
       for (const id of ["c1", "c2", "c3"]) yield* ask(call("ADD", id))
       assert.match((yield* ask(call("GC", "", {}, valid())))["error"].msg, /1 of 3/)
-      assert.strictEqual((yield* leftovers(links)).records, 1)
-    }).pipe(Effect.provide(world(links, { detach })))
+      assert.strictEqual((yield* leftovers(kernel)).records, 1)
+    }).pipe(Effect.provide(services(kernel)))
   })
 })
 
 describe("STATUS", () => {
-  const status = (options: World, config: Record<string, unknown> = {}) =>
+  const status = (options: Options, config: Record<string, unknown> = {}) =>
     Effect.map(ask(call("STATUS", "", {}, config)), (reply) => reply["error"]?.code ?? 0).pipe(
-      Effect.provide(world(new Map(), options))
+      Effect.provide(services(new TestKernel(), options))
     )
   const down = { enabled: true, up: false }
   it.effect("is 0 when all is well, whatever cniVersion says", () =>
@@ -425,7 +362,7 @@ describe("STATUS", () => {
     Effect.gen(function*() {
       yield* ask(call("ADD", "c1"))
       assert.strictEqual((yield* ask(call("STATUS", "")))["error"].code, 50)
-    }).pipe(Effect.provide(world(new Map(), {
+    }).pipe(Effect.provide(services(new TestKernel(), {
       config: { current: Option.some(nodeConfig({ cidr6: "2001:db8:1::/64", cidr4: "10.42.1.0/30" })) }
     }))))
 })

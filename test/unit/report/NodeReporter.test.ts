@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Option, Stream } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { Bird } from "../../../src/bird/Bird.ts"
 import { BirdTest } from "../../../src/bird/BirdTest.ts"
 import { Ipam } from "../../../src/ipam/Ipam.ts"
 import { KubeApiTest, layerTest as kubeTest } from "../../../src/kube/KubeApiTest.ts"
 import { NodeReporter } from "../../../src/report/NodeReporter.ts"
-import { Allocations } from "../../../src/state/Allocations.ts"
+import { layerTest as allocationsTest } from "../../../src/state/AllocationsTest.ts"
 import { nodeConfig } from "../fixtures.ts"
 
 const world = NodeReporter.layer.pipe(
@@ -14,7 +14,7 @@ const world = NodeReporter.layer.pipe(
     Bird.layerTest(),
     Ipam.layer,
     kubeTest(),
-    Layer.mock(Allocations, { list: Effect.succeed([]), changes: Stream.never, unreadable: 0, interrupted: [] })
+    allocationsTest()
   ))
 )
 

@@ -1,0 +1,203 @@
+/**
+ * A kernel in memory, and the {@link Netlink} service on it. Its state is plain: a test looks into it, and changes it as
+ * another program on the node would. test/kernel/contract.test.ts holds it against the real one.
+ */
+import { Context, Effect, Layer, Queue, Stream } from "effect"
+import { formatAddress, formatCidr, hostCidr } from "../domain/Ip.ts"
+import { primariesOf } from "../domain/PodAddresses.ts"
+import {
+  HOST_MAC,
+  type HostInterface,
+  type HostLink,
+  type HostRoute,
+  InterfaceExists,
+  type KernelChange,
+  LinkNameTaken,
+  Netlink,
+  NetlinkError,
+  type NetnsError,
+  type PodLink,
+  type PodLinkPlan,
+  PROTOCOL_POD
+} from "./Netlink.ts"
+
+/** A link of ours, with the plan that it was made from where it was made by `attach`. */
+export interface TestLink extends HostLink {
+  readonly plan?: PodLinkPlan
+}
+
+export interface RouteBatch {
+  readonly verb: "put" | "delete"
+  readonly routes: ReadonlyArray<HostRoute>
+}
+
+/** What happens first inside a call; its failure is the call's. */
+export interface Faults {
+  attach?: (plan: PodLinkPlan) => Effect.Effect<unknown, NetlinkError | NetnsError | InterfaceExists | LinkNameTaken>
+  detach?: (hostIfName: string) => Effect.Effect<unknown, NetlinkError>
+  batch?: (batch: RouteBatch) => Effect.Effect<unknown, NetlinkError>
+}
+
+/** Protocol and destination, of which the kernel has one route. */
+export const routeKey = ({ destination, protocol }: HostRoute): string => `${protocol} ${formatCidr(destination)}`
+
+export class TestKernel {
+  /** By name; without a notification. */
+  readonly links = new Map<string, TestLink>()
+  /** By protocol and destination; without a notification. */
+  readonly routes = new Map<string, HostRoute>()
+  interfaces: ReadonlyArray<HostInterface> = []
+  readonly faults: Faults
+  /** Destinations whose routes are refused, with the errno. */
+  readonly refused = new Map<string, string>()
+  /** Batches of routes that were carried out, oldest first. */
+  readonly batches: Array<RouteBatch> = []
+  /** How often routes were listed. */
+  dumps = 0
+  #ifIndex = 100
+  readonly #listeners = new Set<(change: KernelChange) => void>()
+
+  constructor(faults: Faults = {}) {
+    this.faults = faults
+  }
+
+  routesOf(protocol: number): ReadonlyArray<HostRoute> {
+    return [...this.routes.values()].filter((route) => route.protocol === protocol)
+  }
+
+  notify(change: KernelChange): void {
+    for (const listener of this.#listeners) listener(change)
+  }
+
+  /** In place of the link of that name, if there is one. */
+  addLink(ifName: string, ifIndex: number = ++this.#ifIndex, more: Partial<TestLink> = {}): TestLink {
+    const link = { ifName, ifIndex, alias: "", mtu: 1500, mac: HOST_MAC, up: true, peerNsid: 0, ...more }
+    this.links.set(ifName, link)
+    return link
+  }
+
+  /** The link goes, and its next hops; as the kernel does, IPv4 routes go without a notification of their own. */
+  removeLink(ifName: string): void {
+    const link = this.links.get(ifName)
+    if (link === undefined) return
+    this.links.delete(ifName)
+    for (const route of this.routes.values()) {
+      const nextHops = route.nextHops.filter(({ ifIndex }) => ifIndex !== link.ifIndex)
+      if (nextHops.length === route.nextHops.length) continue
+      if (nextHops.length > 0) this.putRoute({ ...route, nextHops })
+      else if (route.destination.family === 6) this.removeRoute(route)
+      else this.routes.delete(routeKey(route))
+    }
+    this.notify({ _tag: "LinkRemoved", ifName, ifIndex: link.ifIndex })
+  }
+
+  /** In place of the route of that protocol to that destination, if there is one. */
+  putRoute(route: HostRoute): void {
+    this.routes.set(routeKey(route), route)
+  }
+
+  removeRoute(route: HostRoute): void {
+    const removed = this.routes.get(routeKey(route))
+    if (removed === undefined) return
+    this.routes.delete(routeKey(route))
+    this.notify({ _tag: "RouteRemoved", route: removed })
+  }
+
+  /** Removes every route of a protocol. */
+  flush(protocol: number): void {
+    for (const route of this.routesOf(protocol)) this.removeRoute(route)
+  }
+
+  /** Changes since subscription. */
+  readonly changes: Stream.Stream<KernelChange> = Stream.callback<KernelChange>((queue) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const listener = (change: KernelChange) => void Queue.offerUnsafe(queue, change)
+        this.#listeners.add(listener)
+        return listener
+      }),
+      (listener) => Effect.sync(() => this.#listeners.delete(listener))
+    )
+  )
+}
+
+/** The routes that `attach` makes on the host. */
+const podRoutes = (plan: PodLinkPlan, ifIndex: number): ReadonlyArray<HostRoute> =>
+  primariesOf(plan.addresses).map((address) => ({
+    destination: hostCidr(address),
+    protocol: PROTOCOL_POD,
+    nextHops: [{ ifIndex, onlink: false }]
+  }))
+
+const attach = (kernel: TestKernel): Netlink["Service"]["attach"] => (plan, beforeRoutes = Effect.void) =>
+  Effect.gen(function*() {
+    yield* kernel.faults.attach?.(plan) ?? Effect.void
+    if (kernel.links.has(plan.hostIfName)) return yield* new LinkNameTaken({ hostIfName: plan.hostIfName })
+    const twin = [...kernel.links.values()].find((link) =>
+      link.plan?.netns === plan.netns && link.plan.ifName === plan.ifName
+    )
+    if (twin !== undefined) return yield* new InterfaceExists({ ifName: plan.ifName, netns: plan.netns })
+    const { alias, hostIfName, mtu } = plan
+    const { ifIndex } = kernel.addLink(hostIfName, undefined, { alias, mtu, plan })
+    yield* beforeRoutes.pipe(Effect.onError(() => Effect.sync(() => kernel.removeLink(hostIfName))))
+    for (const route of podRoutes(plan, ifIndex)) kernel.putRoute(route)
+    return { hostIfIndex: ifIndex, hostMac: HOST_MAC, podMac: "02:00:00:00:00:01" } satisfies PodLink
+  })
+
+const differences = (kernel: TestKernel, plan: PodLinkPlan): ReadonlyArray<string> => {
+  const link = kernel.links.get(plan.hostIfName)
+  if (link === undefined) return [`link ${plan.hostIfName} is missing`]
+  return podRoutes(plan, link.ifIndex)
+    .filter((route) => kernel.routes.get(routeKey(route))?.nextHops[0]?.ifIndex !== link.ifIndex)
+    .map(({ destination }) => `route to ${formatCidr(destination)} is missing`)
+}
+
+const batch = (kernel: TestKernel, verb: RouteBatch["verb"]): Netlink["Service"]["putRoutes"] => (routes) =>
+  Effect.gen(function*() {
+    yield* kernel.faults.batch?.({ verb, routes }) ?? Effect.void
+    const failed = []
+    for (const route of routes) {
+      const destination = formatCidr(route.destination)
+      const errno = kernel.refused.get(destination)
+      if (errno !== undefined) {
+        failed.push({ route, error: new NetlinkError({ op: `${verb} route ${destination}`, errno }) })
+      } else if (verb === "put") kernel.putRoute(route)
+      else kernel.removeRoute(route)
+    }
+    kernel.batches.push({ verb, routes })
+    return failed
+  })
+
+const make = (kernel: TestKernel): Netlink["Service"] =>
+  Netlink.of({
+    attach: attach(kernel),
+    detach: (name) =>
+      Effect.andThen(kernel.faults.detach?.(name) ?? Effect.void, Effect.sync(() => kernel.removeLink(name))),
+    verify: (plan) => Effect.sync(() => differences(kernel, plan)),
+    links: Effect.sync(() => [...kernel.links.values()].map(({ plan: _, ...link }) => link)),
+    routes: (protocol) =>
+      Effect.sync(() => {
+        kernel.dumps++
+        return kernel.routesOf(protocol)
+      }),
+    putRoutes: batch(kernel, "put"),
+    deleteRoutes: batch(kernel, "delete"),
+    interfaces: Effect.sync(() => kernel.interfaces),
+    outgoing: (address) =>
+      Effect.sync(() => {
+        const own = (i: HostInterface) => i.addresses.some((a) => formatAddress(a.address) === formatAddress(address))
+        const outward = kernel.interfaces.find((i) => own(i)) ?? kernel.interfaces.find(({ ifName }) => ifName !== "lo")
+        return outward === undefined ? undefined : { ifIndex: outward.ifIndex }
+      }),
+    prepareHost: Effect.succeed([]),
+    changes: kernel.changes
+  })
+
+export class NetlinkTest extends Context.Service<NetlinkTest, TestKernel>()("flock/NetlinkTest") {}
+
+/** A new kernel at each building where none is given. */
+export const layerTest = (given?: TestKernel): Layer.Layer<Netlink | NetlinkTest> =>
+  Layer.effectContext(Effect.sync(() => {
+    const kernel = given ?? new TestKernel()
+    return Context.make(Netlink, make(kernel)).pipe(Context.add(NetlinkTest, kernel))
+  }))
