@@ -1,6 +1,7 @@
 /** The CNI verbs. One request in, one reply line out; nothing that goes wrong is anything but a CNI error. */
 import { Cause, Context, Effect, Layer, Option, Result } from "effect"
 import { attachmentKey } from "../domain/Allocation.ts"
+import { quote } from "../domain/quote.ts"
 import { encodeError, encodeResult, type Request } from "../domain/Wire.ts"
 import * as KeyedLock from "../process/KeyedLock.ts"
 import { account } from "./account.ts"
@@ -70,7 +71,7 @@ export class Cni extends Context.Service<Cni, {
             default:
               return yield* new CniFailure({
                 code: Code.INVALID_ENVIRONMENT,
-                message: `CNI_COMMAND ${JSON.stringify(op.slice(0, 80))} must be one of ${VERBS.join(", ")}`
+                message: `CNI_COMMAND ${quote(op)} must be one of ${VERBS.join(", ")}`
               })
           }
         })

@@ -71,11 +71,11 @@ export const parseConfig = (text: string): Result.Result<NetworkConfig, CniFailu
   if (typeof cniVersion !== "string") {
     return fail(
       Code.INVALID_NETWORK_CONFIG,
-      `cniVersion: ${JSON.stringify(cniVersion)}: must be a string such as "1.0.0"`
+      `cniVersion: ${quote(cniVersion)}: must be a string such as "1.0.0"`
     )
   }
   if (typeof name !== "string") {
-    return fail(Code.INVALID_NETWORK_CONFIG, `name: ${JSON.stringify(name)}: must be the network's name`)
+    return fail(Code.INVALID_NETWORK_CONFIG, `name: ${quote(name)}: must be the network's name`)
   }
   if (prevResult !== undefined && prevResult !== null && !isRecord(prevResult)) {
     return fail(Code.INVALID_NETWORK_CONFIG, "prevResult: must be an object")

@@ -1,4 +1,4 @@
-/** Addresses of this node: who has which, and the next free one. Pure rules are beside it. */
+/** Addresses of this node: who has which, and the next free one. Its rules are `choose.ts` and what that uses. */
 import { Context, Effect, Layer, Result, Schema } from "effect"
 import { randomBytes } from "node:crypto"
 import { AddressError } from "../domain/errors.ts"

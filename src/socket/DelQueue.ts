@@ -8,6 +8,7 @@ import koffi from "koffi"
 import * as NodeFs from "node:fs"
 import { dirname, join } from "node:path"
 import { requireAttachment } from "../cni/spec.ts"
+import { quote } from "../domain/quote.ts"
 import { type Request, RequestFromLine } from "../domain/Wire.ts"
 
 /** Bytes: what the plugin writes is never larger (`MAX_INTENT_KIB` in `cni/queue.h`). */
@@ -112,7 +113,7 @@ const parse = (line: string): Request | { readonly problem: string } => {
   const request = decode(line)
   if (Result.isFailure(request)) return { problem: `not a request: ${request.failure.message}` }
   const { op } = request.success
-  if (op !== "DEL") return { problem: `op is ${JSON.stringify(op)}, not "DEL"` }
+  if (op !== "DEL") return { problem: `op is ${quote(op)}, not "DEL"` }
   // What no ADD can have made would fail for ever.
   const attachment = requireAttachment(request.success)
   return Result.isFailure(attachment) ? { problem: attachment.failure.message } : request.success

@@ -17,6 +17,12 @@ describe("network configuration", () => {
     ["{\"cniVersion\":\"1.0.0\",\"name\":\"flock\",\"prevResult\":null}", 0]
   ])("%s gives code %d", (text, expected) => assert.strictEqual(code(parseConfig(text)), expected))
 
+  it.each(["cniVersion", "name"])("a %s of no sense is quoted on one line, and cut", (field) => {
+    const config = JSON.stringify({ cniVersion: "1.0.0", [field]: { "\u202e\u001b[31m": "x".repeat(100_000) } })
+    const { message } = Result.getOrThrow(Result.flip(parseConfig(config)))
+    assert.match(message, /^[ -~]{1,200}$/)
+  })
+
   it("takes GC's list under either name, the specification's first", () => {
     const list = (id: string) => [{ containerID: id, ifname: "eth0" }]
     const both = parseConfig(
