@@ -13,7 +13,7 @@ import { addressesOf } from "./addresses.ts"
 import type { AnycastAddress } from "./AnycastAddress.ts"
 import { initial } from "./anycastState.ts"
 import * as exportProbe from "./exportProbe.ts"
-import { destinationKey } from "./gate.ts"
+import { destinationKey } from "./holders.ts"
 import * as reconciler from "./reconciler.ts"
 
 /** Steers the `Anycast` of {@link Anycast.layerTest}. */

@@ -1,6 +1,6 @@
 /** What the agent says of its anycast and chosen addresses. */
 import { Schema } from "effect"
-import { Gate } from "./gate.ts"
+import { GATES } from "../domain/announcement.ts"
 
 export const AnycastHolder = Schema.Struct({
   /** `attachmentKey` of the allocation. */
@@ -9,7 +9,7 @@ export const AnycastHolder = Schema.Struct({
   pod: Schema.String,
   hostIfName: Schema.String,
   kind: Schema.Literals(["anycast", "chosen"]),
-  gate: Gate
+  gate: Schema.Literals(GATES)
 })
 export interface AnycastHolder extends Schema.Schema.Type<typeof AnycastHolder> {}
 

@@ -1,10 +1,11 @@
 /** What the reconciler's state says of every anycast and chosen address. Pure. */
 import { HashMap } from "effect"
 import { attachmentKey } from "../domain/Allocation.ts"
+import { mayAnnounce, type PodCache } from "../domain/announcement.ts"
 import { formatAddress, hostCidr } from "../domain/Ip.ts"
 import type { AnycastAddress, AnycastHolder } from "./AnycastAddress.ts"
 import type { State } from "./anycastState.ts"
-import { destinationKey, gateOf, type PodCache } from "./gate.ts"
+import { destinationKey } from "./holders.ts"
 
 /** In the order of the export set. */
 export const addressesOf = ({ index, installed }: State, cache: PodCache): ReadonlyArray<AnycastAddress> =>
@@ -16,7 +17,7 @@ export const addressesOf = ({ index, installed }: State, cache: PodCache): Reado
       pod: holder.allocation.pod.name,
       hostIfName: holder.allocation.hostIfName,
       kind: holder.kind,
-      gate: gateOf(holder, cache)
+      gate: mayAnnounce(address, holder.allocation, cache)?._tag ?? "Ready"
     }))
     const wanted = holders.some(({ gate }) => gate === "Ready")
     const undecided = !wanted && holders.some(({ gate }) => gate === "Unknown")

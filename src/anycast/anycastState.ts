@@ -6,7 +6,7 @@ import { HashMap } from "effect"
 import type { Allocation } from "../domain/Allocation.ts"
 import { equalAddress, type IpAddress } from "../domain/Ip.ts"
 import { type HostRoute, type KernelChange, PROTOCOL_ANNOUNCED } from "../netlink/Netlink.ts"
-import { destinationKey, emptyIndex, type Index, makeIndex } from "./gate.ts"
+import { destinationKey, emptyIndex, type Index, makeIndex } from "./holders.ts"
 import type { LeaveAt } from "./linger.ts"
 import { byDestination, type Installed } from "./routePlan.ts"
 

@@ -5,7 +5,7 @@
  */
 import { HashMap, Option } from "effect"
 import { type HostRoute, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
-import type { Index } from "./gate.ts"
+import type { Index } from "./holders.ts"
 import { desiredRoute, type Installed, type Plan, routesTo, sameNextHops, type World } from "./routePlan.ts"
 
 /**

@@ -1,7 +1,8 @@
 /** One pass of the reconciler: which destinations it is about, what has to be read first, what to do. Pure. */
 import { HashMap } from "effect"
+import type { PodCache } from "../domain/announcement.ts"
 import { NOTHING, type Pending, type State } from "./anycastState.ts"
-import type { Index, PodCache } from "./gate.ts"
+import type { Index } from "./holders.ts"
 import { type LeaveAt, lingerPlan } from "./linger.ts"
 import { type Plan, plan, type World } from "./routePlan.ts"
 

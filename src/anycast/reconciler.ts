@@ -10,7 +10,7 @@ import { type KernelChange, Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_LINGERING } fr
 import { Allocations } from "../state/Allocations.ts"
 import { type Action, type Event, type State, step } from "./anycastState.ts"
 import type { Flip } from "./exportProbe.ts"
-import { destinationKey } from "./gate.ts"
+import { destinationKey } from "./holders.ts"
 import { LINGER_MS } from "./linger.ts"
 import * as metrics from "./metrics.ts"
 import { lacksLink, type Look, lookOf, needsFullPass, planPass, takeBatch } from "./pass.ts"

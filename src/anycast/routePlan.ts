@@ -1,9 +1,10 @@
 /** From who may announce what to the routes that the kernel lacks or has too many of. Pure. */
 import { HashMap, Option } from "effect"
+import { mayAnnounce, type PodCache } from "../domain/announcement.ts"
 import { hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { primaryOf } from "../domain/PodAddresses.ts"
 import { type HostRoute, type NextHop, PROTOCOL_ANNOUNCED } from "../netlink/Netlink.ts"
-import { destinationKey, gateOf, type Holder, type Index, type PodCache } from "./gate.ts"
+import { destinationKey, type Holder, type Index } from "./holders.ts"
 
 /**
  * The kernel's routes of one protocol by destination. More than one for a destination: they differ in metric. A flip
@@ -59,11 +60,11 @@ export const desiredRoute = (
   const nextHops: Array<NextHop> = []
   let address: IpAddress | undefined
   for (const holder of holders) {
-    const gate = gateOf(holder, world)
-    if (gate !== "Ready" && gate !== "Unknown") continue
+    const no = mayAnnounce(holder.address, holder.allocation, world)
+    if (no !== undefined && no._tag !== "Unknown") continue
     const ifIndex = world.ifIndexOf(holder.allocation.hostIfName)
     if (ifIndex === undefined) continue
-    if (gate === "Unknown" && !hasNextHop(routesTo(world.installed, key), ifIndex)) continue
+    if (no !== undefined && !hasNextHop(routesTo(world.installed, key), ifIndex)) continue
     address = holder.address
     nextHops.push(nextHopOf(holder, ifIndex))
   }

@@ -3,7 +3,7 @@ import { Effect, Metric } from "effect"
 import { formatCidr } from "../domain/Ip.ts"
 import type { HostRoute, Netlink } from "../netlink/Netlink.ts"
 import type { Taken } from "./anycastState.ts"
-import { destinationKey } from "./gate.ts"
+import { destinationKey } from "./holders.ts"
 import * as metrics from "./metrics.ts"
 import type { Plan } from "./routePlan.ts"
 

@@ -3,6 +3,7 @@
  * (checked against their grammars: `nest/config.Y`, `proto/bgp/config.Y`, `sysdep/unix/krt.Y`, `filter/config.Y`).
  */
 import { createHash } from "node:crypto"
+import { neverAnnounced } from "../domain/announcement.ts"
 import { type Family, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec, Peer } from "../domain/NodeConfig.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
@@ -228,7 +229,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
   const { spec } = config
   const addresses = nodeAddresses(input.interfaces)
   const { sessions, waiting } = resolveSessions(input, spec, addresses)
-  const exportSet = sorted(input.exportSet)
+  const exportSet = sorted(input.exportSet.filter((address) => neverAnnounced(address) === undefined))
   const imports = spec.bgp?.importCIDRs ?? []
   const never = connectedSubnets(input.interfaces)
   const blocks = sessions.map((it) => ({ it, ...channelsOf(spec, it, addresses, exportSet) }))

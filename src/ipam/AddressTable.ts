@@ -3,16 +3,13 @@
  * and is never anyone's primary. Plain mutable state: its callers are synchronous, so nothing comes between a look and
  * the taking.
  */
+import type { Holders } from "../domain/announcement.ts"
 import { type Cidr, contains, equalCidr, type Family, type IpAddress } from "../domain/Ip.ts"
+import { reservedIn } from "../domain/reserved.ts"
 import { BusySet } from "./BusySet.ts"
-import { reservedIn } from "./reserved.ts"
 
 /** What address selection may ask. */
-export interface AddressView {
-  /** Who has it as a primary address, as an operator knows them (`namespace/pod` where known). */
-  readonly primaryOwner: (address: IpAddress) => string | undefined
-  /** One of those who have it as an anycast address. */
-  readonly anycastOwner: (address: IpAddress) => string | undefined
+export interface AddressView extends Holders {
   readonly lowestFree4: (from: bigint, to: bigint) => bigint | undefined
 }
 

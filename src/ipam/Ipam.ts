@@ -6,11 +6,11 @@ import { type Cidr, formatAddress, formatCidr, type IpAddress } from "../domain/
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import { podKey } from "../domain/Pod.ts"
 import { primariesOf } from "../domain/PodAddresses.ts"
+import { usableIn } from "../domain/reserved.ts"
 import { AddressTable } from "./AddressTable.ts"
 import { plan } from "./choose.ts"
 import type { Random } from "./pick.ts"
 import type { AddressRequest, Reservation } from "./reservation.ts"
-import { usableIn } from "./reserved.ts"
 
 export const PoolUsage = Schema.Struct({
   cidr: Schema.String,

@@ -1,12 +1,12 @@
-/** The `addresses` and `anycast` annotations, checked: addresses that a pod names itself, against the allow-list. */
+/** The `addresses` and `anycast` annotations, checked: addresses that a pod names itself. */
 import { Result } from "effect"
-import { addressProblem } from "../domain/addressRules.ts"
 import type { Annotations } from "../domain/annotations.ts"
+import { type Ask, mayHave, type Refusal, words } from "../domain/announcement.ts"
 import { AddressError } from "../domain/errors.ts"
-import { type Cidr, contains, equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import { type Cidr, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import type { AnnouncedKind } from "../domain/PodAddresses.ts"
 import type { AddressView } from "./AddressTable.ts"
-import { reservedIn } from "./reserved.ts"
 
 export interface Asked {
   /** Primary addresses in place of IPAM's. */
@@ -15,54 +15,25 @@ export interface Asked {
   readonly anycast: ReadonlyArray<IpAddress>
 }
 
-type Name = "addresses" | "anycast"
+const ANNOTATION = { chosen: "addresses", anycast: "anycast" } as const
 
-const refuse = (reason: AddressError["reason"], annotation: Name, address: IpAddress, problem: string) =>
-  new AddressError({ reason, annotation, message: `annotation ${annotation}: ${formatAddress(address)} ${problem}` })
-
-/** What forbids an address whoever asks and whatever is in use. */
-const forbidden = (spec: NodeConfigSpec, name: Name, address: IpAddress): AddressError | undefined => {
-  const special = addressProblem("pod", address)
-  if (special !== undefined) return refuse("Invalid", name, address, `is ${special}; it must be ordinary unicast`)
-  const { allowedCIDRs } = spec.anycast
-  if (!allowedCIDRs.some((cidr) => contains(cidr, address))) {
-    const list = allowedCIDRs.slice(0, 4).map(formatCidr).join(", ") + (allowedCIDRs.length > 4 ? ", ..." : "")
-    const state = allowedCIDRs.length === 0 ? "which is empty: nothing is allowed" : list
-    return refuse("NotAllowed", name, address, `is not in this node's spec.anycast.allowedCIDRs, ${state}`)
-  }
-  for (const node of [spec.cidr6, spec.cidr4]) {
-    const why = node && reservedIn(node, address)
-    if (why !== undefined) return refuse("Invalid", name, address, `is ${why} of this node; choose another`)
-  }
-  return undefined
+const REASONS: Readonly<Record<Refusal["_tag"], AddressError["reason"]>> = {
+  SpecialUse: "Invalid",
+  NotAllowed: "NotAllowed",
+  Reserved: "Invalid",
+  NoFamily: "NoFamily",
+  ListedTwice: "Invalid",
+  InUse: "InUse"
 }
 
-const chosenProblem = (
-  view: AddressView,
-  annotations: Annotations,
-  nodes: ReadonlyArray<Cidr>,
-  address: IpAddress
-): AddressError | undefined => {
-  if (!nodes.some((node) => node.family === address.family)) {
-    const problem = `cannot be used: the pod has no IPv${address.family} on this node`
-    return refuse("NoFamily", "addresses", address, problem)
-  }
-  if (annotations.anycast.some((a) => equalAddress(a, address))) {
-    return refuse("Invalid", "addresses", address, "is listed in anycast too; keep it in one of the two")
-  }
-  const holder = view.primaryOwner(address)
-  if (holder !== undefined) return refuse("InUse", "addresses", address, `is in use by ${holder}; choose another`)
-  const sharer = view.anycastOwner(address)
-  return sharer === undefined
-    ? undefined
-    : refuse("InUse", "addresses", address, `is an anycast address of ${sharer}; choose another`)
-}
-
-const anycastProblem = (view: AddressView, address: IpAddress): AddressError | undefined => {
-  const holder = view.primaryOwner(address)
-  return holder === undefined
-    ? undefined
-    : refuse("InUse", "anycast", address, `is the primary address of ${holder}; choose another`)
+const refuse = (kind: AnnouncedKind, address: IpAddress, refusal: Refusal): AddressError => {
+  const annotation = ANNOTATION[kind]
+  const problem = refusal._tag === "NoFamily" ? `cannot be used: the pod ${words(refusal)}` : words(refusal)
+  return new AddressError({
+    reason: REASONS[refusal._tag],
+    annotation,
+    message: `annotation ${annotation}: ${formatAddress(address)} ${problem}`
+  })
 }
 
 /** `nodes`: the node's CIDRs of the families that the pod has. */
@@ -73,16 +44,24 @@ export const checkAsked = (
   nodes: ReadonlyArray<Cidr>,
   warn: (text: string) => void
 ): Result.Result<Asked, AddressError> => {
+  const ask: Omit<Ask, "address" | "kind"> = {
+    spec,
+    families: nodes.map(({ family }) => family),
+    anycast: annotations.anycast,
+    holders: view
+  }
   for (const address of annotations.addresses) {
-    const problem = forbidden(spec, "addresses", address) ?? chosenProblem(view, annotations, nodes, address)
-    if (problem !== undefined) return Result.fail(problem)
+    const refusal = mayHave({ ...ask, address, kind: "chosen" })
+    if (refusal !== undefined) return Result.fail(refuse("chosen", address, refusal))
   }
   const anycast: Array<IpAddress> = []
   for (const address of annotations.anycast) {
-    const problem = forbidden(spec, "anycast", address) ?? anycastProblem(view, address)
-    if (problem !== undefined) return Result.fail(problem)
-    if (nodes.some((node) => node.family === address.family)) anycast.push(address)
-    else warn(`annotation anycast: ${formatAddress(address)} skipped, the pod has no IPv${address.family}`)
+    const refusal = mayHave({ ...ask, address, kind: "anycast" })
+    if (refusal === undefined) anycast.push(address)
+    // A Deployment that runs on nodes of different families has one annotation.
+    else if (refusal._tag === "NoFamily") {
+      warn(`annotation anycast: ${formatAddress(address)} skipped, the pod ${words(refusal)}`)
+    } else return Result.fail(refuse("anycast", address, refusal))
   }
   return Result.succeed({ chosen: annotations.addresses, anycast })
 }

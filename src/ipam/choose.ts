@@ -5,13 +5,13 @@ import { AddressError } from "../domain/errors.ts"
 import { type Cidr, equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import * as PodAddresses from "../domain/PodAddresses.ts"
+import { gatewayOf } from "../domain/reserved.ts"
 import type { AddressView } from "./AddressTable.ts"
 import { algoProblem } from "./algo.ts"
 import { checkAsked } from "./asked.ts"
 import { pick4, pickAlgo, pickFixed, pickRandom, type Pool, type Random } from "./pick.ts"
 import { effectiveRange } from "./range.ts"
 import type { AddressRequest, Reservation } from "./reservation.ts"
-import { gatewayOf } from "./reserved.ts"
 
 type Planned<A> = Result.Result<A, AddressError>
 

@@ -3,8 +3,8 @@ import { Result } from "effect"
 import { AddressError } from "../domain/errors.ts"
 import { bitsOf, type Cidr, formatAddress, formatCidr, type IpAddress, lastOf, sizeOf } from "../domain/Ip.ts"
 import type { AlgoField } from "../domain/NodeConfig.ts"
+import { reservedIn } from "../domain/reserved.ts"
 import { type AlgoInput, embed } from "./algo.ts"
-import { reservedIn } from "./reserved.ts"
 
 /** Where randomness comes from: a number of that many bits, each value as likely as any other. */
 export type Random = (bits: number) => bigint

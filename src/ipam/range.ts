@@ -3,7 +3,7 @@ import { Result } from "effect"
 import { AddressError } from "../domain/errors.ts"
 import { type Cidr, containsCidr, formatCidr, overlaps } from "../domain/Ip.ts"
 import { quote } from "../domain/quote.ts"
-import { LONGEST_RANGE } from "./reserved.ts"
+import { LONGEST_RANGE } from "../domain/reserved.ts"
 
 const describe = (cidrs: ReadonlyArray<Cidr>): string =>
   cidrs.length === 1 ? cidrs.map(formatCidr).join() : `none of ${quote(cidrs.map(formatCidr).join(","))}`

@@ -6,10 +6,11 @@
 import { DateTime, Effect, Metric, Option, Result, SubscriptionRef } from "effect"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { parseAnnotations } from "../domain/annotations.ts"
-import { contains, equalAddress } from "../domain/Ip.ts"
+import { heldBy, type Holders, mayHave } from "../domain/announcement.ts"
+import { equalAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import type { PodInfo } from "../domain/Pod.ts"
-import { primariesOf, primaryOf } from "../domain/PodAddresses.ts"
+import { primariesOf } from "../domain/PodAddresses.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../netlink/Netlink.ts"
@@ -34,9 +35,10 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
     spec,
     now: DateTime.formatIso(yield* DateTime.now)
   })
+  const holders = heldBy([...plan.adopt, ...plan.rebuild])
   const rebuild = yield* Effect.forEach(
     plan.rebuild,
-    (allocation) => spec === undefined ? Effect.succeed(allocation) : completed(allocation, spec),
+    (allocation) => spec === undefined ? Effect.succeed(allocation) : completed(allocation, spec, holders),
     { concurrency: 16 }
   )
   // Addresses first: nothing may be handed out while a link still holds it.
@@ -61,7 +63,7 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
 })
 
 /** A rebuilt allocation, with what its pod tells of it if that can be learned quickly. */
-const completed = Effect.fnUntraced(function*(allocation: Allocation, spec: NodeConfigSpec) {
+const completed = Effect.fnUntraced(function*(allocation: Allocation, spec: NodeConfigSpec, holders: Holders) {
   if (allocation.pod.name === "") return allocation
   const kube = yield* KubeApi
   const pod = yield* kube.pod(allocation.pod).pipe(
@@ -75,21 +77,27 @@ const completed = Effect.fnUntraced(function*(allocation: Allocation, spec: Node
   )
   return Option.match(pod, {
     onNone: () => allocation,
-    onSome: (found) => completeFromPod(allocation, found, spec)
+    onSome: (found) => completeFromPod(allocation, found, spec, holders)
   })
 })
 
 /**
  * What the kernel did not tell of a rebuilt allocation: the pod's UID, and anycast addresses that were not announced when
- * the record was lost. ADD put onto the pod's `lo` what the annotation says and the allow-list permits.
+ * the record was lost. ADD put onto the pod's `lo` what the annotation says and the operator permits: what it would not put
+ * there today is not adopted.
  */
-export const completeFromPod = (allocation: Allocation, pod: PodInfo, spec: NodeConfigSpec): Allocation => {
+export const completeFromPod = (
+  allocation: Allocation,
+  pod: PodInfo,
+  spec: NodeConfigSpec,
+  holders: Holders
+): Allocation => {
   const annotations = parseAnnotations(pod.annotations)
-  const asked = Result.isSuccess(annotations) ? annotations.success.anycast : []
+  const anycast = Result.isSuccess(annotations) ? annotations.success.anycast : []
   const { addresses } = allocation
-  const more = asked.filter((address) =>
-    spec.anycast.allowedCIDRs.some((cidr) => contains(cidr, address)) &&
-    primaryOf(addresses, address.family) !== undefined &&
+  const families = primariesOf(addresses).map(({ family }) => family)
+  const more = anycast.filter((address) =>
+    mayHave({ address, kind: "anycast", spec, families, anycast, holders }) === undefined &&
     !addresses.anycast.some((known) => equalAddress(known, address))
   )
   return {

@@ -3,7 +3,7 @@ import { aliasOf, type Allocation, attachmentKey, parseAlias } from "../domain/A
 import { bitsOf, contains, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import * as PodAddresses from "../domain/PodAddresses.ts"
-import { gatewayOf } from "../ipam/reserved.ts"
+import { gatewayOf } from "../domain/reserved.ts"
 import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
 
 /** Network name of attachments that were rebuilt from the kernel, which does not know it: the conflist's. */

@@ -1,5 +1,5 @@
 /** The steps that the kernel decides. */
-import type { Holder } from "../anycast/gate.ts"
+import type { Holder } from "../anycast/holders.ts"
 import type { Allocation } from "../domain/Allocation.ts"
 import { type Cidr, equalCidr, formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { primaryOf } from "../domain/PodAddresses.ts"

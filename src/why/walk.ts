@@ -3,7 +3,7 @@
  * order, each with its own evidence. Pure: it judges one {@link Snapshot}.
  */
 import { Schema } from "effect"
-import { holdersOf } from "../anycast/gate.ts"
+import { holdersOf } from "../anycast/holders.ts"
 import { contains, equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import { primaryOf } from "../domain/PodAddresses.ts"

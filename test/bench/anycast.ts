@@ -7,7 +7,7 @@ import { World } from "../../lab/World.ts"
  * to the change in the router's kernel, as `ip monitor route` in the router's namespace shows it. The router is BIRD,
  * which follows at once; FRR adds 60 ms by fixed timers of its own (50 in bgpd's process queue, 10 in zebra's).
  */
-import { makeIndex } from "../../src/anycast/gate.ts"
+import { makeIndex } from "../../src/anycast/holders.ts"
 import { allKeys, byDestination, plan } from "../../src/anycast/routePlan.ts"
 import type { Allocation } from "../../src/domain/Allocation.ts"
 import { podKey } from "../../src/domain/Pod.ts"

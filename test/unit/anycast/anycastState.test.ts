@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { HashMap } from "effect"
 import { type Action, type Event, initial, type State, step } from "../../../src/anycast/anycastState.ts"
-import { destinationKey } from "../../../src/anycast/gate.ts"
+import { destinationKey } from "../../../src/anycast/holders.ts"
 import { LINGER_MS } from "../../../src/anycast/linger.ts"
 import { lacksLink, lookOf, needsFullPass, planPass, takeBatch } from "../../../src/anycast/pass.ts"
 import { formatAddress, formatCidr } from "../../../src/domain/Ip.ts"

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { gateOf, holdersOf, makeIndex } from "../../../src/anycast/gate.ts"
+import { holdersOf, makeIndex } from "../../../src/anycast/holders.ts"
 import { allKeys, byDestination, plan, type World } from "../../../src/anycast/routePlan.ts"
 import type { Allocation } from "../../../src/domain/Allocation.ts"
-import { formatAddress } from "../../../src/domain/Ip.ts"
+import { mayAnnounce } from "../../../src/domain/announcement.ts"
+import { address, formatAddress } from "../../../src/domain/Ip.ts"
 import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
 import type { HostRoute } from "../../../src/netlink/Netlink.ts"
 import { allocation, linkOf, pod, route, show } from "./fakes.ts"
@@ -89,11 +90,8 @@ describe("plan", () => {
   })
 
   it("matches by name where a side has no UID", () => {
-    const [holder] = holdersOf(allocation(1, { anycast: [V6], uid: "" }))
-    const cache = world([pod(1)])
-    assert.strictEqual(gateOf(holder!, cache), "Ready")
-    const [known] = holdersOf(allocation(1, { anycast: [V6] }))
-    assert.strictEqual(gateOf(known!, world([pod(1, { uid: "" })])), "Ready")
+    assert.isUndefined(mayAnnounce(address(V6), allocation(1, { anycast: [V6], uid: "" }), world([pod(1)])))
+    assert.isUndefined(mayAnnounce(address(V6), allocation(1, { anycast: [V6] }), world([pod(1, { uid: "" })])))
   })
 
   it("never announces a family that the pod lacks", () => {

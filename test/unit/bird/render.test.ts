@@ -182,6 +182,12 @@ describe("renderConfig", () => {
     assert.include(waiting[0]?.message, "spec.bgp.peers[1].address: \"203.0.113.1\": the node has no address")
   })
 
+  it("never lets BIRD export an address of a special range, whatever a record says", () => {
+    const spec = bgp([peer6, peer4])
+    const hostile = ["127.0.0.1", "169.254.169.254", "fe80::1", "ff02::1", "::1"].map(address)
+    assert.strictEqual(renderConfig(input(spec, { exportSet: hostile })).text, renderConfig(input(spec)).text)
+  })
+
   it("says that IPv6 prefixes have no next hop where an IPv4 peer is all there is", () => {
     const { text, waiting } = renderConfig(
       input(bgp([peer4]), { interfaces: [hostInterface("eth0", ["198.51.100.2/24"])] })

@@ -4,10 +4,10 @@ import * as fc from "fast-check"
 import { address, cidr, contains, formatAddress, type IpAddress, lastOf } from "../../../src/domain/Ip.ts"
 import type { NodeConfigSpec } from "../../../src/domain/NodeConfig.ts"
 import { primariesOf, primaryOf } from "../../../src/domain/PodAddresses.ts"
+import { reservedIn } from "../../../src/domain/reserved.ts"
 import { AddressRandom, Ipam } from "../../../src/ipam/Ipam.ts"
 import { effectiveRange } from "../../../src/ipam/range.ts"
 import type { Reservation } from "../../../src/ipam/reservation.ts"
-import { reservedIn } from "../../../src/ipam/reserved.ts"
 import { request, seeded, spec } from "./support.ts"
 
 type IpamService = Context.Service.Shape<typeof Ipam>

@@ -56,7 +56,9 @@ describe("anycast", () => {
     for (const  of of[spec({ ...ALLOWED, defaults: { ipv4: false } }), withoutCidr(4, ALLOWED)]) {
       const result = Result.getOrThrow(planned({ anycast: "192.0.2.53,2001:db8:a::53" }, of))
       assert.deepStrictEqual(result.anycast, ["2001:db8:a::53"])
-      assert.deepStrictEqual(result.warnings, ["annotation anycast: 192.0.2.53 skipped, the pod has no IPv4"])
+      assert.deepStrictEqual(result.warnings, [
+        "annotation anycast: 192.0.2.53 skipped, the pod has no IPv4 address to reach it by"
+      ])
     }
   })
 
@@ -85,10 +87,22 @@ describe("refusals", () => {
     ["loopback", { addresses: "127.0.0.1" }, spec(EVERYTHING), "Invalid", /127\.0\.0\.1 is loopback/],
     ["gateway", { anycast: "10.42.1.1" }, spec(EVERYTHING), "Invalid", /10\.42\.1\.1 is the gateway's address of this/],
     ["reserved", { addresses: "2001:db8:1::" }, spec(EVERYTHING), "Invalid", /subnet-router anycast/],
-    ["another's primary", { anycast: "192.0.2.50" }, spec(ALLOWED), "InUse", /primary address of default\/pod/],
+    [
+      "another's primary",
+      { anycast: "192.0.2.50" },
+      spec(ALLOWED),
+      "InUse",
+      /in use by default\/pod as its primary address/
+    ],
     ["another's primary", { addresses: "2001:db8:a::50" }, spec(ALLOWED), "InUse", /in use by default\/pod/],
     ["IPAM's", { addresses: "10.42.1.2" }, spec(EVERYTHING), "InUse", /10\.42\.1\.2 is in use by default\/pod/],
-    ["anycast elsewhere", { addresses: "192.0.2.53" }, spec(ALLOWED), "InUse", /anycast address of default\/dns/],
+    [
+      "anycast elsewhere",
+      { addresses: "192.0.2.53" },
+      spec(ALLOWED),
+      "InUse",
+      /in use by default\/dns as its anycast address/
+    ],
     ["in both", { addresses: "192.0.2.9", anycast: "192.0.2.9" }, spec(ALLOWED), "Invalid", /listed in anycast too/],
     ["family off", { addresses: "192.0.2.9", ipv4: "false" }, spec(ALLOWED), "NoFamily", /the pod has no IPv4/],
     ["no CIDR", { addresses: "192.0.2.9" }, withoutCidr(4, ALLOWED), "NoFamily", /the pod has no IPv4/]

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { aliasOf, type Allocation } from "../../../src/domain/Allocation.ts"
+import { heldBy } from "../../../src/domain/announcement.ts"
 import { address, hostCidr } from "../../../src/domain/Ip.ts"
 import type { HostLink, HostRoute } from "../../../src/netlink/Netlink.ts"
 import { completeFromPod } from "../../../src/state/takeOver.ts"
@@ -112,12 +113,22 @@ describe("a rebuilt allocation", () => {
       deleting: false,
       annotations: { anycast: "2001:db8:a::1,2001:db8:a::2,2001:db8:b::1,192.0.2.1" }
     }
-    const completed = completeFromPod(six, pod, spec)
+    const completed = completeFromPod(six, pod, spec, heldBy([six]))
     assert.strictEqual(completed.pod.uid, "u9")
     assert.deepStrictEqual(completed.addresses.anycast, [address("2001:db8:a::1"), address("2001:db8:a::2")])
     assert.deepStrictEqual(
-      completeFromPod(six, { ...pod, annotations: { anycast: "rubbish" } }, spec).addresses,
+      completeFromPod(six, { ...pod, annotations: { anycast: "rubbish" } }, spec, heldBy([six])).addresses,
       six.addresses
     )
+  })
+
+  it("gets nothing that ADD would refuse today: another pod's, the gateway's, multicast", () => {
+    const everything = nodeConfig({ cidr6: "2001:db8:1::/64", anycast: { allowedCIDRs: ["::/0"] } }).spec
+    const victim = allocation({ pod: { namespace: "a", name: "b", uid: "" }, addresses: addresses6() })
+    const thief = allocation({ addresses: addresses6({ ipv6: address("2001:db8:1::b") }) })
+    const annotations = { anycast: "2001:db8:1::a,2001:db8:1::b,2001:db8:1::1,ff02::1,2001:db8:7::7" }
+    const pod = { namespace: "default", name: "web", uid: "u9", ready: true, deleting: false, annotations }
+    const completed = completeFromPod(thief, pod, everything, heldBy([victim, thief]))
+    assert.deepStrictEqual(completed.addresses.anycast, [address("2001:db8:7::7")])
   })
 })

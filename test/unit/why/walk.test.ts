@@ -104,7 +104,16 @@ describe("why", () => {
         asking({ anycast: " 198.51.100.1 " }),
         "198.51.100.1",
         "allowed",
-        "pod default/web-1 asks for it (annotation anycast) and was refused: only 2001:db8:a::/64, 192.0.2.0/24 may be"
+        "pod default/web-1 asks for it (annotation anycast) and was refused: it is not in this node's " +
+        "spec.anycast.allowedCIDRs, 2001:db8:a::/64, 192.0.2.0/24"
+      ],
+      ["multicast", asking({ anycast: "ff02::1" }), "ff02::1", "allowed", "was refused: it is multicast (RFC 4291)"],
+      [
+        "another pod's anycast",
+        { ...asking({ addresses: V6 }), ...holding(allocation(2, { anycast: [V6] })), ...noRoute },
+        V6,
+        "ready",
+        "pod default/web-2 does not exist (any more)"
       ],
       [
         "a family that the pod lacks",

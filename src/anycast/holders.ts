@@ -1,31 +1,8 @@
-/** Who holds which announced address, and whether the holder may have it announced now. Pure. */
-import { Schema } from "effect"
+/** Who holds which address that follows readiness. Pure. */
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { type Cidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
-import { type PodInfo, podKey } from "../domain/Pod.ts"
-import { type AnnouncedKind, followsReadiness, primaryOf } from "../domain/PodAddresses.ts"
-
-/**
- * One step's answer for one holder. `Ready`: announce. `Unknown`: the pod cache is not complete yet and does not hold
- * the pod, so what the kernel has stays as it is. `OtherPod`: a pod of this name exists, but with another UID.
- */
-export const Gate = Schema.Literals([
-  "Ready",
-  "NotReady",
-  "Deleting",
-  "NoPod",
-  "OtherPod",
-  "NoFamily",
-  "Unknown"
-])
-export type Gate = typeof Gate.Type
-
-export interface PodCache {
-  /** Keyed by `podKey`. */
-  readonly pods: ReadonlyMap<string, PodInfo>
-  /** `KubeApi.podsListed`: a pod that `pods` lacks does not exist. */
-  readonly synced: boolean
-}
+import { podKey } from "../domain/Pod.ts"
+import { type AnnouncedKind, followsReadiness } from "../domain/PodAddresses.ts"
 
 /** One allocation that holds one announced address. */
 export interface Holder {
@@ -40,20 +17,6 @@ export const destinationKey = ({ base, family, prefix }: Cidr): string => `${fam
 /** One for each address of an allocation that follows readiness. */
 export const holdersOf = (allocation: Allocation): ReadonlyArray<Holder> =>
   followsReadiness(allocation.addresses).map(({ address, kind }) => ({ allocation, address, kind }))
-
-/**
- * Pods are matched by namespace, name and UID: a new pod of an old name never announces for the old one's allocation.
- * Where either side has no UID (other runtimes, standalone files), the name decides.
- */
-export const gateOf = ({ address, allocation }: Holder, { pods, synced }: PodCache): Gate => {
-  if (primaryOf(allocation.addresses, address.family) === undefined) return "NoFamily"
-  const pod = pods.get(podKey(allocation.pod))
-  if (pod === undefined) return synced ? "NoPod" : "Unknown"
-  if (allocation.pod.uid !== "" && pod.uid !== "" && allocation.pod.uid !== pod.uid) {
-    return synced ? "OtherPod" : "Unknown"
-  }
-  return pod.deleting ? "Deleting" : pod.ready ? "Ready" : "NotReady"
-}
 
 /** All holders, looked up by destination and by pod. */
 export interface Index {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { address, cidr, formatAddress, lastOf } from "../../../src/domain/Ip.ts"
-import { gatewayOf, reservedIn, usableIn } from "../../../src/ipam/reserved.ts"
+import { gatewayOf, reservedIn, usableIn } from "../../../src/domain/reserved.ts"
 
 describe("reservedIn", () => {
   it.each([

@@ -1,5 +1,5 @@
 /** Addresses of a range that are never given to a pod, and how many that leaves. */
-import { type Cidr, contains, type IpAddress, lastOf, sizeOf } from "../domain/Ip.ts"
+import { type Cidr, contains, type IpAddress, lastOf, sizeOf } from "./Ip.ts"
 
 const LOW_64 = (1n << 64n) - 1n
 /** RFC 2526 section 2: the 128 reserved subnet anycast identifiers in EUI-64 form, `fdff:ffff:ffff:ff80` and up. */

@@ -1,0 +1,165 @@
+/**
+ * Whether an address that a pod names may be its own and be announced: the whole rule, with a word for every "no".
+ * {@link mayHave} is asked when a pod is added, when an agent adopts what it lost the record of, and by `why`;
+ * {@link mayAnnounce} by the reconciler, all the time, and by `why`; {@link neverAnnounced} by the renderer. Pure.
+ */
+import { addressProblem } from "./addressRules.ts"
+import type { Allocation } from "./Allocation.ts"
+import { type Cidr, contains, equalAddress, type Family, formatCidr, type IpAddress } from "./Ip.ts"
+import type { NodeConfigSpec } from "./NodeConfig.ts"
+import { type PodInfo, podKey } from "./Pod.ts"
+import { type AnnouncedKind, primaryOf } from "./PodAddresses.ts"
+import { reservedIn } from "./reserved.ts"
+
+/** Why a pod may not have an address. */
+export type Refusal =
+  | { readonly _tag: "SpecialUse"; readonly is: string }
+  | { readonly _tag: "NotAllowed"; readonly allowed: ReadonlyArray<Cidr> }
+  | { readonly _tag: "Reserved"; readonly is: string }
+  | { readonly _tag: "NoFamily"; readonly family: Family }
+  /** As anycast and as its own address. */
+  | { readonly _tag: "ListedTwice" }
+  | { readonly _tag: "InUse"; readonly by: string; readonly as: "primary" | "anycast" }
+
+/**
+ * Why an address that a pod has is not announced now. `Unknown`: the pods are not listed yet and the cache does not hold
+ * the pod, so what the kernel has stays as it is. `OtherPod`: a pod of this name exists, but with another UID.
+ */
+export type NotNow =
+  | { readonly _tag: "NoFamily"; readonly family: Family }
+  | { readonly _tag: typeof WAITS[number] }
+
+const WAITS = ["NotReady", "Deleting", "NoPod", "OtherPod", "Unknown"] as const
+
+export type No = Refusal | NotNow
+
+/** Who has which address, as an operator knows them (`namespace/pod` where known). */
+export interface Holders {
+  readonly primaryOwner: (address: IpAddress) => string | undefined
+  /** One of those who have it as an anycast address. */
+  readonly anycastOwner: (address: IpAddress) => string | undefined
+}
+
+export const heldBy = (allocations: ReadonlyArray<Allocation>): Holders => {
+  const owner = (has: (allocation: Allocation) => boolean): string | undefined => {
+    const found = allocations.find(has)
+    return found === undefined ? undefined : found.pod.name === "" ? found.containerId : podKey(found.pod)
+  }
+  return {
+    primaryOwner: (address) =>
+      owner(({ addresses }) => {
+        const primary = primaryOf(addresses, address.family)
+        return primary !== undefined && equalAddress(primary, address)
+      }),
+    anycastOwner: (address) => owner(({ addresses }) => addresses.anycast.some((it) => equalAddress(it, address)))
+  }
+}
+
+/** What a pod asks for. */
+export interface Ask {
+  readonly address: IpAddress
+  readonly kind: AnnouncedKind
+  readonly spec: NodeConfigSpec
+  /** Those that the pod has. */
+  readonly families: ReadonlyArray<Family>
+  /** All that the pod asks for as anycast. */
+  readonly anycast: ReadonlyArray<IpAddress>
+  readonly holders: Holders
+}
+
+/** Whatever an operator allows and a record says. */
+export const neverAnnounced = (address: IpAddress): Refusal | undefined => {
+  const is = addressProblem("pod", address)
+  return is === undefined ? undefined : { _tag: "SpecialUse", is }
+}
+
+/** What forbids an address whoever has what: the operator's word. */
+export const permission = (address: IpAddress, spec: NodeConfigSpec): Refusal | undefined => {
+  const never = neverAnnounced(address)
+  if (never !== undefined) return never
+  const { allowedCIDRs } = spec.anycast
+  if (!allowedCIDRs.some((cidr) => contains(cidr, address))) return { _tag: "NotAllowed", allowed: allowedCIDRs }
+  for (const node of [spec.cidr6, spec.cidr4]) {
+    const is = node && reservedIn(node, address)
+    if (is !== undefined) return { _tag: "Reserved", is }
+  }
+  return undefined
+}
+
+const inUse = (by: string | undefined, as: "primary" | "anycast"): Refusal | undefined =>
+  by === undefined ? undefined : { _tag: "InUse", by, as }
+
+/** Whether a pod may have an address that it names itself; undefined: yes. */
+export const mayHave = ({ address, anycast, families, holders, kind, spec }: Ask): Refusal | undefined => {
+  const forbidden = permission(address, spec)
+  if (forbidden !== undefined) return forbidden
+  const taken = inUse(holders.primaryOwner(address), "primary")
+  const noFamily: Refusal | undefined = families.includes(address.family)
+    ? undefined
+    : { _tag: "NoFamily", family: address.family }
+  if (kind === "anycast") return taken ?? noFamily
+  if (noFamily !== undefined) return noFamily
+  if (anycast.some((it) => equalAddress(it, address))) return { _tag: "ListedTwice" }
+  return taken ?? inUse(holders.anycastOwner(address), "anycast")
+}
+
+export interface PodCache {
+  /** Keyed by `podKey`. */
+  readonly pods: ReadonlyMap<string, PodInfo>
+  /** `KubeApi.podsListed`: a pod that `pods` lacks does not exist. */
+  readonly synced: boolean
+}
+
+// The reconciler asks for a thousand addresses at a time.
+const NO_FAMILY = { 4: { _tag: "NoFamily", family: 4 }, 6: { _tag: "NoFamily", family: 6 } } as const
+const NOT_READY = { _tag: "NotReady" } as const
+const DELETING = { _tag: "Deleting" } as const
+const NO_POD = { _tag: "NoPod" } as const
+const OTHER_POD = { _tag: "OtherPod" } as const
+const UNKNOWN = { _tag: "Unknown" } as const
+
+/**
+ * Whether an address that an allocation has may be announced now; undefined: yes. Pods are matched by namespace, name and
+ * UID: a new pod of an old name never announces for the old one's allocation. Where either side has no UID (other
+ * runtimes, standalone files), the name decides.
+ */
+export const mayAnnounce = (
+  address: IpAddress,
+  allocation: Allocation,
+  { pods, synced }: PodCache
+): NotNow | undefined => {
+  if (primaryOf(allocation.addresses, address.family) === undefined) return NO_FAMILY[address.family]
+  const pod = pods.get(podKey(allocation.pod))
+  if (pod === undefined) return synced ? NO_POD : UNKNOWN
+  if (allocation.pod.uid !== "" && pod.uid !== "" && allocation.pod.uid !== pod.uid) return synced ? OTHER_POD : UNKNOWN
+  return pod.deleting ? DELETING : pod.ready ? undefined : NOT_READY
+}
+
+/** `Ready`: announced. Otherwise the tag of the first "no". */
+export const GATES = ["Ready", "NoFamily", ...WAITS] as const
+export type Gate = typeof GATES[number]
+
+const listed = (allowed: ReadonlyArray<Cidr>): string =>
+  allowed.length === 0
+    ? "which is empty: nothing is allowed"
+    : allowed.slice(0, 4).map(formatCidr).join(", ") + (allowed.length > 4 ? ", ..." : "")
+
+type Words = { readonly [T in No["_tag"]]: (no: Extract<No, { readonly _tag: T }>) => string }
+
+/** A refusal's words follow the address, those of {@link NotNow} the pod. */
+const WORDS: Words = {
+  SpecialUse: ({ is }) => `is ${is}; it must be ordinary unicast`,
+  NotAllowed: ({ allowed }) => `is not in this node's spec.anycast.allowedCIDRs, ${listed(allowed)}`,
+  Reserved: ({ is }) => `is ${is} of this node; choose another`,
+  ListedTwice: () => "is listed in anycast too; keep it in one of the two",
+  InUse: ({ as, by }) => `is in use by ${by} as its ${as} address; choose another`,
+  NoFamily: ({ family }) => `has no IPv${family} address to reach it by`,
+  NotReady: () => "is not Ready",
+  Deleting: () => "is being deleted",
+  NoPod: () => "does not exist (any more)",
+  OtherPod: () => "is another pod now: its UID is not the allocation's",
+  Unknown: () => "is not known yet: the pods were not listed since the agent started"
+}
+
+/** Why not, to follow the name of the address ({@link Refusal}) or of the pod ({@link NotNow}, `NoFamily` always). */
+export const words = <N extends No>(no: N): string => (WORDS[no._tag] as (no: N) => string)(no)
