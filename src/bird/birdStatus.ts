@@ -1,5 +1,5 @@
 /** What BIRD says of itself and its sessions: the values, how they are made and compared. */
-import { Effect, Schema } from "effect"
+import { Schema } from "effect"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { protocolName } from "./render.ts"
@@ -84,37 +84,48 @@ export const initial = (enabled: boolean): BirdStatus => ({
   drained: false
 })
 
-/** What subscribers of `statusChanges` are woken for. */
-export const gist = ({ configError, drained, peers, stale, up }: BirdStatus): string =>
-  JSON.stringify([
-    up,
-    drained,
-    stale,
-    configError,
-    peers.map(({ address, problem, state }) => [address, state, problem])
-  ])
-
-/** Without the back and forth of a session that cannot come up. */
-export const liveness = ({ peers, up }: BirdStatus): string =>
-  JSON.stringify([up, peers.filter(isEstablished).map(({ address }) => address)])
-
 const isEstablished = ({ state }: PeerStatus): boolean => state === "Established"
 
+const same = (of: (status: BirdStatus) => unknown) => (a: BirdStatus, b: BirdStatus): boolean =>
+  JSON.stringify(of(a)) === JSON.stringify(of(b))
+
+/** Whether two statuses are alike for subscribers: in all but versions, counters and times. */
+export const sameForSubscribers = same(({ configError, drained, peers, stale, up }) => [
+  up,
+  drained,
+  stale,
+  configError,
+  peers.map(({ address, problem, state }) => [address, state, problem])
+])
+
+/** Whether BIRD and the same sessions are up, without the back and forth of a session that cannot come up. */
+export const sameLiveness = same(({ peers, up }) => [up, peers.filter(isEstablished).map(({ address }) => address)])
+
+export interface LogLine {
+  readonly _tag: "Log"
+  readonly level: "Info" | "Warn" | "Error"
+  readonly message: string
+  readonly annotations?: Readonly<Record<string, unknown>>
+}
+
+const line = (level: LogLine["level"], message: string): LogLine => ({ _tag: "Log", level, message })
+
 /** A line when BIRD comes or goes, when a session reaches or leaves Established, and for a new error of one. */
-export const logChanges = Effect.fnUntraced(function*(now: BirdStatus, before: BirdStatus, error: string) {
-  if (now.up && !before.up) yield* Effect.logInfo(`BIRD ${now.version} is there`)
-  if (!now.up && before.up) yield* Effect.logWarning(`BIRD is gone: ${error}`)
+export const changeLines = (now: BirdStatus, before: BirdStatus, error: string): ReadonlyArray<LogLine> => {
+  const lines: Array<LogLine> = []
+  if (now.up && !before.up) lines.push(line("Info", `BIRD ${now.version} is there`))
+  if (!now.up && before.up) lines.push(line("Warn", `BIRD is gone: ${error}`))
   for (const peer of now.peers) {
     const earlier = before.peers.find((it) => it.address === peer.address)
     const was = earlier !== undefined && isEstablished(earlier)
     const name = `BGP session with ${peer.address} (AS ${peer.asn})`
     // What keeps a session from coming up is said once, not at every try.
     if (!was && !isEstablished(peer) && peer.lastError !== "" && peer.lastError !== earlier?.lastError) {
-      yield* Effect.logWarning(`${name} does not come up: ${peer.lastError}`)
+      lines.push(line("Warn", `${name} does not come up: ${peer.lastError}`))
     }
     if (isEstablished(peer) === was) continue
-    yield* was
-      ? Effect.logWarning(`${name} is ${peer.state}${peer.lastError === "" ? "" : `: ${peer.lastError}`}`)
-      : Effect.logInfo(`${name} is Established`)
+    const why = peer.lastError === "" ? "" : `: ${peer.lastError}`
+    lines.push(was ? line("Warn", `${name} is ${peer.state}${why}`) : line("Info", `${name} is Established`))
   }
-})
+  return lines
+}

@@ -10,14 +10,14 @@ const reloads = Metric.gauge("flock_bird_reloads", {
 const established = Metric.gauge("flock_bgp_session_established", { description: "1: the BGP session is Established" })
 const prefixes = Metric.gauge("flock_bgp_prefixes", { description: "Prefixes of a session, announced or learned" })
 
-const of = (peer: PeerStatus) => ({ peer: peer.address, asn: String(peer.asn) })
+const attributesOf = (peer: PeerStatus) => ({ peer: peer.address, asn: String(peer.asn) })
 
 const publishPeer = Effect.fnUntraced(function*(peer: PeerStatus) {
-  yield* Metric.update(Metric.withAttributes(established, of(peer)), peer.state === "Established" ? 1 : 0)
+  yield* Metric.update(Metric.withAttributes(established, attributesOf(peer)), peer.state === "Established" ? 1 : 0)
   for (const family of ["ipv6", "ipv4"] as const) {
     for (const direction of ["announced", "learned"] as const) {
       yield* Metric.update(
-        Metric.withAttributes(prefixes, { ...of(peer), family, direction }),
+        Metric.withAttributes(prefixes, { ...attributesOf(peer), family, direction }),
         peer[family][direction]
       )
     }

@@ -1,17 +1,16 @@
 /** `Bird` over BIRD's file and control socket. */
 import { Clock, Effect, FileSystem, Path, Schedule, Stream, SubscriptionRef } from "effect"
 import { formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
-import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { makeApply, type Outcome } from "./apply.ts"
-import { type BirdStatus, gist, initial, liveness, logChanges, withConfigured } from "./birdStatus.ts"
-import { makeCoalescer } from "./coalescer.ts"
-import { makeControl } from "./control.ts"
+import { type Action, type Answer, type Event, initialState, step } from "./birdState.ts"
+import { initial, sameForSubscribers } from "./birdStatus.ts"
+import { type Coalescer, makeCoalescer } from "./coalescer.ts"
+import { type Control, makeControl } from "./control.ts"
 import { publish } from "./metrics.ts"
 import { parseProtocols } from "./protocols.ts"
-import type { PeerProblem } from "./sessions.ts"
-import { makeWanted } from "./wanted.ts"
+import { readWanted } from "./wanted.ts"
 
 export interface Options {
   /** False: `--no-bird`; nothing is written and nothing is asked. */
@@ -48,6 +47,51 @@ export const disabled = {
   run: Effect.never
 }
 
+const NO_PROTOCOLS_MATCH = 8003
+
+/** Fails never: no answer is one too. */
+const ask = (control: Control): Effect.Effect<Answer> =>
+  control.command("show protocols all").pipe(
+    Effect.flatMap((reply) =>
+      Effect.map(control.version, (version): Answer => ({ _tag: "Up", version, peers: parseProtocols(reply) }))
+    ),
+    Effect.catch((error) => Effect.succeed<Answer>({ _tag: "Down", error: error.message }))
+  )
+
+/** At once by command; the file has it too, or a reload would bring back sessions that only a command disabled. */
+const switchSessions = (control: Control, verb: "disable" | "enable") =>
+  control.command(`${verb} "peer_*"`).pipe(
+    Effect.map((reply) => reply.lines.map(({ text }) => text.trim()).filter((text) => text !== "")),
+    Effect.catchTag(
+      "BirdRefused",
+      (error) => error.code === NO_PROTOCOLS_MATCH ? Effect.succeed([]) : Effect.fail(error)
+    )
+  )
+
+const exportedTo = (control: Control) =>
+  Effect.fn("Bird.exportedTo")(function*(address: IpAddress, protocol: string) {
+    if (!/^[A-Za-z_]\w*$/.test(protocol)) return false
+    const destination = formatCidr(hostCidr(address))
+    const reply = yield* Effect.result(control.command(`show route ${destination} exported ${protocol}`))
+    return reply._tag === "Success" &&
+      reply.success.lines.some(({ text }) => text.trim().startsWith(`${destination} `))
+  })
+
+/** Asks for a reload when anything changed that `bird.conf` depends on, and now and then although nothing seems to. */
+const follow = (kube: KubeApi["Service"], netlink: Netlink["Service"], { request }: Coalescer) => {
+  const onChange = Stream.merge(
+    Stream.map(SubscriptionRef.changes(kube.nodeConfig), () => undefined),
+    Stream.map(kube.secretChanges, () => undefined)
+  ).pipe(Stream.runForEach(() => request))
+  const onAddress = netlink.changes.pipe(
+    Stream.filter(({ _tag }) => _tag === "AddressChanged" || _tag === "Overrun"),
+    Stream.runForEach(() => request),
+    Effect.catch((error) => Effect.logWarning(`watching the node's addresses: ${error.message}`)),
+    Effect.repeat(Schedule.spaced("1 second"))
+  )
+  return [onChange, onAddress, Effect.repeat(request, Schedule.spaced(HEAL))]
+}
+
 export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const fs = yield* FileSystem.FileSystem
   const kube = yield* KubeApi
@@ -56,150 +100,83 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const confPath = path.resolve(options.confPath)
   const control = yield* makeControl({ socketPath: options.socketPath, timeout: TIMEOUT })
   const apply = makeApply({ fs, path, control, confPath })
-  const last = yield* SubscriptionRef.make(initial(true))
-  let exportSet: ReadonlyArray<IpAddress> | undefined
-  let drained = false
-  let config: NodeConfig | undefined
-  let problems: ReadonlyArray<string> = []
-  let waiting: ReadonlyArray<PeerProblem> = []
-  let refusal = ""
-  let reloads = 0
-  /** When something last changed, Unix milliseconds. */
-  let changed = 0
-  const wanted = makeWanted({
-    nodeName: options.nodeName,
-    confPath,
-    fs,
-    kube,
-    netlink,
-    exportSet: () => exportSet,
-    drained: () => drained
+  const state = yield* SubscriptionRef.make(initialState)
+
+  const dispatch = Effect.fnUntraced(function*(event: Event) {
+    const actions = yield* SubscriptionRef.modify(state, (now) => {
+      const next = step(now, event)
+      return [next.actions, next.state] as const
+    })
+    for (const action of actions) yield* perform(action)
   })
 
-  const ask = control.command("show protocols all").pipe(
-    Effect.map((reply) => ({ up: true, peers: parseProtocols(reply), error: "" })),
-    Effect.catch((error) => Effect.succeed({ up: false, peers: [], error: error.message }))
-  )
   const status = Effect.gen(function*() {
-    const { error, peers, up } = yield* ask
-    const errors = [...problems, ...(refusal === "" ? [] : [refusal]), ...(error === "" ? [] : [error])]
-    const now: BirdStatus = {
-      enabled: true,
-      up,
-      version: yield* control.version,
-      peers: withConfigured(peers, config, waiting),
-      stale: errors.length > 0,
-      configError: errors.join("; "),
-      reloads,
-      drained
-    }
-    const before = yield* SubscriptionRef.get(last)
-    yield* publish(now, before)
-    yield* logChanges(now, before, error)
-    yield* SubscriptionRef.set(last, now)
-    if (liveness(now) !== liveness(before)) changed = yield* Clock.currentTimeMillis
-    return now
-  })
-
-  /** Logs a problem once, not at each round that finds it again. */
-  const report = Effect.fnUntraced(function*(found: ReadonlyArray<string>, refused: string) {
-    for (const problem of found) if (!problems.includes(problem)) yield* Effect.logWarning(problem)
-    if (refused !== "" && refused !== refusal) {
-      yield* Effect.logError(`BIRD refuses its configuration, the former one stays in force: ${refused}`)
-    }
-    problems = found
-    refusal = refused
+    const answer = yield* ask(control)
+    const generation = yield* control.generation
+    yield* dispatch({ _tag: "Answered", answer, generation, at: yield* Clock.currentTimeMillis })
+    return (yield* SubscriptionRef.get(state)).status
   })
 
   const round = Effect.gen(function*() {
     const start = performance.now()
-    const want = yield* wanted
-    config = want.config
-    waiting = want.waiting
-    const outcome: Outcome = want.rendered === undefined ? { _tag: "Unchanged" } : yield* apply(want.rendered)
-    yield* report(want.problems, outcome._tag === "Rejected" ? outcome.detail : "")
-    if (outcome._tag === "Applied") {
-      reloads++
-      changed = yield* Clock.currentTimeMillis
-      yield* Effect.logInfo("BIRD took a new configuration").pipe(
-        Effect.annotateLogs({
-          revision: want.rendered?.revision ?? "",
-          milliseconds: Math.round(performance.now() - start)
-        })
-      )
-    }
+    const known = yield* SubscriptionRef.get(state)
+    const wanted = yield* readWanted({ nodeName: options.nodeName, confPath, fs, kube, netlink }, known)
+    const { problems, rendered } = wanted
+    yield* dispatch({ _tag: "WantedRead", ...wanted })
+    const outcome: Outcome = rendered === undefined ? { _tag: "Unchanged" } : yield* apply(rendered)
+    const milliseconds = Math.round(performance.now() - start)
+    const at = yield* Clock.currentTimeMillis
+    yield* dispatch({ _tag: "Applied", outcome, problems, revision: rendered?.revision ?? "", milliseconds, at })
     yield* status
     return outcome._tag === "Applied"
   })
   // What the kernel or the file system refuses now is tried again by the tick; a cut connection to BIRD much sooner.
-  const hindered = (error: { readonly message: string }) =>
-    report([error.message], refusal).pipe(Effect.andThen(status), Effect.as(false))
-  const attempt = round.pipe(Effect.catchTags({ PlatformError: hindered, NetlinkError: hindered }))
-  const coalescer = yield* makeCoalescer({ reload: attempt, window: WINDOW })
-
-  /** A BIRD that came, or came back, may run anything. */
-  let generation = 0
-  const watch = Effect.gen(function*() {
-    yield* status
-    const seen = yield* control.generation
-    if (seen !== generation) {
-      generation = seen
-      yield* coalescer.request
-    }
-    yield* Effect.sleep((yield* Clock.currentTimeMillis) - changed < SOON_FOR ? WATCH_SOON : WATCH)
+  const failed = ({ message }: { readonly message: string }) =>
+    dispatch({ _tag: "Failed", message }).pipe(Effect.andThen(status), Effect.as(false))
+  const coalescer: Coalescer = yield* makeCoalescer({
+    reload: round.pipe(Effect.catchTags({ PlatformError: failed, NetlinkError: failed })),
+    window: WINDOW
   })
 
-  const onChange = Stream.merge(
-    Stream.map(SubscriptionRef.changes(kube.nodeConfig), () => undefined),
-    Stream.map(kube.secretChanges, () => undefined)
-  ).pipe(Stream.runForEach(() => coalescer.request))
+  const perform = (action: Action): Effect.Effect<void> => {
+    switch (action._tag) {
+      case "Log":
+        return Effect.logWithLevel(action.level)(action.message).pipe(Effect.annotateLogs(action.annotations ?? {}))
+      case "Publish":
+        return publish(action.now, action.before)
+      case "RequestReload":
+        return coalescer.request
+    }
+  }
 
-  const onAddress = netlink.changes.pipe(
-    Stream.filter(({ _tag }) => _tag === "AddressChanged" || _tag === "Overrun"),
-    Stream.runForEach(() => coalescer.request),
-    Effect.catch((error) => Effect.logWarning(`watching the node's addresses: ${error.message}`)),
-    Effect.repeat(Schedule.spaced("1 second"))
-  )
+  const watch = Effect.gen(function*() {
+    yield* status
+    const { changedAt } = yield* SubscriptionRef.get(state)
+    yield* Effect.sleep((yield* Clock.currentTimeMillis) - changedAt < SOON_FOR ? WATCH_SOON : WATCH)
+  })
 
-  // At once by command, and in the file too: a reload would bring sessions back that were only disabled by command.
-  const drain = (to: boolean) =>
-    Effect.gen(function*() {
-      drained = to
-      const reply = yield* control.command(`${to ? "disable" : "enable"} "peer_*"`)
-      return reply.lines.map(({ text }) => text.trim()).filter((text) => text !== "")
-    }).pipe(
-      // "No protocols match"
-      Effect.catchTag("BirdRefused", (error) => error.code === 8003 ? Effect.succeed([]) : Effect.fail(error)),
+  const drain = (drained: boolean) =>
+    dispatch({ _tag: "DrainAsked", drained }).pipe(
+      Effect.andThen(switchSessions(control, drained ? "disable" : "enable")),
       Effect.ensuring(coalescer.request),
       Effect.tap(() => status)
     )
 
   return {
     requestReload: coalescer.request,
-    setExportSet: (addresses: ReadonlyArray<IpAddress>) =>
-      Effect.suspend(() => {
-        const first = exportSet === undefined
-        exportSet = addresses
-        return first ? coalescer.request : Effect.void
-      }),
+    setExportSet: (addresses: ReadonlyArray<IpAddress>) => dispatch({ _tag: "ExportSetGiven", addresses }),
     status,
-    lastStatus: SubscriptionRef.get(last),
-    statusChanges: SubscriptionRef.changes(last).pipe(Stream.changesWith((a, b) => gist(a) === gist(b))),
-    exportedTo: Effect.fn("Bird.exportedTo")(function*(address: IpAddress, protocol: string) {
-      if (!/^[A-Za-z_]\w*$/.test(protocol)) return false
-      const destination = formatCidr(hostCidr(address))
-      const reply = yield* Effect.result(control.command(`show route ${destination} exported ${protocol}`))
-      return reply._tag === "Success" &&
-        reply.success.lines.some(({ text }) => text.trim().startsWith(`${destination} `))
-    }),
+    lastStatus: Effect.map(SubscriptionRef.get(state), ({ status }) => status),
+    statusChanges: SubscriptionRef.changes(state).pipe(
+      Stream.map(({ status }) => status),
+      Stream.changesWith(sameForSubscribers)
+    ),
+    exportedTo: exportedTo(control),
     withdrawAll: drain(true),
     restoreAll: drain(false),
-    run: Effect.all([
-      coalescer.run,
-      Effect.repeat(coalescer.request, Schedule.spaced(HEAL)),
-      Effect.forever(watch),
-      onChange,
-      onAddress
-    ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
+    run: Effect.all([coalescer.run, Effect.forever(watch), ...follow(kube, netlink, coalescer)], {
+      concurrency: "unbounded",
+      discard: true
+    }).pipe(Effect.andThen(Effect.never))
   }
 })
