@@ -62,7 +62,13 @@ export interface NodeConfigStatus {
     readonly ipv6?: { readonly used: number; readonly free: number }
     readonly ipv4?: { readonly used: number; readonly free: number }
   }
-  readonly peers: ReadonlyArray<{ readonly address: string; readonly asn: number; readonly state: string }>
+  readonly peers: ReadonlyArray<{
+    readonly address: string
+    readonly asn: number
+    readonly state: string
+    /** Why there is no session, or not all of it. */
+    readonly problem?: string
+  }>
 }
 
 export interface EventOn {

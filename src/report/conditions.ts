@@ -42,6 +42,10 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
     : bird.stale
     ? `the wanted configuration is not in force: ${bird.configError}`
     : undefined
+  const sessions = [
+    `${established} of ${bird.peers.length} sessions are Established`,
+    ...bird.peers.flatMap(({ problem }) => problem ?? [])
+  ].join("; ")
   const conditions = [
     condition("Ready", rejected?.message ?? newAffected(facts) ?? existingAffected(facts), [
       "FlockReady",
@@ -57,11 +61,9 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
         ),
         condition(
           "BGPEstablished",
-          bird.peers.length > 0 && established === 0 ? `0 of ${bird.peers.length} sessions are Established` : undefined,
+          bird.peers.length > 0 && established === 0 ? sessions : undefined,
           ["SessionsEstablished", "NoSession"],
-          bird.peers.length === 0
-            ? "no peers are configured"
-            : `${established} of ${bird.peers.length} sessions are Established`
+          bird.peers.length === 0 ? "no peers are configured" : sessions
         )
       ]
       : [])
@@ -73,6 +75,11 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
       Option.match(nodeConfig.current, { onNone: () => 0, onSome: (config) => config.generation }),
     conditions,
     addresses: { ...(ipv6 ? { ipv6 } : {}), ...(ipv4 ? { ipv4 } : {}) },
-    peers: bird.peers.map(({ address, asn, state }) => ({ address, asn, state }))
+    peers: bird.peers.map(({ address, asn, problem, state }) => ({
+      address,
+      asn,
+      state,
+      ...(problem === undefined ? {} : { problem })
+    }))
   }
 }

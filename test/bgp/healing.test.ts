@@ -56,10 +56,13 @@ describe("Bird heals and holds", () => {
         yield* SubscriptionRef.update(facts.nodeConfig, (it) => ({ ...it, rejected: Option.some(rejected) }))
         const status = yield* untilStatus(service, "stale", ({ stale }) => stale)
         assert.include(status.configError, "spec.bgp.peers[0].adress: unknown field")
-        yield* SubscriptionRef.set(facts.nodeConfig, some(spec({}, { peers: [{ address: node6(0), asn: 1 }] })))
+        const peers = [...spec().bgp.peers, { address: node6(0), asn: 1 }]
+        yield* SubscriptionRef.set(facts.nodeConfig, some(spec({}, { peers })))
         const self = yield* untilStatus(service, "self", ({ configError }) => configError.includes("own address"))
-        assert.include(self.configError, `spec.bgp.peers[0].address: "${node6(0)}"`)
+        assert.include(self.peers[2]?.problem, `spec.bgp.peers[2].address: "${node6(0)}"`)
+        assert.deepStrictEqual(self.peers.map(({ state }) => state), ["Established", "Established", "Down"])
         assert.isTrue(self.stale)
+        assert.strictEqual(world.readConf(), text)
         // An agent that restarts now has no good NodeConfig: the file must stay.
         yield* SubscriptionRef.set(facts.nodeConfig, { current: Option.none(), rejected: Option.some(rejected) })
         return text

@@ -32,7 +32,7 @@ describe("what a node learns", () => {
       "2001:db8:e000::/36",
       "2001:db8:d:d::d/128"
     ]
-    const node = await open({ asn: 65001, importCIDRs: ["2001:db8::/32", "fe80::/10"], peers: [peer6] }, { announce })
+    const node = await open({ asn: 65001, importCIDRs: ["2001:db8::/32", "fe00::/7"], peers: [peer6] }, { announce })
     await established(node, 1)
     const good = ["2001:db8:100::/64", "2001:db8:c::/64", "2001:db8:d:d::d", "2001:db8:e000::/36"]
     await until("the good ones", async () => (await learned(node.netns)).includes("2001:db8:e000::/36"))

@@ -183,7 +183,10 @@ describe("the CRD and the agent's schema", () => {
         lastTransitionTime: "2026-01-01T00:00:00Z"
       })),
       addresses: { ipv6: { used: 0, free: 1 } },
-      peers: [{ address: "192.0.2.1", asn: 1, state: "Idle" }]
+      peers: [
+        { address: "192.0.2.1", asn: 1, state: "Idle" },
+        { address: "192.0.2.2", asn: 1, state: "Down", problem: "no Secret" }
+      ]
     }
     assert.deepStrictEqual(problems(status, written), [])
   })
