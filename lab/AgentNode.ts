@@ -41,6 +41,8 @@ export class AgentNode {
   /** The folder that stands for Kubernetes: `nodeconfig.yaml` and `pods/`. */
   readonly config: string
   readonly birdDirectory: string
+  /** In place of the folder, from the next start of the agent on. */
+  kubeconfig: string | undefined
   readonly #options: NodeOptions
   agent: ChildProcess | undefined
   bird: ChildProcess | undefined
@@ -138,7 +140,7 @@ export class AgentNode {
   spawnAgent(extra: ReadonlyArray<string> = []): ChildProcess {
     const flags = [
       ["--node-name", this.name],
-      ["--standalone", this.config],
+      this.kubeconfig === undefined ? ["--standalone", this.config] : ["--kubeconfig", this.kubeconfig],
       ["--socket", this.socket],
       ["--state-dir", join(this.directory, "state")],
       ["--bird-conf", this.conf],

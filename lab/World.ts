@@ -2,9 +2,9 @@
  * Everything that one test file, bench or demo makes on this machine: network namespaces, folders and processes, named
  * by a tag of its own, so that any number of worlds stand side by side.
  *
- * A keeper, a process in a session of its own, reads from this process's pipe until end of file, then ends what runs in
- * the world's namespaces and removes namespaces and folders. So a world ends in the same way whether it is closed or
- * its process fails, is interrupted or is killed.
+ * A keeper, a process in a session of its own, reads from this process's pipe until end of file, then ends what the world
+ * started and what runs in its namespaces, and removes namespaces and folders. So a world ends in the same way whether it
+ * is closed or its process fails, is interrupted or is killed.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { randomBytes } from "node:crypto"
@@ -14,15 +14,19 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { end, enter, runSync } from "./exec.ts"
 
-/** Arguments: tag, folder. Processes are found by the namespace that they are in (`ip netns pids` is slow for many). */
+/** In the environment of everything that a world starts, so that children's children are found too. */
+const MARK = "LAB_WORLD"
+
+/** Arguments: tag, folder. Processes are found by namespace (`ip netns pids` is slow for many), and by {@link MARK}. */
 const KEEP = `
 cat >/dev/null
-inside() {
+ours() {
+  grep -lsz "^${MARK}=$1$" /proc/[0-9]*/environ | cut -d/ -f3
   { stat -L -c %i /run/netns/*"$1"; echo; stat -L -c "%i %n" /proc/[0-9]*/ns/net; } 2>/dev/null |
     awk 'NF == 0 { seen = 1 } !seen { ours[$1] } seen && $1 in ours { split($2, path, "/"); print path[3] }'
 }
 for try in 1 2 3 4 5 6 7 8 9 10; do
-  pids=$(inside "$1")
+  pids=$(ours "$1")
   [ -n "$pids" ] || break
   kill -9 $pids 2>/dev/null
   sleep 0.1
@@ -90,13 +94,18 @@ export class World implements AsyncDisposable {
     return name
   }
 
+  /** The environment for a process of the world that {@link spawn} does not start. */
+  env(base: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+    return { ...base, [MARK]: this.tag }
+  }
+
   /** A process that goes on; ended with the world at the latest. */
   spawn(command: ReadonlyArray<string>, options: SpawnOptions = {}): ChildProcess {
     const [program = "", ...args] = [...options.netns === undefined ? [] : enter(options.netns), ...command]
     const log = options.log === undefined ? undefined : openSync(options.log, "a")
     const child = spawn(program, args, {
       stdio: ["ignore", log ?? "pipe", log ?? "inherit"],
-      env: options.env ?? process.env
+      env: this.env(options.env)
     })
     this.#children.add(child)
     child.once("exit", () => this.#children.delete(child))

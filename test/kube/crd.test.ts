@@ -2,19 +2,21 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { afterAll, beforeAll } from "vitest"
+import { type ApiServer, available, start } from "../../lab/ApiServer.ts"
+import { World } from "../../lab/World.ts"
 import { single, specs } from "../unit/kube/specs.ts"
 import { defaulted, refusals, spec } from "../unit/kube/structural.ts"
-import { type ApiServer, available, start } from "./ApiServer.ts"
 import * as lab from "./lab.ts"
 
 describe.runIf(available)("the CRD, with a real API server", () => {
+  const world = new World()
   let api: ApiServer
 
   beforeAll(async () => {
-    api = await start()
+    api = await start(world)
     await lab.prepare(api)
   })
-  afterAll(() => api?.stop())
+  afterAll(() => world.close())
 
   const agrees = async (value: unknown) => {
     const object = { ...lab.nodeConfig(), spec: value }

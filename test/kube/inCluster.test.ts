@@ -1,25 +1,23 @@
 /** The service account of a pod: found where kubelet mounts it, and read again when kubelet rotates the token. */
 import { assert, describe, it } from "@effect/vitest"
-import { type ChildProcess, spawn } from "node:child_process"
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
-import { type ApiServer, available, start } from "./ApiServer.ts"
+import { type ApiServer, available, start } from "../../lab/ApiServer.ts"
+import { until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 import * as lab from "./lab.ts"
 
 describe.runIf(available)("in a cluster, with a real API server", () => {
+  const world = new World()
   let api: ApiServer
-  let child: ChildProcess | undefined
 
   beforeAll(async () => {
-    api = await start()
+    api = await start(world)
     await lab.prepare(api)
     await lab.create(api, lab.nodeConfig())
   })
-  afterAll(async () => {
-    child?.kill()
-    await api?.stop()
-  })
+  afterAll(() => world.close())
 
   it("uses the mounted token, and at a refusal (401) the one that is there now", async () => {
     const account = join(api.dir, "serviceaccount")
@@ -37,13 +35,12 @@ describe.runIf(available)("in a cluster, with a real API server", () => {
     const script = ["sh", "-c", `${mounts.join(" && ")} && exec "$@"`, "sh", process.execPath]
     const program = [join(import.meta.dirname, "inCluster.ts"), lab.NODE, api.dir]
     const lines: Array<string> = []
-    child = spawn("unshare", ["-m", ...script, ...program], {
-      stdio: ["ignore", "pipe", "inherit"],
+    const child = world.spawn(["unshare", "-m", ...script, ...program], {
       env: { ...process.env, KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port }
     })
     child.stdout?.on("data", (text: Buffer) => lines.push(...text.toString("utf8").trim().split("\n")))
-    await lab.eventually("synced", () => lines.includes(`synced ${lab.NODE}`))
-    await lab.eventually("patched", () => lines.includes("patched"))
+    await until("synced", () => lines.includes(`synced ${lab.NODE}`))
+    await until("patched", () => lines.includes("patched"))
 
     // the server forgets this token, as it does when one expires
     const tokens = join(api.dir, "tokens.csv")
@@ -53,10 +50,10 @@ describe.runIf(available)("in a cluster, with a real API server", () => {
     )
     api.signal("SIGKILL")
     api.restart()
-    await lab.eventually("refused", () => lines.some((line) => line.includes("answered 401")))
+    await until("refused", () => lines.some((line) => line.includes("answered 401")))
     put("rotated")
     lines.length = 0
-    await lab.eventually("patched again", () => lines.includes("patched"))
+    await until("patched again", () => lines.includes("patched"))
     assert.notInclude(lines.join("\n"), "rotated")
   })
 })

@@ -1,15 +1,15 @@
 /** Objects of a small cluster, and the cluster layer against it. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Context, Effect, Layer, Metric, type Scope } from "effect"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import * as net from "node:net"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
+import { type ApiServer, pathOf } from "../../lab/ApiServer.ts"
+import { until } from "../../lab/until.ts"
 import type { Timing } from "../../src/kube/client.ts"
 import * as Cluster from "../../src/kube/cluster.ts"
 import { KubeApi } from "../../src/kube/KubeApi.ts"
-import { type ApiServer, pathOf } from "./ApiServer.ts"
 
 export const NODE = "host001"
 export const NAMESPACE = "flock-system"
@@ -29,26 +29,12 @@ export const create = async (api: ApiServer, object: unknown): Promise<void> => 
   if (status !== 201) throw new Error(`create: ${status}: ${JSON.stringify(body)}`)
 }
 
-export const eventually = async <A>(
+/** Waits until an Effect or a function gives something. */
+export const wait = <A>(
   what: string,
-  look: () => A | undefined | false | Promise<A | undefined | false>
-) => {
-  const until = Date.now() + 60_000
-  while (true) {
-    const found = await look()
-    if (found !== undefined && found !== false) return found
-    if (Date.now() > until) throw new Error(`never happened: ${what}`)
-    await new Promise((done) => setTimeout(done, 20))
-  }
-}
-
-export const wait = (what: string, look: Parameters<typeof eventually>[1]) =>
-  Effect.promise(() => eventually(what, look))
-
-export const until = (what: string, look: Effect.Effect<boolean>) =>
-  Effect.repeat(Effect.delay(look, "20 millis"), { while: (seen) => !seen }).pipe(
-    Effect.timeoutOrElse({ duration: "60 seconds", orElse: () => Effect.die(new Error(`never happened: ${what}`)) })
-  )
+  look: Effect.Effect<A | undefined | false> | (() => A | undefined | false | Promise<A | undefined | false>)
+): Effect.Effect<A> =>
+  Effect.promise(() => until(what, typeof look === "function" ? look : () => Effect.runPromise(look), 60))
 
 export const nodeConfig = (name = NODE, spec: object = {}) => ({
   apiVersion: "flock.fritzlab.net/v1alpha1",
@@ -84,63 +70,8 @@ export const prepare = async (api: ApiServer): Promise<void> => {
   for (const file of ["namespace.yaml", "crd.yaml", "rbac.yaml"]) {
     for (const document of documents(file)) await create(api, document)
   }
-  await eventually("the CRD is served", async () => (await api.call("GET", NODECONFIGS)).status === 200)
+  await until("the CRD is served", async () => (await api.call("GET", NODECONFIGS)).status === 200)
   await create(api, node())
-}
-
-/** A TCP relay in front of the API server, to cut it, or to let it fall silent. */
-export interface Relay {
-  readonly kubeconfig: string
-  readonly connections: () => number
-  /** Closes what is open; refuses new connections until {@link mend}. */
-  readonly cut: () => void
-  /** Takes connections and passes nothing on, and closes nothing. */
-  readonly mute: () => void
-  readonly mend: () => void
-  readonly close: () => void
-}
-
-export const relay = async (api: ApiServer, who: "agent" | "admin" = "agent"): Promise<Relay> => {
-  const target = new URL(api.url)
-  const open = new Set<net.Socket>()
-  let state: "open" | "cut" | "mute" = "open"
-  const server = net.createServer((from) => {
-    from.on("error", () => from.destroy())
-    if (state === "cut") return from.destroy()
-    const to = net.connect(Number(target.port), target.hostname)
-    to.on("error", () => from.destroy())
-    for (const [a, b] of [[from, to], [to, from]] as const) {
-      open.add(a)
-      a.on("data", (chunk) => state === "mute" ? undefined : b.write(chunk))
-      a.on("close", () => {
-        open.delete(a)
-        b.destroy()
-      })
-    }
-  })
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done))
-  const { port } = server.address() as net.AddressInfo
-  const kubeconfig = join(api.dir, `relay-${port}.kubeconfig`)
-  writeFileSync(kubeconfig, readFileSync(api.kubeconfig(who), "utf8").replace(api.url, `https://127.0.0.1:${port}`))
-  const drop = () => open.forEach((socket) => socket.destroy())
-  return {
-    kubeconfig,
-    connections: () => open.size / 2,
-    cut: () => {
-      state = "cut"
-      drop()
-    },
-    mute: () => {
-      state = "mute"
-    },
-    mend: () => {
-      state = "open"
-    },
-    close: () => {
-      drop()
-      server.close()
-    }
-  }
 }
 
 export interface AgentOptions {

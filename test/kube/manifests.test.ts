@@ -5,7 +5,8 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
-import { type ApiServer, available, pathOf, start } from "./ApiServer.ts"
+import { type ApiServer, available, pathOf, start } from "../../lab/ApiServer.ts"
+import { World } from "../../lab/World.ts"
 import * as lab from "./lab.ts"
 
 const base: ReadonlyArray<string> = lab.documents("kustomization.yaml")[0].resources
@@ -14,12 +15,13 @@ const examples = readdirSync(join(lab.manifests, "examples")).filter((f) => f.en
 )
 
 describe.runIf(available)("the manifests, with a real API server", () => {
+  const world = new World()
   let api: ApiServer
 
   beforeAll(async () => {
-    api = await start()
+    api = await start(world)
   })
-  afterAll(() => api?.stop())
+  afterAll(() => world.close())
 
   it("creates the CRD with its CEL rules, which a server before 1.25 ignores", async () => {
     const [crd] = lab.documents("crd.yaml")

@@ -4,7 +4,8 @@ import { Effect } from "effect"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
-import { type ApiServer, available, pathOf, start } from "./ApiServer.ts"
+import { type ApiServer, available, pathOf, start } from "../../lab/ApiServer.ts"
+import { World } from "../../lab/World.ts"
 import * as lab from "./lab.ts"
 
 interface Rule {
@@ -33,15 +34,16 @@ const grants = roles.flatMap((role) =>
 const AGENT = "system:serviceaccount:flock-system:flock-agent"
 
 describe.runIf(available)("the agent's rights, with a real API server", () => {
+  const world = new World()
   let api: ApiServer
 
   beforeAll(async () => {
-    api = await start("--audit-policy-file=DIR/audit.yaml --audit-log-path=DIR/audit.log")
+    api = await start(world, "--audit-policy-file=DIR/audit.yaml --audit-log-path=DIR/audit.log")
     await lab.prepare(api)
     await lab.create(api, lab.nodeConfig())
     await lab.create(api, lab.pod("elsewhere", {}, "host002"))
   })
-  afterAll(() => api?.stop())
+  afterAll(() => world.close())
 
   /** Everything the agent ever asks of the API server; refusals are for the caller to look at. */
   const everything = Effect.fnUntraced(function*(rounds: number) {

@@ -2,20 +2,23 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Stream, SubscriptionRef } from "effect"
 import { afterAll, beforeAll } from "vitest"
+import { type ApiServer, available, start } from "../../lab/ApiServer.ts"
+import { until } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 import type { PodChange } from "../../src/kube/KubeApi.ts"
-import { type ApiServer, available, start } from "./ApiServer.ts"
 import * as lab from "./lab.ts"
 
 const ref = (name: string, uid = "") => ({ namespace: "default", name, uid })
 
 describe.runIf(available)("the watches, with a real API server", () => {
+  const world = new World()
   let api: ApiServer
 
   beforeAll(async () => {
-    api = await start()
+    api = await start(world)
     await lab.prepare(api)
   })
-  afterAll(() => api?.stop())
+  afterAll(() => world.close())
 
   const text = ({ _tag, pod }: PodChange) => `${_tag} ${pod.name}${pod.ready ? " ready" : ""}`
 
@@ -27,7 +30,7 @@ describe.runIf(available)("the watches, with a real API server", () => {
       yield* Effect.forkScoped(Stream.runForEach(kube.podChanges, (c) => Effect.sync(() => changes.push(c))))
       yield* Effect.yieldNow
       yield* Effect.forkScoped(kube.run)
-      yield* lab.until("synced", kube.podsListed)
+      yield* lab.wait("synced", kube.podsListed)
       return { kube, changes, seen: (what: string) => () => changes.some((c) => text(c) === what) }
     })
 
@@ -42,7 +45,7 @@ describe.runIf(available)("the watches, with a real API server", () => {
       assert.isTrue(Option.isNone((yield* SubscriptionRef.get(kube.nodeConfig)).current))
       yield* Effect.promise(() => lab.create(api, lab.nodeConfig()))
       const state = SubscriptionRef.get(kube.nodeConfig)
-      yield* lab.until("the NodeConfig", Effect.map(state, ({ current }) => Option.isSome(current)))
+      yield* lab.wait("the NodeConfig", Effect.map(state, ({ current }) => Option.isSome(current)))
       assert.isTrue(yield* kube.synced)
 
       yield* Effect.promise(() => lab.create(api, lab.pod("web")))
@@ -70,13 +73,13 @@ describe.runIf(available)("the watches, with a real API server", () => {
           "application/merge-patch+json"
         )
       )
-      yield* lab.until("rejected", Effect.map(state, ({ rejected }) => Option.isSome(rejected)))
+      yield* lab.wait("rejected", Effect.map(state, ({ rejected }) => Option.isSome(rejected)))
       const { current: kept, rejected } = yield* state
       assert.match(Option.getOrThrow(rejected).message, /not valid: spec\.cidr6: /)
       assert.strictEqual(Option.getOrThrow(kept).generation, 1)
 
       yield* Effect.promise(() => api.call("DELETE", `${lab.NODECONFIGS}/${lab.NODE}`))
-      yield* lab.until("gone", Effect.map(state, ({ current }) => Option.isNone(current)))
+      yield* lab.wait("gone", Effect.map(state, ({ current }) => Option.isNone(current)))
     }).pipe(Effect.scoped))
 
   it.live("answers a cached pod without the API, an unknown one with one GET however many ask", () =>
@@ -101,11 +104,11 @@ describe.runIf(available)("the watches, with a real API server", () => {
 
   it.live("loses no transition across a cut connection", () =>
     Effect.gen(function*() {
-      const relay = yield* Effect.acquireRelease(Effect.promise(() => lab.relay(api)), (r) => Effect.sync(r.close))
+      const { kubeconfig, relay } = yield* Effect.promise(() => api.relay())
       yield* Effect.promise(async () => {
         for (const name of ["stays", "goes", "turns"]) await lab.create(api, lab.pod(name))
       })
-      const { kube, changes, seen } = yield* watching(relay.kubeconfig)
+      const { kube, changes, seen } = yield* watching(kubeconfig)
       changes.length = 0
       relay.cut()
       yield* Effect.promise(async () => {
@@ -125,9 +128,9 @@ describe.runIf(available)("the watches, with a real API server", () => {
 
   it.live("lists again when the server has forgotten its version (410), after kill -9 and restart", () =>
     Effect.gen(function*() {
-      const relay = yield* Effect.acquireRelease(Effect.promise(() => lab.relay(api)), (r) => Effect.sync(r.close))
+      const { kubeconfig, relay } = yield* Effect.promise(() => api.relay())
       yield* Effect.promise(() => lab.create(api, lab.pod("killed")))
-      const { kube, seen } = yield* watching(relay.kubeconfig)
+      const { kube, seen } = yield* watching(kubeconfig)
       const lists = lab.requestsSeen({ verb: "list", resource: "pods", code: "200" })
       relay.cut()
       yield* Effect.promise(async () => {
@@ -135,7 +138,7 @@ describe.runIf(available)("the watches, with a real API server", () => {
         await lab.create(api, lab.pod("born"))
         api.signal("SIGKILL")
         api.restart()
-        await lab.eventually(
+        await until(
           "served again",
           async () =>
             (await api.call("GET", "/api/v1/namespaces/default/pods").catch(() => ({ status: 0 }))).status === 200
@@ -151,9 +154,9 @@ describe.runIf(available)("the watches, with a real API server", () => {
 
   it.live("notices a network that swallows everything, and one request that hangs renews silent watches", () =>
     Effect.gen(function*() {
-      const relay = yield* Effect.acquireRelease(Effect.promise(() => lab.relay(api)), (r) => Effect.sync(r.close))
+      const { kubeconfig, relay } = yield* Effect.promise(() => api.relay())
       yield* Effect.promise(() => lab.create(api, lab.pod("silent")))
-      const { kube, seen } = yield* watching(relay.kubeconfig, { timing: { requestMillis: 500, idleMillis: 600_000 } })
+      const { kube, seen } = yield* watching(kubeconfig, { timing: { requestMillis: 500, idleMillis: 600_000 } })
       relay.mute()
       yield* Effect.promise(() => lab.setReady(api, "silent", true))
       yield* Effect.sleep(600)

@@ -5,8 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
+import { type ApiServer, available, start } from "../../lab/ApiServer.ts"
+import { World } from "../../lab/World.ts"
 import type { NodeConfigStatus } from "../../src/kube/KubeApi.ts"
-import { type ApiServer, available, start } from "./ApiServer.ts"
 import * as lab from "./lab.ts"
 
 const SMP = "application/strategic-merge-patch+json"
@@ -27,14 +28,15 @@ const status = (used: number, ready: "True" | "False" = "True"): NodeConfigStatu
 })
 
 describe.runIf(available)("what flock writes, with a real API server", () => {
+  const world = new World()
   let api: ApiServer
 
   beforeAll(async () => {
-    api = await start()
+    api = await start(world)
     await lab.prepare(api)
     await lab.create(api, lab.nodeConfig())
   })
-  afterAll(() => api?.stop())
+  afterAll(() => world.close())
 
   const conditions = async (): Promise<ReadonlyArray<Condition>> =>
     (await api.call("GET", `/api/v1/nodes/${lab.NODE}`)).body.status.conditions ?? []
@@ -154,7 +156,7 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
 
       // another agent process: one write, and no transition; a family that went is taken away
       const again = yield* lab.agent(api.kubeconfig("agent"))
-      yield* lab.until("its NodeConfig", again.synced)
+      yield* lab.wait("its NodeConfig", again.synced)
       const { ipv4 } = status(7).addresses
       yield* again.setStatus({ ...status(7), addresses: ipv4 === undefined ? {} : { ipv4 } })
       yield* lab.wait("the other's", async () => (await read()).status.addresses.ipv4.used === 7)
@@ -231,9 +233,9 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       const stateDir = mkdtempSync(join(tmpdir(), `flock-kube-state-${process.pid}-`))
       yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(stateDir, { recursive: true, force: true })))
       const copy = join(stateDir, "nodeconfig.json")
-      const relay = yield* Effect.acquireRelease(Effect.promise(() => lab.relay(api)), (r) => Effect.sync(r.close))
+      const { kubeconfig, relay } = yield* Effect.promise(() => api.relay())
       yield* Effect.scoped(Effect.gen(function*() {
-        yield* lab.agent(relay.kubeconfig, { stateDir })
+        yield* lab.agent(kubeconfig, { stateDir })
         yield* lab.wait("the copy", () => {
           try {
             return statSync(copy).size > 0
@@ -246,7 +248,7 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       assert.notInclude(readFileSync(copy, "utf8"), "status")
 
       relay.cut()
-      const kube = yield* lab.agent(relay.kubeconfig, { stateDir })
+      const kube = yield* lab.agent(kubeconfig, { stateDir })
       const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
       assert.strictEqual(Option.getOrThrow(current).name, lab.NODE)
       assert.isTrue(yield* kube.synced)
@@ -254,11 +256,11 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       const error = yield* Effect.flip(kube.pod({ namespace: "default", name: "told", uid: "" }))
       assert.match(error.message, /^Pod default\/told is not in the agent's cache, and asking failed: .*no answer/)
       relay.mend()
-      yield* lab.until("the lists", kube.podsListed)
+      yield* lab.wait("the lists", kube.podsListed)
       assert.isTrue(yield* kube.synced)
 
       writeFileSync(copy, "{ half a fi")
-      const broken = yield* lab.agent(relay.kubeconfig, { stateDir, run: false })
+      const broken = yield* lab.agent(kubeconfig, { stateDir, run: false })
       assert.isTrue(Option.isNone((yield* SubscriptionRef.get(broken.nodeConfig)).current))
       assert.isFalse(yield* broken.synced)
     }).pipe(Effect.scoped))

@@ -1,14 +1,16 @@
 /**
- * The real API server of `../shared/kube` (or FLOCK_KUBE_DIR), one per test file, in a folder and on ports of its own.
+ * The real API server of `../shared/kube` (or FLOCK_KUBE_DIR), in a folder of the world and on ports of its own.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import * as https from "node:https"
-import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
-import { setTimeout as sleep } from "node:timers/promises"
+import { end } from "./exec.ts"
+import { Relay } from "./Relay.ts"
+import { until } from "./until.ts"
+import type { World } from "./World.ts"
 
-const folder = process.env["FLOCK_KUBE_DIR"] ?? resolve(import.meta.dirname, "../../../shared/kube")
+const folder = process.env["FLOCK_KUBE_DIR"] ?? resolve(import.meta.dirname, "../../shared/kube")
 const program = join(folder, "kube-apiserver-up")
 
 /** Whether the tests can run here; if not, they are reported as skipped and this says why. */
@@ -38,7 +40,11 @@ export interface ApiServer {
   /** Of the API server's process. */
   readonly signal: (signal: NodeJS.Signals) => void
   readonly restart: () => void
-  readonly stop: () => Promise<void>
+  /** A relay in front of it, and a kubeconfig that leads through the relay; see {@link Relay.open}. */
+  readonly relay: (
+    who?: "agent" | "admin",
+    netns?: string
+  ) => Promise<{ readonly relay: Relay; readonly kubeconfig: string }>
 }
 
 export const pathOf = (
@@ -62,39 +68,18 @@ const AUDIT_POLICY = JSON.stringify({
 })
 
 /** `flags` are the API server's; `DIR` in them is its folder. */
-export const start = async (flags = ""): Promise<ApiServer> => {
-  const dir = mkdtempSync(join(tmpdir(), `flock-kube-${process.pid}-`))
-  const env = {
-    ...process.env,
-    KUBE_APISERVER_FLAGS: flags.replaceAll("DIR", dir)
-  }
+export const start = async (world: World, flags = ""): Promise<ApiServer> => {
+  const dir = world.folder("kube")
+  const env = { ...world.env(), KUBE_APISERVER_FLAGS: flags.replaceAll("DIR", dir) }
   writeFileSync(join(dir, "audit.yaml"), AUDIT_POLICY)
-  const child: ChildProcess = spawn(program, [dir], { env, stdio: ["ignore", "ignore", "inherit"] })
+  const child = world.spawn([program, dir], { env, log: join(dir, "up.log") })
   const read = (name: string) => readFileSync(join(dir, name), "utf8").trim()
-  const pid = () => Number(read("apiserver.pid"))
-
-  const stop = async () => {
-    const ended = new Promise((done) => child.once("exit", done))
-    const pids = ["apiserver.pid", "etcd.pid"].filter((f) => existsSync(join(dir, f))).map((f) => Number(read(f)))
-    child.kill("SIGTERM")
-    if (child.exitCode === null) await ended
-    for (const left of pids) {
-      try {
-        process.kill(left, "SIGKILL")
-      } catch {
-        // gone already
-      }
-    }
-    rmSync(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
-  }
-
-  for (let i = 0; !existsSync(join(dir, "ready")); i++) {
-    if (child.exitCode !== null || i > 1200) {
-      await stop()
-      throw new Error(`kube-apiserver-up did not come up (exit code ${child.exitCode})`)
-    }
-    await sleep(50)
-  }
+  // One that was started again is nobody's child; the world ends it.
+  world.defer(() => end(child))
+  await until("the API server", () => {
+    if (child.exitCode !== null) throw new Error(`exit code ${child.exitCode}: ${read("up.log")}`)
+    return existsSync(join(dir, "ready"))
+  }, 60)
 
   const agent = new https.Agent({ keepAlive: true, ca: read("ca.crt") })
   const url = read("url")
@@ -123,11 +108,18 @@ export const start = async (flags = ""): Promise<ApiServer> => {
     url,
     kubeconfig: (who) => join(dir, `${who}.kubeconfig`),
     call,
-    signal: (signal) => process.kill(pid(), signal),
+    signal: (signal) => process.kill(Number(read("apiserver.pid")), signal),
     restart: () => {
       const { status } = spawnSync(program, ["--restart-api", dir], { env, stdio: ["ignore", "ignore", "inherit"] })
       if (status !== 0) throw new Error(`kube-apiserver-up --restart-api: exit code ${status}`)
     },
-    stop
+    relay: async (who = "agent", netns) => {
+      const { hostname, port } = new URL(url)
+      const relay = await Relay.open(world, { host: hostname, port: Number(port) }, netns)
+      const kubeconfig = join(dir, `relay-${who}-${netns ?? relay.port}.kubeconfig`)
+      const direct = readFileSync(join(dir, `${who}.kubeconfig`), "utf8")
+      writeFileSync(kubeconfig, direct.replace(url, `https://127.0.0.1:${relay.port}`))
+      return { relay, kubeconfig }
+    }
   }
 }
