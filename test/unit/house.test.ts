@@ -32,7 +32,7 @@ const table = (file: string, heading: string): ReadonlyArray<ReadonlyArray<strin
 }
 
 const sources = (text: string): ReadonlyArray<string> =>
-  [...text.matchAll(/`((?:src|cni)\/[^`]+\.(?:ts|c|h))`/g)].map(([, path = ""]) => path)
+  [...text.matchAll(/`((?:src|cni|test)\/[^`]+\.(?:ts|c|h))`/g)].map(([, path = ""]) => path)
 
 describe("the rooms of src", () => {
   const rooms = order("docs/architecture.md")
