@@ -22,7 +22,7 @@ import { NodeReporter } from "./report/NodeReporter.ts"
 import { nodeNameOf, type Settings } from "./Settings.ts"
 import * as DelQueue from "./socket/DelQueue.ts"
 import { Introspection } from "./socket/Introspection.ts"
-import * as RpcServer from "./socket/RpcServer.ts"
+import { assertUnserved, RpcServer } from "./socket/RpcServer.ts"
 import { Allocations } from "./state/Allocations.ts"
 import { countUnreadable, takeOver } from "./state/takeOver.ts"
 
@@ -33,7 +33,7 @@ const BOOT_ID = "/proc/sys/kernel/random/boot_id"
 export const run = (settings: Settings) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    yield* RpcServer.assertUnserved(settings.socket)
+    yield* assertUnserved(settings.socket)
     const bootId = (yield* fs.readFileString(BOOT_ID)).trim()
     yield* fs.makeDirectory(settings.stateDir, { recursive: true, mode: 0o755 })
     const loopDelay = LoopDelay.make()
@@ -47,7 +47,7 @@ export const run = (settings: Settings) =>
 /** Until calls are accepted. Returns how many queued DELs failed. */
 const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   const netlink = yield* Netlink
-  const rpc = yield* RpcServer.RpcServer
+  const rpc = yield* RpcServer
   for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
   yield* takeOver({ bootId })
   // No ADD may be served while an address that a queued DEL frees is still held.

@@ -2,6 +2,9 @@
  * The protocol of the agent's own tools, on the agent's socket: one JSON line each way, as the plugin's, but with words
  * of its own. A question is `{"ask":NAME,…}`, and `ask` its first key tells it from a CNI call; the reply is
  * `{"answer":…}` or `{"refused":"one sentence"}`. Fields that one side does not know are skipped.
+ *
+ * Not effect/rpc: it needs a socket file of its own, and takes a tool's start 35 ms of processor and 9 MB more (0.10
+ * against 0.07 s, 69 against 60 MB, medians of 5), for four questions of one reply each.
  */
 import { Data, Effect, Result, Schema, SchemaIssue } from "effect"
 import { AddressFromString } from "../domain/Ip.ts"
