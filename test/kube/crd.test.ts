@@ -33,6 +33,30 @@ describe.runIf(available)("the CRD, with a real API server", () => {
     assert.isFalse(fields.failed, fc.defaultReportMessage(fields))
   }, 120_000)
 
+  it("says in words which address may not be what", async () => {
+    const peer = (address: string) => ({ bgp: { asn: 65001, peers: [{ address, asn: 65000 }] } })
+    for (
+      const [spec, field, words] of [
+        [{ cidr6: "fe80::/64" }, "spec.cidr6", "use unicast space of your own"],
+        [{ cidr4: "169.0.0.0/8" }, "spec.cidr4", "use unicast space of your own"],
+        [peer("fe80::1"), "spec.bgp.peers[0].address", "write the router's own global address"],
+        [peer("224.0.0.5"), "spec.bgp.peers[0].address", "write the router's own global address"]
+      ] as const
+    ) {
+      const object = lab.nodeConfig(lab.NODE, spec)
+      const { body, status } = await api.call("POST", `${lab.NODECONFIGS}?dryRun=All`, object)
+      assert.strictEqual(status, 422)
+      assert.include(body.message, field)
+      assert.include(body.message, words)
+    }
+    const { status } = await api.call(
+      "POST",
+      `${lab.NODECONFIGS}?dryRun=All`,
+      lab.nodeConfig(lab.NODE, peer("127.0.0.1"))
+    )
+    assert.strictEqual(status, 201)
+  })
+
   it("has the short name nc, prunes unknown fields, and keeps the status out of a spec write", async () => {
     const { body: { resources } } = await api.call("GET", "/apis/flock.fritzlab.net/v1alpha1")
     assert.deepStrictEqual(resources.find((r: { readonly name: string }) => r.name === "nodeconfigs").shortNames, [
