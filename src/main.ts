@@ -10,6 +10,7 @@ import { installCni } from "./cli/installCni.ts"
 import { status } from "./cli/status.ts"
 import { NotAnnounced, why } from "./cli/why.ts"
 import { restore, withdraw } from "./cli/withdraw.ts"
+import { oneLine } from "./domain/quote.ts"
 import { VERSION } from "./process/version.ts"
 import { runFlags } from "./Settings.ts"
 
@@ -61,7 +62,7 @@ NodeRuntime.runMain(main, {
     if (CliError.isCliError(error)) return onExit(2)
     if (error instanceof NotAnnounced) return onExit(1)
     const code = error instanceof BadLogLevel ? 2 : 1
-    process.stderr.write(`flock-agent: ${messageOf(error).replaceAll("\n", " ")}\n`)
+    process.stderr.write(`${oneLine(`flock-agent: ${messageOf(error)}`)}\n`)
     return onExit(code)
   }
 })

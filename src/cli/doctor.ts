@@ -4,8 +4,10 @@ import { Command } from "effect/cli"
 import type { Finding } from "../doctor/facts.ts"
 import { judge } from "../doctor/judge.ts"
 import { probe } from "../doctor/probe.ts"
+import { oneLine } from "../domain/quote.ts"
 import * as NetlinkLayer from "../netlink/layer.ts"
 import { birdSocketFlag, cniBinDirFlag, jsonFlag, socketFlag, text } from "./flags.ts"
+import { toJson } from "./toJson.ts"
 
 /** Exit code 1, after the findings were printed. */
 export class NodeNotFit extends Data.TaggedError("NodeNotFit")<{ readonly errors: number }> {
@@ -25,9 +27,10 @@ export class NotRoot extends Data.TaggedError("NotRoot") {
 export const renderFindings = (findings: ReadonlyArray<Finding>): string =>
   findings.length === 0
     ? "nothing found that stands in the way"
-    : findings.map(({ check, problem, remedy, severity }) =>
-      `${severity.padEnd(7)}  ${check}: ${problem}\n         → ${remedy}`
-    ).join("\n")
+    : findings.flatMap(({ check, problem, remedy, severity }) => [
+      `${severity.padEnd(7)}  ${check}: ${problem}`,
+      `         → ${remedy}`
+    ]).map(oneLine).join("\n")
 
 export const doctor = Command.make(
   "doctor",
@@ -41,7 +44,7 @@ export const doctor = Command.make(
   Effect.fn(function*({ json, ...flags }) {
     if (process.getuid?.() !== 0) return yield* new NotRoot()
     const findings = judge(yield* probe({ ...flags, proc: "/proc" }).pipe(Effect.provide(NetlinkLayer.layer())))
-    yield* Console.log(json ? JSON.stringify({ findings }, undefined, 2) : renderFindings(findings))
+    yield* Console.log(json ? toJson({ findings }) : renderFindings(findings))
     const errors = findings.filter(({ severity }) => severity === "error").length
     if (errors > 0) return yield* new NodeNotFit({ errors })
   })

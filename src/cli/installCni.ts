@@ -2,6 +2,7 @@
 import { Config, Console, Data, Duration, Effect, Option, Schedule } from "effect"
 import { Command, Flag } from "effect/cli"
 import { join } from "node:path"
+import { oneLine } from "../domain/quote.ts"
 import { conflist, PLUGIN_NAME } from "../install/conflist.ts"
 import { installConflist, installPlugin, uninstallAll } from "../install/install.ts"
 import type { Change } from "../install/keptFiles.ts"
@@ -26,7 +27,7 @@ const agentReady = (socket: string, seconds: number) =>
 const print = (changes: ReadonlyArray<Change>) =>
   Effect.forEach(
     changes,
-    ({ action, path, detail }) => Console.log(`${action}: ${path}${detail ? `: ${detail}` : ""}`),
+    ({ action, path, detail }) => Console.log(oneLine(`${action}: ${path}${detail ? `: ${detail}` : ""}`)),
     { discard: true }
   )
 

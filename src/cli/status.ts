@@ -2,10 +2,12 @@
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
 import type { PeerStatus } from "../bird/birdStatus.ts"
+import { oneLine } from "../domain/quote.ts"
 import { ask } from "../socket/ask.ts"
 import type { StatusReport } from "../socket/StatusReport.ts"
 import { jsonFlag, socketFlag } from "./flags.ts"
 import { table } from "./table.ts"
+import { toJson } from "./toJson.ts"
 
 const orDash = (text: string | undefined): string => text === undefined || text === "" ? "-" : text
 
@@ -38,7 +40,7 @@ const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {
     ...(bird.stale ? [`        the wanted configuration is NOT in force: ${bird.configError}`] : []),
     ...(bird.peers.length === 0 ? [] : [
       "",
-      table([
+      ...table([
         ["PEER", "ASN", "STATE", "SINCE", "ANNOUNCED 6/4", "LEARNED 6/4", "LAST ERROR"],
         ...bird.peers.map(peerRow)
       ])
@@ -49,7 +51,7 @@ const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {
 const announcementLines = ({ announcements }: StatusReport): ReadonlyArray<string> =>
   announcements.length === 0 ? [] : [
     "",
-    table([
+    ...table([
       ["ADDRESS", "STATE", "PODS"],
       ...announcements.map(({ address, holders, state }) => [
         address,
@@ -71,7 +73,7 @@ export const renderStatus = (report: StatusReport): string =>
     ...birdLines(report),
     ...announcementLines(report),
     "",
-    report.allocations.length === 0 ? "no pods" : table([
+    ...(report.allocations.length === 0 ? ["no pods"] : table([
       ["POD", "INTERFACE", "IPV6", "IPV4", "ANYCAST", "HOST LINK", "CONTAINER"],
       ...report.allocations.map((a) => [
         a.pod === "" ? "-" : `${a.namespace}/${a.pod}`,
@@ -82,14 +84,14 @@ export const renderStatus = (report: StatusReport): string =>
         a.hostIfName,
         a.containerId.slice(0, 13)
       ])
-    ])
-  ].join("\n")
+    ]))
+  ].map(oneLine).join("\n")
 
 export const status = Command.make(
   "status",
   { socket: socketFlag, json: jsonFlag },
   ({ json, socket }) =>
     ask(socket, { ask: "status" }).pipe(
-      Effect.flatMap((report) => Console.log(json ? JSON.stringify(report, null, 2) : renderStatus(report)))
+      Effect.flatMap((report) => Console.log(json ? toJson(report) : renderStatus(report)))
     )
 ).pipe(Command.withDescription("show allocations, prefixes and BGP sessions of this node's agent"))

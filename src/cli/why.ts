@@ -5,6 +5,7 @@ import { AddressFromString } from "../domain/Ip.ts"
 import { ask } from "../socket/ask.ts"
 import { render } from "../why/render.ts"
 import { jsonFlag, socketFlag } from "./flags.ts"
+import { toJson } from "./toJson.ts"
 
 /** Said already, in the report. */
 export class NotAnnounced extends Data.TaggedError("NotAnnounced")<{ readonly silent: true }> {}
@@ -21,7 +22,7 @@ export const why = Command.make(
   },
   Effect.fn(function*({ address, json, socket }) {
     const report = yield* ask(socket, { ask: "why", address })
-    yield* Console.log(json ? JSON.stringify(report, null, 2) : render(report))
+    yield* Console.log(json ? toJson(report) : render(report))
     if (!report.announced) return yield* new NotAnnounced({ silent: true })
   })
 ).pipe(Command.withDescription("say why an address is announced from this node, or what stops it (exit code 1)"))

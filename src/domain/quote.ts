@@ -13,6 +13,19 @@ const json = (value: unknown): string => {
   }
 }
 
+const escape = (c: string): string =>
+  [...c].map((point) => {
+    const code = (point.codePointAt(0) ?? 0).toString(16)
+    return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, "0")}`
+  }).join("")
+
+/** One line as a terminal shows it: a break is a space, and control, formatting and unassigned characters are escaped. */
+export const oneLine = (text: string): string =>
+  text.replace(/\s*[\n\v\f\r\u0085\u2028\u2029]\s*/g, " ").replace(/[\p{C}]/gu, escape)
+
+/** The same in printable ASCII alone, so that it is as wide as it is long. */
+export const ascii = (text: string): string => oneLine(text).replace(/[^\x20-\x7e]/gu, escape)
+
 export const quote = (value: unknown): string => {
   const plain = json(value).slice(0, 2 * LONGEST)
     .replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)

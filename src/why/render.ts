@@ -1,4 +1,5 @@
 /** A walk in words. `--json` prints the {@link WhyReport} itself. */
+import { oneLine } from "../domain/quote.ts"
 import type { Step } from "./step.ts"
 import type { WhyReport } from "./walk.ts"
 
@@ -11,5 +12,5 @@ export const render = (report: WhyReport): string => {
     `${report.answer}.`,
     "",
     ...report.steps.map((step) => `  ${mark(step).padEnd(5)}  ${step.step.padEnd(width)}  ${step.detail}`)
-  ].join("\n")
+  ].map(oneLine).join("\n")
 }
