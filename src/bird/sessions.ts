@@ -67,7 +67,7 @@ const resolveSession = (
   const problem = (of: "address" | "passwordSecretRef", detail: string) =>
     Result.fail(new PeerProblem({ peer: peer.address, field: `${field}.${of}`, detail }))
   const end = localEnd(peer.address, addresses, peer.multihop > 0 ? outgoing.get(text) : undefined)
-  const down = interfaces.find((it) => it.addresses.some(({ address }) => equalAddress(address, peer.address)))
+  const owner = interfaces.find((it) => it.addresses.some(({ address }) => equalAddress(address, peer.address)))
   if (end?.reach === "node" && peer.port === BIRD_PORT) {
     return problem(
       "address",
@@ -75,9 +75,9 @@ const resolveSession = (
         "write the router's address, or the port of the router on this node"
     )
   }
-  if (end === undefined || (down !== undefined && end.reach !== "node")) {
-    const where = down !== undefined
-      ? `is this node's own address (${down.ifName})`
+  if (end === undefined || (owner !== undefined && end.reach !== "node")) {
+    const where = owner !== undefined
+      ? `is this node's own address (${owner.ifName}), which is down`
       : peer.multihop > 0
       ? "no interface with an address of its family leads to it"
       : "the node has no address in its subnet (for a router further away set multihop)"

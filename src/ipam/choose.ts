@@ -88,11 +88,13 @@ export const plan = (view: AddressView, request: AddressRequest, random: Random)
     const primaries: Array<IpAddress> = []
     for (const node of nodes) {
       const { family } = node
-      const own = chosen.find((a) => a.family === family)
+      const named = chosen.find((a) => a.family === family)
       const wanted = family === 6 ? annotations.cidr6 : annotations.cidr4
-      if (own !== undefined) {
-        if (wanted.length > 0) warnings.push(`annotation cidr${family}: ignored, addresses chose ${formatAddress(own)}`)
-        primaries.push(own)
+      if (named !== undefined) {
+        if (wanted.length > 0) {
+          warnings.push(`annotation cidr${family}: ignored, addresses chose ${formatAddress(named)}`)
+        }
+        primaries.push(named)
         continue
       }
       const pool = { node, range: yield* effectiveRange(node, wanted), holder }

@@ -39,8 +39,8 @@ export const walk = (address: IpAddress, snapshot: Snapshot): WhyReport => {
   const text = formatAddress(address)
   const holders = snapshot.allocations.flatMap(holdersOf).filter((holder) => equalAddress(holder.address, address))
   const primary = snapshot.allocations.find((a) => {
-    const own = primaryOf(a.addresses, address.family)
-    return own !== undefined && equalAddress(own, address)
+    const held = primaryOf(a.addresses, address.family)
+    return held !== undefined && equalAddress(held, address)
   })
   const kind: Kind = holders[0]?.kind ?? (primary === undefined ? "none" : "pod")
   const aggregate = cidrOf(snapshot.spec, address)

@@ -124,7 +124,7 @@ describe("renderConfig", () => {
     ["BIRD itself", { address: "127.0.0.1" }, "\"127.0.0.1\": is this node's own address (lo), where port 179"],
     ["BIRD itself", { address: "127.9.9.9" }, "\"127.9.9.9\": is this node's own address (lo), where port 179"],
     ["BIRD itself", { address: "::1" }, "\"::1\": is this node's own address (lo), where port 179"],
-    ["down", { address: "192.0.2.77", port: 1179 }, "\"192.0.2.77\": is this node's own address (eth9)"],
+    ["down", { address: "192.0.2.77", port: 1179 }, "\"192.0.2.77\": is this node's own address (eth9), which is down"],
     ["elsewhere", { address: "203.0.113.1" }, "\"203.0.113.1\": the node has no address in its subnet"],
     ["elsewhere", { address: "169.254.255.1" }, "\"169.254.255.1\": the node has no address in its subnet"],
     ["nowhere", { address: "2001:db8:9::9", multihop: 3 }, "\"2001:db8:9::9\": no interface with an address of its"]
