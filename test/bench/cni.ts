@@ -1,16 +1,8 @@
 /** CNI ADD and DEL, whole process and dual-stack, against Debian's ptp with host-local in the same rounds. */
-import { setTimeout as sleep } from "node:timers/promises"
-import {
-  addNamespaces,
-  type Agent,
-  callPlugin,
-  type Lab,
-  openLab,
-  PLUGIN,
-  type Plugin,
-  run,
-  startAgent
-} from "./lab.ts"
+import { PLUGIN } from "../../lab/cni.ts"
+import { run } from "../../lab/exec.ts"
+import { sleep } from "../../lab/until.ts"
+import { BenchNode, callPlugin, type Lab, openLab, type Plugin } from "./lab.ts"
 import { type Bench, median, type Options, pairedRatio, percentile, type Row } from "./report.ts"
 
 const PODS = 100
@@ -20,11 +12,7 @@ const LOOP_DELAY = `flock_event_loop_delay_seconds{quantile="0.99"}`
 const CIDR4 = "10.42.0.0/16"
 const CIDR6 = "2001:db8:42::/64"
 
-const nodeConfig = `apiVersion: flock.fritzlab.net/v1alpha1
-kind: NodeConfig
-metadata: { name: bench }
-spec: { cidr4: ${CIDR4}, cidr6: "${CIDR6}", mtu: 1500 }
-`
+const SPEC = { cidr4: CIDR4, cidr6: CIDR6, mtu: 1500 }
 
 const ptp = (lab: Lab, name: string, subnets: ReadonlyArray<string>): Plugin => ({
   path: "/usr/lib/cni/ptp",
@@ -81,7 +69,7 @@ const compare = (peer: string, theirs: Samples, ours: Samples): ReadonlyArray<Ro
   ])
 ]
 
-const measure = async (lab: Lab, agent: Agent, { log, rounds }: Options): Promise<ReadonlyArray<Row>> => {
+const measure = async (lab: Lab, agent: BenchNode, { log, rounds }: Options): Promise<ReadonlyArray<Row>> => {
   const flock: Plugin = {
     path: PLUGIN,
     config: lab.write("flock.json", JSON.stringify({ cniVersion: "1.0.0", name: "flock", type: "flock" }))
@@ -93,7 +81,7 @@ const measure = async (lab: Lab, agent: Agent, { log, rounds }: Options): Promis
   ].map((peer) => ({ ...peer, samples: new Samples() }))
   const ours = new Samples()
   const delays: Array<number> = []
-  const ids = await addNamespaces(lab, "pod", PODS)
+  const ids = Array.from({ length: PODS }, () => lab.world.netns("pod"))
   await oneByOne(lab, flock, ids.slice(0, 20), new Samples())
   for (let round = 0; round < rounds; round++) {
     log(`round ${round + 1} of ${rounds}`)
@@ -148,10 +136,10 @@ const measure = async (lab: Lab, agent: Agent, { log, rounds }: Options): Promis
 }
 
 /** Start to ready, `count` times over. */
-const starts = async (lab: Lab, count: number): Promise<ReadonlyArray<number>> => {
+const starts = async (agent: BenchNode, count: number): Promise<ReadonlyArray<number>> => {
   const times: Array<number> = []
   for (let i = 0; i < count; i++) {
-    const agent = await startAgent(lab, nodeConfig)
+    await agent.start()
     times.push(agent.readyAfter)
     await agent.stop()
   }
@@ -162,26 +150,19 @@ export const cni: Bench = {
   name: "cni",
   title: "CNI ADD and DEL, whole process, dual-stack",
   run: async (options) => {
-    const lab = await openLab("cni")
-    try {
-      const cold = await starts(lab, 5)
-      const agent = await startAgent(lab, nodeConfig)
-      process.env["FLOCK_SOCKET"] = agent.socket
-      let rows: ReadonlyArray<Row>
-      try {
-        rows = await measure(lab, agent, options)
-      } finally {
-        await agent.stop()
-      }
-      const warm = await starts(lab, 5)
-      return [
-        ...rows.slice(0, 6),
-        { name: "agent ready after", value: median(cold), unit: "ms", target: 600, note: "median of 5" },
-        { name: `agent ready after, ${PODS} pods`, value: median(warm), unit: "ms", note: "median of 5" },
-        ...rows.slice(6)
-      ]
-    } finally {
-      lab.close()
-    }
+    await using lab = await openLab()
+    const agent = await BenchNode.open(lab.world, { spec: SPEC })
+    const cold = await starts(agent, 5)
+    await agent.start()
+    process.env["FLOCK_SOCKET"] = agent.socket
+    const rows = await measure(lab, agent, options)
+    await agent.stop()
+    const warm = await starts(agent, 5)
+    return [
+      ...rows.slice(0, 6),
+      { name: "agent ready after", value: median(cold), unit: "ms", target: 600, note: "median of 5" },
+      { name: `agent ready after, ${PODS} pods`, value: median(warm), unit: "ms", note: "median of 5" },
+      ...rows.slice(6)
+    ]
   }
 }

@@ -2,19 +2,16 @@
  * Where the bench runs: network and mount namespaces of its own, which end with it, so that nothing it makes can stay
  * on the machine or be seen by it.
  */
-import { type ChildProcess, execFile, spawn } from "node:child_process"
+import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { join, resolve } from "node:path"
-import { setTimeout as sleep } from "node:timers/promises"
-import { promisify } from "node:util"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { AgentNode } from "../../lab/AgentNode.ts"
+import { run } from "../../lab/exec.ts"
+import { sleep } from "../../lab/until.ts"
+import { World } from "../../lab/World.ts"
 
-const execute = promisify(execFile)
-const root = resolve(import.meta.dirname, "../..")
 const INSIDE = "FLOCK_BENCH_INSIDE"
-
-export const run = async (command: string, ...args: ReadonlyArray<string>): Promise<string> =>
-  (await execute(command, args, { maxBuffer: 64 << 20 })).stdout
 
 /** True in the namespaces. Otherwise runs this same command there, to its end, and takes over its exit code. */
 export const enter = async (): Promise<boolean> => {
@@ -35,32 +32,26 @@ export const enter = async (): Promise<boolean> => {
   return false
 }
 
-/** A folder for one bench, with the spawner in it; `close` removes it. */
-export const openLab = async (name: string) => {
-  const directory = mkdtempSync(`/tmp/flock-bench-${name}-`)
+/** A world for one bench, with a folder that has the spawner in it. */
+export const openLab = async () => {
+  const world = new World()
+  const directory = world.folder("bench")
   const cnirun = join(directory, "cnirun")
   await run("cc", "-O2", "-Wall", "-Wextra", "-o", cnirun, join(import.meta.dirname, "cnirun.c"))
   return {
+    world,
     directory,
     cnirun,
     /** Writes a file of the lab and returns its path. */
-    write: (path: string, content: string): string => {
-      const full = join(directory, path)
-      mkdirSync(join(full, ".."), { recursive: true })
+    write: (name: string, content: string): string => {
+      const full = join(directory, name)
       writeFileSync(full, content)
       return full
     },
-    close: () => rmSync(directory, { recursive: true, force: true })
+    [Symbol.asyncDispose]: () => world.close()
   }
 }
 export type Lab = Awaited<ReturnType<typeof openLab>>
-
-/** Empty network namespaces `prefix0` … under /run/netns. */
-export const addNamespaces = async (lab: Lab, prefix: string, count: number): Promise<ReadonlyArray<string>> => {
-  const names = Array.from({ length: count }, (_, i) => `${prefix}${i}`)
-  await run("ip", "-batch", lab.write(`netns-${prefix}`, names.map((name) => `netns add ${name}\n`).join("")))
-  return names
-}
 
 export interface Timings {
   /** Milliseconds per process, in the order of the container IDs. */
@@ -96,78 +87,46 @@ export const callPlugin = async (
   return { each: times.slice(0, -1), total: times.at(-1) ?? Number.NaN }
 }
 
-export interface Agent {
-  readonly process: ChildProcess
-  readonly socket: string
-  /** Milliseconds from the process's start to the first 200 on /readyz. */
-  readonly readyAfter: number
-  /** A sample of /metrics, such as `flock_event_loop_delay_seconds{quantile="0.99"}`; undefined where it is missing. */
-  readonly metric: (sample: string) => Promise<number | undefined>
-  /** MB, as `VmRSS` or `VmHWM` of /proc/PID/status. */
-  readonly memory: (field: "VmRSS" | "VmHWM") => number
-  readonly stop: () => Promise<void>
-}
+const READY = "http://127.0.0.1:9476/readyz"
 
-export const AGENT = join(root, "dist/flock-agent.mjs")
-export const PLUGIN = join(root, "dist/cni/flock")
+/** A node that is where the bench is: its agent answers this process by HTTP. */
+export class BenchNode extends AgentNode {
+  /** Milliseconds from the process's start to the first 200 on /readyz, of the last start. */
+  readyAfter = Number.NaN
 
-/**
- * Starts the built agent standalone. `nodeConfig` is the text of nodeconfig.yaml, its node is `bench`; `flags` come
- * last. State stays in the lab, so an agent started again takes over from the last.
- */
-export const startAgent = async (
-  lab: Lab,
-  nodeConfig: string,
-  flags: ReadonlyArray<string> = ["--no-bird"]
-): Promise<Agent> => {
-  lab.write("standalone/nodeconfig.yaml", nodeConfig)
-  mkdirSync(join(lab.directory, "standalone/pods"), { recursive: true })
-  const socket = join(lab.directory, "agent.sock")
-  const http = "127.0.0.1:9476"
-  const log: Array<string> = []
-  const begin = performance.now()
-  const child = spawn(process.execPath, [
-    AGENT,
-    "run",
-    `--standalone=${join(lab.directory, "standalone")}`,
-    "--node-name=bench",
-    `--socket=${socket}`,
-    `--state-dir=${join(lab.directory, "state")}`,
-    `--http=${http}`,
-    ...flags
-  ], { stdio: ["ignore", "ignore", "pipe"] })
-  child.stderr?.on("data", (chunk: Buffer) => {
-    log.push(chunk.toString())
-    if (log.length > 200) log.shift()
-  })
-  const fail = (what: string) => new Error(`the agent ${what}:\n${log.join("").slice(-4000)}`)
-  for (;;) {
-    if (child.exitCode !== null || child.signalCode !== null) throw fail("ended instead of becoming ready")
-    if (await fetch(`http://${http}/readyz`).then((response) => response.ok, () => false)) break
-    if (performance.now() - begin > 20_000) {
-      child.kill("SIGKILL")
-      throw fail("was not ready after 20 s")
-    }
-    await sleep(3)
+  static override async open(world: World, options: { readonly spec: unknown }): Promise<BenchNode> {
+    const node = new BenchNode(world, { name: "bench", ...options })
+    await node.setUp()
+    return node
   }
-  const readyAfter = performance.now() - begin
-  return {
-    process: child,
-    socket,
-    readyAfter,
-    metric: async (sample) => {
-      const text = await (await fetch(`http://${http}/metrics`)).text()
-      const line = text.split("\n").find((candidate) => candidate.startsWith(`${sample} `))
-      return line === undefined ? undefined : Number(line.slice(sample.length + 1))
-    },
-    memory: (field) => {
-      const status = readFileSync(`/proc/${child.pid}/status`, "utf8")
-      return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) / 1000
-    },
-    stop: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) throw fail("had ended before it was stopped")
-      child.kill("SIGTERM")
-      await once(child, "exit")
+
+  protected override launch(command: ReadonlyArray<string>, env: NodeJS.ProcessEnv): ChildProcess {
+    return this.world.spawn(command, { log: this.log, env })
+  }
+
+  override async start(): Promise<void> {
+    const begin = performance.now()
+    const agent = this.spawnAgent()
+    while (!await fetch(READY).then((response) => response.ok, () => false)) {
+      const late = performance.now() - begin > 20_000
+      if (late || agent.exitCode !== null || agent.signalCode !== null) {
+        throw new Error(`the agent ${late ? "was not ready after 20 s" : "ended"}:\n${this.readLog().slice(-4000)}`)
+      }
+      await sleep(3)
     }
+    this.readyAfter = performance.now() - begin
+  }
+
+  /** A sample of /metrics, such as `flock_event_loop_delay_seconds{quantile="0.99"}`; undefined where it is missing. */
+  async metric(sample: string): Promise<number | undefined> {
+    const text = await (await fetch("http://127.0.0.1:9476/metrics")).text()
+    const line = text.split("\n").find((candidate) => candidate.startsWith(`${sample} `))
+    return line === undefined ? undefined : Number(line.slice(sample.length + 1))
+  }
+
+  /** MB, as `VmRSS` or `VmHWM` of /proc/PID/status. */
+  memory(field: "VmRSS" | "VmHWM"): number {
+    const status = readFileSync(`/proc/${this.agent?.pid}/status`, "utf8")
+    return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) / 1000
   }
 }

@@ -13,14 +13,32 @@ import { type Bench, passes, table } from "./report.ts"
 
 const benches: ReadonlyArray<Bench> = [cni, anycast, bgp]
 
-const { values } = parseArgs({
-  options: { only: { type: "string" }, rounds: { type: "string", default: "5" }, json: { type: "string" } }
-})
+const USAGE = `usage: npm run bench -- [--only NAME] [--rounds N] [--json FILE]
+NAME: ${benches.map(({ name }) => name).join(", ")}`
+
+const options = {
+  only: { type: "string" },
+  rounds: { type: "string", default: "5" },
+  json: { type: "string" },
+  help: { type: "boolean", default: false }
+} as const
+
+const parse = () => {
+  try {
+    return parseArgs({ options }).values
+  } catch (error) {
+    console.error(`bench: ${error instanceof Error ? error.message : String(error)}\n${USAGE}`)
+    process.exit(2)
+  }
+}
+const values = parse()
 const chosen = benches.filter(({ name }) => values.only === undefined || name === values.only)
 const rounds = Number(values.rounds)
 
-if (chosen.length === 0 || !(Number.isInteger(rounds) && rounds > 0)) {
-  console.error(`bench: --only must be one of ${benches.map(({ name }) => name).join(", ")}; --rounds 1 or more`)
+if (values.help) {
+  console.log(USAGE)
+} else if (chosen.length === 0 || !(Number.isInteger(rounds) && rounds > 0)) {
+  console.error(`bench: --only must be a bench, --rounds 1 or more\n${USAGE}`)
   process.exitCode = 2
 } else if (await enter()) {
   const results: Array<object> = []
