@@ -1,5 +1,5 @@
 /** A node with the `Bird` layer of this process and a real BIRD, and a LAN around it. */
-import { Effect, Exit, Option, Redacted, Ref, Scope } from "effect"
+import { Effect, Exit, Option, Scope } from "effect"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { startBird } from "../../lab/bird.ts"
@@ -24,11 +24,11 @@ export interface BirdNode {
   readonly facts: Effect.Success<ReturnType<typeof makeFacts>>
 }
 
-/** A node with `bgp`, a router with `options`. */
+/** A node with `bgp`, a router with `options`; `password` is key `password` of Secret `tor`. */
 export const open = async (
   bgp: object,
   options: Partial<LanOptions> = {},
-  secrets: ReadonlyMap<string, string> = new Map(),
+  password?: string,
   addresses: ReadonlyArray<string> = [`${node6(0)}/64`, `${node4(0)}/24`]
 ): Promise<BirdNode> => {
   const netns = world.netns("node")
@@ -40,7 +40,7 @@ export const open = async (
   const [bird, facts] = await Effect.runPromise(
     Effect.gen(function*() {
       const facts = yield* makeFacts({ current: Option.some(spec) }, [hostInterface("uplink", addresses)])
-      yield* Ref.set(facts.secrets, new Map([...secrets].map(([key, value]) => [key, Redacted.make(value)])))
+      if (password !== undefined) yield* facts.kube.setSecret({ name: "tor", key: "password" }, password)
       const bird = yield* runBird(facts, directory)
       yield* bird.setExportSet([])
       return [bird, facts] as const

@@ -1,5 +1,5 @@
 import { assert, describe } from "@effect/vitest"
-import { Effect, Option, Ref, SubscriptionRef } from "effect"
+import { Effect, Option } from "effect"
 import { unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { run } from "../../lab/exec.ts"
@@ -53,18 +53,18 @@ describe("Bird heals and holds", () => {
           generation: 2,
           problems: [{ field: "spec.bgp.peers[0].adress", message: "unknown field" }]
         })
-        yield* SubscriptionRef.update(facts.nodeConfig, (it) => ({ ...it, rejected: Option.some(rejected) }))
+        yield* facts.kube.setNodeConfig({ ...some(spec()), rejected: Option.some(rejected) })
         const status = yield* untilStatus(service, "stale", ({ stale }) => stale)
         assert.include(status.configError, "spec.bgp.peers[0].adress: unknown field")
         const peers = [...spec().bgp.peers, { address: node6(0), asn: 1 }]
-        yield* SubscriptionRef.set(facts.nodeConfig, some(spec({}, { peers })))
+        yield* facts.kube.setNodeConfig(some(spec({}, { peers })))
         const self = yield* untilStatus(service, "self", ({ configError }) => configError.includes("own address"))
         assert.include(self.peers[2]?.problem, `spec.bgp.peers[2].address: "${node6(0)}"`)
         assert.deepStrictEqual(self.peers.map(({ state }) => state), ["Established", "Established", "Down"])
         assert.isTrue(self.stale)
         assert.strictEqual(world.readConf(), text)
         // An agent that restarts now has no good NodeConfig: the file must stay.
-        yield* SubscriptionRef.set(facts.nodeConfig, { current: Option.none(), rejected: Option.some(rejected) })
+        yield* facts.kube.setNodeConfig({ current: Option.none(), rejected: Option.some(rejected) })
         return text
       }))
       const again = yield* runBird(facts, world.directory)
@@ -73,7 +73,7 @@ describe("Bird heals and holds", () => {
       assert.include(status.configError, "unknown field")
       assert.strictEqual(world.readConf(), good)
       assert.isTrue(status.peers.every(({ state }) => state === "Established"))
-      yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))
+      yield* facts.kube.setNodeConfig(some(spec()))
       yield* untilStatus(again, "good again", established)
       assert.strictEqual(world.readConf(), good)
     })
@@ -90,14 +90,14 @@ describe("Bird heals and holds", () => {
         yield* untilStatus(service, "sessions", established)
         return world.readConf()
       }))
-      yield* SubscriptionRef.set(facts.nodeConfig, { current: Option.none(), rejected: Option.none() })
-      yield* Ref.set(facts.synced, false)
+      yield* facts.kube.setNodeConfig({ current: Option.none(), rejected: Option.none() })
+      yield* facts.kube.setSynced({ synced: false })
       const service = yield* runBird(facts, world.directory)
       const [count, text] = [world.taken(), () => world.readConf()]
       yield* Effect.sleep("300 millis")
       assert.strictEqual(text(), first)
-      yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))
-      yield* Ref.set(facts.synced, true)
+      yield* facts.kube.setNodeConfig(some(spec()))
+      yield* facts.kube.setSynced({ synced: true })
       yield* Effect.sleep("300 millis")
       assert.strictEqual(text(), first)
       yield* service.setExportSet([address("2001:db8:a::7")])
@@ -118,7 +118,7 @@ describe("Bird heals and holds", () => {
       assert.include(waiting.configError, "spec.bgp.peers[1].address: \"198.51.100.1\"")
       assert.strictEqual(waiting.peers[1]?.state, "Down")
       const since = waiting.peers[0]?.since
-      yield* Ref.set(facts.interfaces, [uplink])
+      facts.kernel.interfaces = [uplink]
       yield* service.requestReload
       // The router ID changes with the first IPv4 address, which restarts sessions; nothing else may.
       assert.isDefined(since)

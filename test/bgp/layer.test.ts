@@ -1,5 +1,5 @@
 import { assert, describe } from "@effect/vitest"
-import { Effect, SubscriptionRef } from "effect"
+import { Effect } from "effect"
 import { statSync } from "node:fs"
 import { join } from "node:path"
 import { exec, inside, run } from "../../lab/exec.ts"
@@ -25,7 +25,7 @@ describe("Bird against the real one", () => {
       const { stderr } = yield* Effect.promise(() => exec("bird", ["--version"]))
       assert.strictEqual(`BIRD version ${down.version}`, stderr.trim())
       yield* service.setExportSet([])
-      yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))
+      yield* facts.kube.setNodeConfig(some(spec()))
       const { peers } = yield* untilStatus(service, "sessions", established)
       assert.deepStrictEqual(peers.map(({ address, asn, protocol }) => [address, asn, protocol]), [
         [ROUTER6, ROUTER_ASN, "peer_2001_db8_ffff__1"],
@@ -154,7 +154,7 @@ describe("Bird against the real one", () => {
       const { facts, service } = yield* world.up
       const [count, inode] = [world.taken(), statSync(world.conf).ino]
       for (let i = 0; i < 20; i++) yield* service.requestReload
-      yield* SubscriptionRef.set(facts.nodeConfig, some(spec()))
+      yield* facts.kube.setNodeConfig(some(spec()))
       yield* Effect.sleep("1 second")
       assert.deepStrictEqual([world.taken(), statSync(world.conf).ino], [count, inode])
     })

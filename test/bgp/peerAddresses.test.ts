@@ -1,6 +1,6 @@
 /** Peers with addresses out of special ranges: a router on the node itself, and a cloud's link-local gateways. */
 import { afterEach, assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Option, Redacted, Ref, Scope, SubscriptionRef } from "effect"
+import { Effect, Exit, Option, Scope } from "effect"
 import { existsSync, mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { startBird } from "../../lab/bird.ts"
@@ -187,13 +187,13 @@ describe("one peer's fault", () => {
     const { bird, facts, states } = await startNode(lab, [
       hostInterface("uplink", ["198.51.100.11/24", "203.0.113.11/24"])
     ], [good, bad])
-    await Effect.runPromise(Ref.set(facts.secrets, new Map([["tor/password", Redacted.make("two\nlines")]])))
+    await Effect.runPromise(facts.kube.setSecret({ name: "tor", key: "password" }, "two\nlines"))
     await Effect.runPromise(bird.requestReload)
     await states({ "198.51.100.1": "Established", "203.0.113.3": "Down" })
     await hears(socket, "good", ["10.42.0.0/24"])
     const edited = nodeConfig({ cidr4: "10.43.0.0/24", bgp: { asn: 65001, peers: [good, bad] } }, "node1")
     await Effect.runPromise(
-      SubscriptionRef.set(facts.nodeConfig, { current: Option.some(edited), rejected: Option.none() })
+      facts.kube.setNodeConfig({ current: Option.some(edited), rejected: Option.none() })
     )
     await hears(socket, "good", ["10.43.0.0/24"])
     const { peers } = await Effect.runPromise(bird.status)
@@ -201,7 +201,7 @@ describe("one peer's fault", () => {
       peers.find(({ address }) => address === "203.0.113.3")?.problem ?? "",
       /^spec\.bgp\.peers\[1\]\.passwo/
     )
-    await Effect.runPromise(Ref.set(facts.secrets, new Map([["tor/password", Redacted.make("right")]])))
+    await Effect.runPromise(facts.kube.setSecret({ name: "tor", key: "password" }, "right"))
     await Effect.runPromise(bird.requestReload)
     const mended = await states({ "198.51.100.1": "Established", "203.0.113.3": "Established" })
     assert.isTrue(mended.every(({ problem }) => problem === undefined))

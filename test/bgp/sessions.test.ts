@@ -1,6 +1,6 @@
 /** Session options against FRR, an independent implementation: what the router itself says of them is asserted. */
 import { afterEach, assert, describe, it } from "@effect/vitest"
-import { Effect, Option, Redacted, Ref, SubscriptionRef } from "effect"
+import { Effect, Option } from "effect"
 import { run } from "../../lab/exec.ts"
 import { node4, node6, ROUTER6 } from "../../lab/Lan.ts"
 import { until } from "../../lab/until.ts"
@@ -18,7 +18,7 @@ describe("sessions with FRR", () => {
     }
     const bgp = { asn: 65001, peers: [{ ...peer6, ...more }, { ...peer4, ...more }] }
     const options = { password: "it's}a;secret#1", ttlSecurity: true }
-    const node = await open(bgp, options, new Map([["tor/password", options.password]]))
+    const node = await open(bgp, options, options.password)
     await established(node, 2)
     await has(node, 6)
     const { paths } = await node.lan.vtysh("show bgp ipv6 unicast 2001:db8:100::/64 json")
@@ -46,11 +46,11 @@ describe("sessions with FRR", () => {
   it("does not come up with another password, until the Secret is right", async () => {
     const secret = { passwordSecretRef: { name: "tor", key: "password" } }
     const bgp = { asn: 65001, peers: [{ ...peer6, ...secret }, { ...peer4, ...secret }] }
-    const node = await open(bgp, { password: "right" }, new Map([["tor/password", "wrong"]]))
+    const node = await open(bgp, { password: "right" }, "wrong")
     await new Promise((resolve) => setTimeout(resolve, 3000))
     const { peers } = await Effect.runPromise(node.bird.status)
     assert.isTrue(peers.every(({ state }) => state !== "Established"))
-    await Effect.runPromise(Ref.set(node.facts.secrets, new Map([["tor/password", Redacted.make("right")]])))
+    await Effect.runPromise(node.facts.kube.setSecret({ name: "tor", key: "password" }, "right"))
     await Effect.runPromise(node.bird.requestReload)
     await established(node, 2)
   })
@@ -85,7 +85,7 @@ describe("sessions with FRR", () => {
     await run("ip", "-n", node.netns, "-6", "route", "add", "2001:db8:a::5/128", "via", ROUTER6, "proto", "201")
     const spec = { cidr6: "2001:db8:102::/64", cidr4: "10.42.0.0/24", bgp: { asn: 65001, peers: [peer6, peer4] } }
     await Effect.runPromise(
-      SubscriptionRef.set(node.facts.nodeConfig, {
+      node.facts.kube.setNodeConfig({
         current: Option.some(nodeConfig(spec, "node1")),
         rejected: Option.none()
       })

@@ -1,6 +1,6 @@
 /** What the layer does when BIRD refuses a configuration or breaks off, with a control socket that plays BIRD. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Option, SubscriptionRef } from "effect"
+import { Effect, Option } from "effect"
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Bird } from "../../../src/bird/Bird.ts"
@@ -87,7 +87,7 @@ describe("a configuration that BIRD refuses", () => {
       yield* until(service, ({ reloads }) => reloads === 1)
       for (let i = 0; i < 5; i++) {
         yield* service.requestReload
-        yield* SubscriptionRef.set(facts.nodeConfig, state)
+        yield* facts.kube.setNodeConfig(state)
         yield* Effect.sleep(20)
       }
       yield* Effect.sleep("600 millis")
