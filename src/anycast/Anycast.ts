@@ -16,12 +16,6 @@ import * as exportProbe from "./exportProbe.ts"
 import { destinationKey } from "./holders.ts"
 import * as reconciler from "./reconciler.ts"
 
-/** Steers the `Anycast` of {@link Anycast.layerTest}. */
-export class AnycastTest extends Context.Service<AnycastTest, {
-  readonly setStatus: (addresses: ReadonlyArray<AnycastAddress>) => Effect.Effect<void>
-  readonly setExportSet: (addresses: ReadonlyArray<IpAddress>) => Effect.Effect<void>
-}>()("flock/AnycastTest") {}
-
 export class Anycast extends Context.Service<Anycast, {
   /** Follows pods, allocations and the kernel, and looks at everything every 2 s. */
   readonly run: Effect.Effect<never>
@@ -80,19 +74,4 @@ export class Anycast extends Context.Service<Anycast, {
       })
     })
   )
-
-  /** In memory; says what a test gives it, here or through {@link AnycastTest}. */
-  static readonly layerTest = (
-    initial: { readonly status?: ReadonlyArray<AnycastAddress>; readonly exportSet?: ReadonlyArray<IpAddress> } = {}
-  ): Layer.Layer<Anycast | AnycastTest> =>
-    Layer.effectContext(Effect.gen(function*() {
-      const status = yield* Ref.make(initial.status ?? [])
-      const exportSet = yield* Ref.make(initial.exportSet ?? [])
-      const service = Anycast.of({ run: Effect.never, status: Ref.get(status), exportSet: Ref.get(exportSet) })
-      const test = AnycastTest.of({
-        setStatus: (addresses) => Ref.set(status, addresses),
-        setExportSet: (addresses) => Ref.set(exportSet, addresses)
-      })
-      return Context.make(Anycast, service).pipe(Context.add(AnycastTest, test))
-    }))
 }

@@ -4,7 +4,6 @@ import type { IpAddress } from "../domain/Ip.ts"
 import type { KubeApi } from "../kube/KubeApi.ts"
 import type { Netlink } from "../netlink/Netlink.ts"
 import type { BirdStatus } from "./birdStatus.ts"
-import { BirdTest, makeTest } from "./BirdTest.ts"
 import type { BirdRefused, BirdUnavailable } from "./control.ts"
 import { disabled, make, type Options } from "./service.ts"
 
@@ -37,11 +36,4 @@ export class Bird extends Context.Service<Bird, {
     options: Options
   ): Layer.Layer<Bird, never, KubeApi | Netlink | FileSystem.FileSystem | Path.Path> =>
     Layer.effect(Bird, options.enabled ? make(options) : Effect.succeed(disabled))
-
-  /** A BIRD in memory that a test steers through {@link BirdTest}; it is up and has no peers unless `status` says so. */
-  static readonly layerTest = (status: Partial<BirdStatus> = {}): Layer.Layer<Bird | BirdTest> =>
-    Layer.effectContext(Effect.map(
-      makeTest(status),
-      ({ service, test }) => Context.make(Bird, service).pipe(Context.add(BirdTest, test))
-    ))
 }

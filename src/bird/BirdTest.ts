@@ -1,6 +1,7 @@
-/** The BIRD of `Bird.layerTest`: in memory, steered and watched by a test. */
-import { Context, Effect, Ref, Stream, SubscriptionRef } from "effect"
+/** A BIRD in memory, steered and watched by a test. */
+import { Context, Effect, Layer, Ref, Stream, SubscriptionRef } from "effect"
 import { formatAddress, type IpAddress } from "../domain/Ip.ts"
+import { Bird } from "./Bird.ts"
 import { type BirdStatus, initial } from "./birdStatus.ts"
 import { BirdUnavailable } from "./control.ts"
 
@@ -17,7 +18,7 @@ export class BirdTest extends Context.Service<BirdTest, {
   readonly exportQuestions: Effect.Effect<number>
 }>()("flock/BirdTest") {}
 
-export const makeTest = Effect.fnUntraced(function*(change: Partial<BirdStatus>) {
+const make = Effect.fnUntraced(function*(change: Partial<BirdStatus>) {
   const state = yield* SubscriptionRef.make<BirdStatus>({ ...initial(true), up: true, version: "2.0.12", ...change })
   const exported = yield* Ref.make<ReadonlyMap<string, ReadonlyArray<string>>>(new Map())
   const exportSets = yield* Ref.make<ReadonlyArray<ReadonlyArray<IpAddress>>>([])
@@ -34,28 +35,31 @@ export const makeTest = Effect.fnUntraced(function*(change: Partial<BirdStatus>)
       return peers.map(({ protocol }) => `${protocol}: ${drained ? "disabled" : "enabled"}`)
     })
 
-  return {
-    test: BirdTest.of({
-      setStatus,
-      setExported: (address, protocols) =>
-        Ref.update(exported, (now) => new Map(now).set(formatAddress(address), protocols)),
-      exportSets: Ref.get(exportSets),
-      reloadRequests: Ref.get(reloadRequests),
-      exportQuestions: Ref.get(exportQuestions)
+  const test = BirdTest.of({
+    setStatus,
+    setExported: (address, protocols) =>
+      Ref.update(exported, (now) => new Map(now).set(formatAddress(address), protocols)),
+    exportSets: Ref.get(exportSets),
+    reloadRequests: Ref.get(reloadRequests),
+    exportQuestions: Ref.get(exportQuestions)
+  })
+  const service = Bird.of({
+    requestReload: Ref.update(reloadRequests, (n) => n + 1),
+    setExportSet: (addresses: ReadonlyArray<IpAddress>) => Ref.update(exportSets, (now) => [...now, addresses]),
+    status,
+    lastStatus: status,
+    statusChanges: Stream.changes(SubscriptionRef.changes(state)),
+    exportedTo: Effect.fnUntraced(function*(address: IpAddress, protocol: string) {
+      yield* Ref.update(exportQuestions, (n) => n + 1)
+      return (yield* Ref.get(exported)).get(formatAddress(address))?.includes(protocol) ?? false
     }),
-    service: {
-      requestReload: Ref.update(reloadRequests, (n) => n + 1),
-      setExportSet: (addresses: ReadonlyArray<IpAddress>) => Ref.update(exportSets, (now) => [...now, addresses]),
-      status,
-      lastStatus: status,
-      statusChanges: Stream.changes(SubscriptionRef.changes(state)),
-      exportedTo: Effect.fnUntraced(function*(address: IpAddress, protocol: string) {
-        yield* Ref.update(exportQuestions, (n) => n + 1)
-        return (yield* Ref.get(exported)).get(formatAddress(address))?.includes(protocol) ?? false
-      }),
-      withdrawAll: drain(true),
-      restoreAll: drain(false),
-      run: Effect.never
-    }
-  }
+    withdrawAll: drain(true),
+    restoreAll: drain(false),
+    run: Effect.never
+  })
+  return Context.make(Bird, service).pipe(Context.add(BirdTest, test))
 })
+
+/** It is up and has no peers unless `status` says so. */
+export const layerTest = (status: Partial<BirdStatus> = {}): Layer.Layer<Bird | BirdTest> =>
+  Layer.effectContext(make(status))

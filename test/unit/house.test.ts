@@ -67,6 +67,15 @@ describe("the rooms of src", () => {
     assert.deepStrictEqual(restrictions(room).toSorted(), above.toSorted())
   })
 
+  it("has test layers that the agent does not import", () => {
+    const files = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".ts"))
+    assert.isAbove(files.filter((file) => file.endsWith("Test.ts")).length, 3)
+    const importing = files.filter((file) =>
+      !file.endsWith("Test.ts") && /from "[^"]*Test\.ts"/.test(read(`src/${file}`))
+    )
+    assert.deepStrictEqual(importing, [])
+  })
+
   it("only three files stand outside", () => {
     const outside = readdirSync(join(ROOT, "src")).filter((name) => !folders.includes(name))
     assert.deepStrictEqual(outside.toSorted(), ["Agent.ts", "Settings.ts", "main.ts"])

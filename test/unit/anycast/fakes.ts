@@ -1,9 +1,8 @@
 /** A node in memory for Anycast: its allocations, pods, kernel and BIRD. */
 import { Effect, Layer } from "effect"
 import { Anycast } from "../../../src/anycast/Anycast.ts"
-import { Bird } from "../../../src/bird/Bird.ts"
 import type { BirdStatus } from "../../../src/bird/birdStatus.ts"
-import { BirdTest } from "../../../src/bird/BirdTest.ts"
+import { BirdTest, layerTest as birdTest } from "../../../src/bird/BirdTest.ts"
 import { type Allocation, attachmentKey } from "../../../src/domain/Allocation.ts"
 import { address, formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
 import type { PodInfo } from "../../../src/domain/Pod.ts"
@@ -177,5 +176,5 @@ const isAnnouncing = (routes: ReadonlyArray<HostRoute>): boolean =>
 
 /** {@link Anycast} and what it stands on, all in memory. */
 export const layer = Anycast.layer.pipe(
-  Layer.provideMerge(Layer.mergeAll(allocationsTest(), kubeTest(), netlinkTest(), Bird.layerTest()))
+  Layer.provideMerge(Layer.mergeAll(allocationsTest(), kubeTest(), netlinkTest(), birdTest()))
 )

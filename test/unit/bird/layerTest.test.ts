@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import { Bird } from "../../../src/bird/Bird.ts"
-import { BirdTest } from "../../../src/bird/BirdTest.ts"
+import { BirdTest, layerTest } from "../../../src/bird/BirdTest.ts"
 import { address } from "../../../src/domain/Ip.ts"
 
 const V6 = address("2001:db8:a::1")
@@ -33,7 +33,7 @@ describe("Bird.layerTest", () => {
       assert.isFalse(yield* bird.exportedTo(V6, "peer_2"))
       assert.strictEqual(yield* test.exportQuestions, 3)
       assert.strictEqual((yield* bird.status).version, "2.1")
-    }).pipe(Effect.provide(Bird.layerTest({ version: "2.1" }))))
+    }).pipe(Effect.provide(layerTest({ version: "2.1" }))))
 
   it.effect("emits changes of the status, and no repetition", () =>
     Effect.gen(function*() {
@@ -46,7 +46,7 @@ describe("Bird.layerTest", () => {
       }
       const states = (yield* Fiber.join(seen)).map(({ peers, up }) => [up, peers.length])
       assert.deepStrictEqual(states, [[true, 0], [true, 1], [false, 1]])
-    }).pipe(Effect.provide(Bird.layerTest())))
+    }).pipe(Effect.provide(layerTest())))
 
   it.effect("withdraws and restores, unless BIRD is down", () =>
     Effect.gen(function*() {
@@ -58,5 +58,5 @@ describe("Bird.layerTest", () => {
       assert.isFalse((yield* bird.lastStatus).drained)
       yield* test.setStatus({ up: false })
       assert.strictEqual((yield* Effect.flip(bird.withdrawAll))._tag, "BirdUnavailable")
-    }).pipe(Effect.provide(Bird.layerTest({ peers: [PEER] }))))
+    }).pipe(Effect.provide(layerTest({ peers: [PEER] }))))
 })

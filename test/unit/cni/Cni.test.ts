@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
-import { Anycast } from "../../../src/anycast/Anycast.ts"
 import type { AnycastAddress } from "../../../src/anycast/AnycastAddress.ts"
-import { Bird } from "../../../src/bird/Bird.ts"
+import { layerTest as anycastTest } from "../../../src/anycast/AnycastTest.ts"
 import type { BirdStatus } from "../../../src/bird/birdStatus.ts"
+import { layerTest as birdTest } from "../../../src/bird/BirdTest.ts"
 import { Cni } from "../../../src/cni/Cni.ts"
 import type { PodInfo } from "../../../src/domain/Pod.ts"
 import type { Request } from "../../../src/domain/Wire.ts"
@@ -43,8 +43,8 @@ const services = (kernel = new TestKernel(), options: Options = {}) => {
       allocationsTest(disk),
       netlinkTest(kernel),
       kubeTest({ pod: options.pod ?? anyPod }),
-      Anycast.layerTest({ status: options.announcements ?? [] }),
-      Bird.layerTest({ enabled: false, up: false, ...options.bird }),
+      anycastTest({ status: options.announcements ?? [] }),
+      birdTest({ enabled: false, up: false, ...options.bird }),
       Layer.mock(Uplink, { mtu: () => Effect.succeed(1500) })
     ))
   )

@@ -1,8 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
-import { Bird } from "../../../src/bird/Bird.ts"
-import { BirdTest } from "../../../src/bird/BirdTest.ts"
+import { BirdTest, layerTest as birdTest } from "../../../src/bird/BirdTest.ts"
 import { Ipam } from "../../../src/ipam/Ipam.ts"
 import { KubeApiTest, layerTest as kubeTest } from "../../../src/kube/KubeApiTest.ts"
 import { NodeReporter } from "../../../src/report/NodeReporter.ts"
@@ -11,7 +10,7 @@ import { nodeConfig } from "../fixtures.ts"
 
 const world = NodeReporter.layer.pipe(
   Layer.provideMerge(Layer.mergeAll(
-    Bird.layerTest(),
+    birdTest(),
     Ipam.layer,
     kubeTest(),
     allocationsTest()

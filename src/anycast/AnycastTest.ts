@@ -1,0 +1,24 @@
+/** An {@link Anycast} that says what a test tells it. */
+import { Context, Effect, Layer, Ref } from "effect"
+import type { IpAddress } from "../domain/Ip.ts"
+import { Anycast } from "./Anycast.ts"
+import type { AnycastAddress } from "./AnycastAddress.ts"
+
+export class AnycastTest extends Context.Service<AnycastTest, {
+  readonly setStatus: (addresses: ReadonlyArray<AnycastAddress>) => Effect.Effect<void>
+  readonly setExportSet: (addresses: ReadonlyArray<IpAddress>) => Effect.Effect<void>
+}>()("flock/AnycastTest") {}
+
+export const layerTest = (
+  initial: { readonly status?: ReadonlyArray<AnycastAddress>; readonly exportSet?: ReadonlyArray<IpAddress> } = {}
+): Layer.Layer<Anycast | AnycastTest> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const status = yield* Ref.make(initial.status ?? [])
+    const exportSet = yield* Ref.make(initial.exportSet ?? [])
+    const service = Anycast.of({ run: Effect.never, status: Ref.get(status), exportSet: Ref.get(exportSet) })
+    const test = AnycastTest.of({
+      setStatus: (addresses) => Ref.set(status, addresses),
+      setExportSet: (addresses) => Ref.set(exportSet, addresses)
+    })
+    return Context.make(Anycast, service).pipe(Context.add(AnycastTest, test))
+  }))
