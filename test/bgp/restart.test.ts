@@ -172,8 +172,7 @@ describe("edits and accidents", () => {
     ["an unknown peer field", { bgp: { asn: 65001, peers: [{ ...peer, hold: 9 }] } }, "hold"],
     ["an address that is none", { bgp: { asn: 65001, peers: [{ ...peer, address: "2001:db8::g" }] } }, "2001:db8::g"],
     ["a CIDR with host bits", { cidr6: "2001:db8:100::1/64" }, "2001:db8:100::1/64"],
-    ["a cidr4 of the other family", { cidr4: "2001:db8:100::/64" }, "cidr4"],
-    ["a peer equal to the node", { bgp: { asn: 65001, peers: [{ ...peer, address: node6(0) }] } }, "own address"]
+    ["a cidr4 of the other family", { cidr4: "2001:db8:100::/64" }, "cidr4"]
   ])("keeps what runs after %s, and says so in log, metric and status", async (_, edit, words) => {
     const conf = node().readConf()
     node().writeNodeConfig({ ...good, ...edit })
@@ -185,6 +184,24 @@ describe("edits and accidents", () => {
     assert.strictEqual(await stale(), "1")
     assert.include(node().readLog(), words)
     assert.strictEqual(node().readConf(), conf)
+    assert.isTrue(await there())
+    node().writeNodeConfig(good)
+    await until("good again", async () => !(await node().status()).bird.stale && await stale() === "0")
+    assert.strictEqual(node().readConf(), conf)
+  })
+
+  it("leaves the other sessions alone when a peer is the node itself, and says so in log, metric and status", async () => {
+    const conf = node().readConf()
+    const sessions = conf.split("protocol bgp ").slice(1)
+    node().writeNodeConfig(nodeSpec(0, { peers: [...peers(), { ...peer, address: node6(0) }] }))
+    const status = await until("stale", async () => {
+      const { bird } = await node().status()
+      return bird.stale && bird
+    })
+    assert.include(status.configError, "own address")
+    assert.strictEqual(await stale(), "1")
+    assert.include(node().readLog(), "own address")
+    assert.deepStrictEqual(node().readConf().split("protocol bgp ").slice(1), sessions)
     assert.isTrue(await there())
     node().writeNodeConfig(good)
     await until("good again", async () => !(await node().status()).bird.stale && await stale() === "0")
