@@ -6,7 +6,8 @@
 import { Clock, Effect, Random, Stream } from "effect"
 import { record } from "../domain/record.ts"
 import { ApiError } from "./access.ts"
-import type { Client, WatchEvent } from "./client.ts"
+import type { Client } from "./client.ts"
+import type { WatchEvent } from "./watchEvents.ts"
 
 /** `A` is what flock keeps of an object; the rest is let go at once. */
 export type Signal<A> =

@@ -3,8 +3,10 @@ import { Deferred, Effect, Fiber, Queue, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import { ApiError } from "../../../src/kube/access.ts"
-import type { Client, Request, WatchEvent } from "../../../src/kube/client.ts"
+import type { Client } from "../../../src/kube/client.ts"
 import { backOff, delayOf, type Signal, signals } from "../../../src/kube/reflector.ts"
+import type { Request } from "../../../src/kube/request.ts"
+import type { WatchEvent } from "../../../src/kube/watchEvents.ts"
 
 type Reply = ApiError | { readonly list: unknown } | {
   readonly watch: ReadonlyArray<WatchEvent>

@@ -2,14 +2,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import * as fc from "fast-check"
 import { ApiError } from "../../../src/kube/access.ts"
-import type { Client, Request } from "../../../src/kube/client.ts"
+import type { Client } from "../../../src/kube/client.ts"
 import * as Events from "../../../src/kube/events.ts"
 import type { EventOn, NodeConfigStatus } from "../../../src/kube/KubeApi.ts"
-import * as Lines from "../../../src/kube/lines.ts"
 import * as NodeCondition from "../../../src/kube/nodeCondition.ts"
 import * as Status from "../../../src/kube/nodeConfigStatus.ts"
+import type { Request } from "../../../src/kube/request.ts"
 import * as Secrets from "../../../src/kube/secrets.ts"
 
 const failure = (status: number) => new ApiError({ message: `answered ${status}`, status })
@@ -209,24 +208,4 @@ describe("Secrets", () => {
       assert.strictEqual(requests.length, 1)
       assert.deepInclude(requests[0]?.query, { fieldSelector: "metadata.name=tor" })
     }).pipe(Effect.scoped))
-})
-
-describe("lines", () => {
-  it("come out whole however the bytes are cut", () => {
-    const texts = fc.array(
-      fc.string({ unit: "grapheme", maxLength: 20 }).filter((s) => s.trim() !== "" && !s.includes("\n"))
-    )
-    fc.assert(fc.property(texts, fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1 }), (wanted, sizes) => {
-      const bytes = Buffer.from(wanted.map((line) => `${line}\n`).join("\n"))
-      const lines = Lines.make()
-      const got: Array<string> = []
-      for (let at = 0, i = 0; at < bytes.length; i++) {
-        const size = sizes[i % sizes.length] ?? 1
-        got.push(...lines.push(bytes.subarray(at, at + size)))
-        at += size
-      }
-      assert.deepStrictEqual(got, wanted)
-      assert.strictEqual(lines.pending(), 0)
-    }))
-  })
 })
