@@ -14,7 +14,7 @@ import { desiredRoute, type Installed, type Plan, routesTo, sameNextHops, type W
  */
 export const LINGER_MS = 500
 
-/** When each route that lingers may go, Unix milliseconds. */
+/** When each route that lingers may go, of `monotonicMillis`. */
 export type LeaveAt = HashMap.HashMap<string, number>
 
 /**

@@ -7,6 +7,7 @@ import { Bird } from "../bird/Bird.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { type KernelChange, Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { type Action, type Event, type State, step } from "./anycastState.ts"
 import type { Flip } from "./exportProbe.ts"
@@ -39,7 +40,7 @@ const report = Effect.fnUntraced(function*(
   seen: Look["seen"],
   onFlip: (flip: Flip) => Effect.Effect<void>
 ) {
-  const now = yield* Clock.currentTimeNanos
+  const now = yield* Clock.monotonicTimeNanos
   for (const [exported, routes] of [[false, removed], [true, installed]] as const) {
     for (const { destination } of routes) {
       const since = seen.get(destinationKey(destination))
@@ -106,7 +107,7 @@ export const make = Effect.fnUntraced(function*(
   const pass = Effect.fnUntraced(function*({ keys, seen }: Look) {
     if (lacksLink(yield* Ref.get(state), keys)) yield* readLinks
     const cache = { pods: yield* kube.pods, synced: yield* kube.podsListed }
-    const plan = planPass(yield* Ref.get(state), cache, keys, yield* Clock.currentTimeMillis)
+    const plan = planPass(yield* Ref.get(state), cache, keys, yield* monotonicMillis)
     const installed = yield* applyPlan(netlink, plan.installed)
     yield* dispatch({ _tag: "Installed", taken: installed.taken }, seen)
     const lingering = yield* applyPlan(netlink, plan.lingering)
@@ -155,7 +156,7 @@ export const make = Effect.fnUntraced(function*(
     markAllocations: dispatch({ _tag: "AllocationsChanged" }),
     markPods: (pods) =>
       Effect.flatMap(
-        Clock.currentTimeNanos,
+        Clock.monotonicTimeNanos,
         (at) => dispatch({ _tag: "PodsChanged", pods: pods.map(podKey), at })
       ),
     markKernel: (changes) => dispatch({ _tag: "KernelChanged", changes })

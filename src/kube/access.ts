@@ -5,11 +5,12 @@
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js"
-import { Clock, Data, Effect } from "effect"
+import { Data, Effect } from "effect"
 import type { HttpClient } from "effect/http/HttpClient"
 import * as http from "node:http"
 import * as https from "node:https"
 import { isDeepStrictEqual } from "node:util"
+import { monotonicMillis } from "../process/monotonic.ts"
 
 /** No answer of the API server (`status` 0), or one that is not a success. */
 export class ApiError extends Data.TaggedError("ApiError")<{
@@ -109,7 +110,7 @@ export const make = (kubeconfig: string | undefined): Accesses => {
     }),
     dropIdle: Effect.sync(() => pool.dropIdle()),
     get: Effect.gen(function*() {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonicMillis
       if (cached.latest !== undefined && now - cached.latest.at < FRESH_MILLIS) return cached.latest.access
       const access = yield* Effect.tryPromise({
         try: load,

@@ -3,6 +3,7 @@
  * rate-limited and done by {@link Recorder.run}, so that telling never waits, never fails and never floods the API.
  */
 import { Clock, Effect, Queue, Random } from "effect"
+import { monotonicMillis } from "../process/monotonic.ts"
 import type { Client } from "./client.ts"
 import type { EventOn } from "./KubeApi.ts"
 import { timeOf } from "./nodeCondition.ts"
@@ -18,8 +19,11 @@ const MESSAGE_LIMIT = 1024
 
 interface Told {
   readonly event: EventOn
+  /** Unix milliseconds, for people. */
   readonly first: number
   last: number
+  /** When it was told last, of `monotonicMillis`. */
+  heard: number
   count: number
   /** Name of the Event object, once it is written. */
   name: string | undefined
@@ -68,16 +72,17 @@ export const make = Effect.fnUntraced(function*(client: Client, nodeName: string
   const told = new Map<string, Told>()
   const due = yield* Queue.unbounded<Told>()
   let tokens = BURST
-  let refilled = yield* Clock.currentTimeMillis
+  let refilled = yield* monotonicMillis
 
   const tell = (event: EventOn) =>
     Effect.gen(function*() {
       const now = yield* Clock.currentTimeMillis
       const key = JSON.stringify([involved(event, nodeName), event.type, event.reason, event.message])
       const known = told.get(key)
-      const entry: Told = known ?? { event, first: now, last: now, count: 0, name: undefined, queued: false }
+      const entry: Told = known ?? { event, first: now, last: now, heard: 0, count: 0, name: undefined, queued: false }
       entry.count++
       entry.last = now
+      entry.heard = yield* monotonicMillis
       told.delete(key)
       told.set(key, entry)
       if (told.size > REMEMBERED) told.delete(told.keys().next().value ?? key)
@@ -87,7 +92,7 @@ export const make = Effect.fnUntraced(function*(client: Client, nodeName: string
     })
 
   const token = Effect.gen(function*() {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     const more = Math.floor((now - refilled) / REFILL_MILLIS)
     if (tokens + more >= BURST) refilled = now
     else refilled += more * REFILL_MILLIS
@@ -133,7 +138,7 @@ export const make = Effect.fnUntraced(function*(client: Client, nodeName: string
         Effect.gen(function*() {
           yield* Effect.logDebug(`Event not written yet: ${e.message}`)
           yield* Effect.sleep(REFILL_MILLIS)
-          if ((yield* Clock.currentTimeMillis) - entry.last > STALE_MILLIS || entry.queued) return
+          if ((yield* monotonicMillis) - entry.heard > STALE_MILLIS || entry.queued) return
           entry.queued = true
           yield* Queue.offer(due, entry)
         })),

@@ -3,8 +3,9 @@
  * watch ended, list again when the server has forgotten that version (410), back off with jitter while it does not answer.
  * https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */
-import { Clock, Effect, Random, Stream } from "effect"
+import { Effect, Random, Stream } from "effect"
 import { record } from "../domain/record.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
 import type { WatchEvent } from "./watchEvents.ts"
@@ -143,7 +144,7 @@ export const signals = <A>(
         Stream.takeUntil((event) => event.type === "ERROR"),
         Stream.map(signalOf),
         Stream.filter((signal) => signal !== undefined),
-        Stream.onEnd(Effect.map(Clock.currentTimeMillis, (now) => {
+        Stream.onEnd(Effect.map(monotonicMillis, (now) => {
           // a server that ends watches at once must not be asked in a loop
           if (now - began < 1000 && pause === undefined) {
             attempt++
@@ -163,7 +164,7 @@ export const signals = <A>(
       pause = undefined
       if (resume === undefined) return yield* relist
       const seconds = 240 + Math.floor(240 * (yield* Random.next))
-      return watch(resume, yield* Clock.currentTimeMillis, seconds)
+      return watch(resume, yield* monotonicMillis, seconds)
     }))
     return Stream.forever(cycle)
   })

@@ -2,9 +2,10 @@
  * BGP passwords. A Secret is watched, by name and in flock's own namespace only, from the first time it is asked for until
  * it was not asked for in a while. Values are Redacted: no log, metric, status or error message can show them.
  */
-import { Clock, Deferred, Effect, FiberMap, Option, PubSub, Redacted, type Scope, Stream } from "effect"
+import { Deferred, Effect, FiberMap, Option, PubSub, Redacted, type Scope, Stream } from "effect"
 import type { SecretKeyRef } from "../domain/NodeConfig.ts"
 import { record } from "../domain/record.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import type { Client } from "./client.ts"
 import { KubeUnavailable } from "./KubeApi.ts"
 import { type BackOff, backOff, type Signal, signals } from "./reflector.ts"
@@ -92,7 +93,7 @@ export const make = Effect.fnUntraced(
     })
 
     const get = Effect.fnUntraced(function*(ref: SecretKeyRef) {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonicMillis
       yield* forget(now)
       const secret = watched.get(ref.name) ?? (yield* watch(ref.name, now))
       secret.asked = now

@@ -1,8 +1,9 @@
 /** Tells Kubernetes how the node is: the `NetworkUnavailable` condition, NodeConfig's status, an Event; and the gauges of both. */
-import { Clock, Context, Effect, Layer, Metric, Option, Ref, Stream, SubscriptionRef } from "effect"
+import { Context, Effect, Layer, Metric, Option, Ref, Stream, SubscriptionRef } from "effect"
 import { Bird } from "../bird/Bird.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi, type NodeCondition } from "../kube/KubeApi.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import { every } from "../process/tick.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { nodeCondition, nodeConfigStatus } from "./conditions.ts"
@@ -12,9 +13,6 @@ import * as metrics from "./metrics.ts"
 
 const isSame = (a: NodeCondition, b: NodeCondition | undefined): boolean =>
   a.status === b?.status && a.reason === b.reason && a.message === b.message
-
-/** Of a clock that nobody sets. */
-const monotonicMillis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos / 1_000_000n))
 
 const make = Effect.gen(function*() {
   const allocations = yield* Allocations

@@ -1,6 +1,6 @@
 /** The writers against a stand-in client on a test clock: what is asked, and when. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Option, Redacted, Stream } from "effect"
+import { Clock, Effect, Exit, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { ApiError } from "../../../src/kube/access.ts"
 import type { Client } from "../../../src/kube/client.ts"
@@ -128,6 +128,24 @@ describe("Events", () => {
       yield* TestClock.adjust("5 hours")
       assert.isAtMost(requests.length, 25 + 512 + 1)
       assert.isAtLeast(requests.length, 512)
+    }))
+
+  it.effect.each([-1, 1])("keep to the limit when the clock is set %i hour off", (hours) =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      let offset = 0
+      const shifted: Clock.Clock = {
+        ...clock,
+        currentTimeMillis: Effect.sync(() => clock.currentTimeMillisUnsafe() + offset),
+        currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + offset
+      }
+      const { recorder, requests } = yield* start().pipe(Effect.provideService(Clock.Clock, shifted))
+      offset = hours * 3_600_000
+      for (let i = 0; i < 500; i++) yield* Effect.provideService(recorder.tell(event(`${i}`)), Clock.Clock, shifted)
+      for (let i = 0; i < 100; i++) yield* TestClock.adjust("1 millis")
+      assert.strictEqual(requests.length, 25)
+      for (let i = 0; i < 50; i++) yield* TestClock.adjust("1 seconds")
+      assert.strictEqual(requests.length, 35)
     }))
 
   it.effect("that repeat raise the count; one whose time to live is over is made anew", () =>
