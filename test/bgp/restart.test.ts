@@ -4,7 +4,7 @@ import { join } from "node:path"
 import type { Attached } from "../../lab/AgentNode.ts"
 import { run } from "../../lab/exec.ts"
 import { node4, node6, ROUTER4 } from "../../lab/Lan.ts"
-import { cidr4, cidr6, Network, nodeSpec, peers } from "../../lab/Network.ts"
+import { Network, nodeSpec, peers } from "../../lab/Network.ts"
 import { pinging, type Pings } from "../../lab/ping.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
@@ -25,21 +25,13 @@ describe("restarts, with pings from the client all along", () => {
   beforeAll(async () => {
     network = await Network.open(world, { router: "frr", nodes: 1 })
     pod = await node().attachedPod()
-    await routed(true)
   }, 60_000)
   afterAll(() => world.close())
 
-  const node = () => network.nodes[0] ?? assert.fail("no node")
+  const node = () => network.node(0)
 
-  /** Whether the router's kernel has both prefixes of the node. */
-  const there = async () =>
-    (await network.lan.kernelRoutes(6)).has(cidr6(0)) && (await network.lan.kernelRoutes(4)).has(cidr4(0))
-  const routed = (wanted: boolean, seconds = 15) =>
-    until(wanted ? "routes in the router" : "no routes in the router", async () => {
-      const six = (await network.lan.kernelRoutes(6)).has(cidr6(0))
-      const four = (await network.lan.kernelRoutes(4)).has(cidr4(0))
-      return six === wanted && four === wanted
-    }, seconds)
+  const there = () => network.isRouted(0)
+  const routed = (wanted: boolean, seconds?: number) => network.routed(0, wanted, seconds)
 
   const settled = () =>
     until("both sessions Established", async () => {
@@ -141,13 +133,11 @@ describe("edits and accidents", () => {
 
   beforeAll(async () => {
     network = await Network.open(world, { router: "bird", nodes: 1 })
-    await until("routes", there)
   }, 60_000)
   afterAll(() => world.close())
 
-  const node = () => network.nodes[0] ?? assert.fail("no node")
-  const there = async () =>
-    (await network.lan.kernelRoutes(6)).has(cidr6(0)) && (await network.lan.kernelRoutes(4)).has(cidr4(0))
+  const node = () => network.node(0)
+  const there = () => network.isRouted(0)
   const stale = async () => /^flock_bird_config_stale (\d)/m.exec(await node().metrics())?.[1]
 
   it("shows peers, states, times and prefixes per family in status and metrics", async () => {
