@@ -11,9 +11,9 @@ const SRC = resolve(import.meta.dirname, "../../../src")
 /** Where the time of day is written down for people to read. */
 const STAMPS = [
   "cni/add.ts",
-  "kube/events.ts",
   "kube/nodeCondition.ts",
   "kube/nodeConfigStatus.ts",
+  "kube/recorder.ts",
   "socket/Introspection.ts",
   "state/takeOver.ts"
 ]
