@@ -267,7 +267,10 @@ describe("the process", () => {
     )
     await node.add(await node.pod())
     writeFileSync(join(node.config, "nodeconfig.yaml"), "{ half: [written")
-    await sleep(200)
+    await until(
+      "the slip is shown with its place",
+      async () => /NOT in force: \S+\/nodeconfig\.yaml:1:\d+: /.test((await node.tool("status")).stdout)
+    )
     await node.add(await node.pod())
     node.writeNodeConfig(DUAL)
     await until("healed", async () => !(await node.tool("status")).stdout.includes("NOT in force"))
