@@ -7,6 +7,8 @@ import { Effect, FileSystem, Layer, Option, Schedule } from "effect"
 import { Anycast } from "./anycast/Anycast.ts"
 import { Bird } from "./bird/Bird.ts"
 import { Cni } from "./cni/Cni.ts"
+import { AntiSpoofing } from "./firewall/AntiSpoofing.ts"
+import { Firewall } from "./firewall/Firewall.ts"
 import { conflistWhenReady } from "./install/install.ts"
 import { Ipam } from "./ipam/Ipam.ts"
 import { KubeApi, type KubeUnavailable } from "./kube/KubeApi.ts"
@@ -48,19 +50,24 @@ export const run = (settings: Settings) =>
 const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   const netlink = yield* Netlink
   const rpc = yield* RpcServer
+  const antiSpoofing = yield* AntiSpoofing
   for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
+  yield* antiSpoofing.enforce
   yield* takeOver({ bootId })
   // No ADD may be served while an address that a queued DEL frees is still held.
   return yield* doQueuedDels(settings, rpc.listen)
 })
 
 const serve = Effect.fnUntraced(function*(settings: Settings, loopDelay: LoopDelay.LoopDelay, failedDels: number) {
+  const antiSpoofing = yield* AntiSpoofing
   const anycast = yield* Anycast
   const bird = yield* Bird
   const cni = yield* Cni
   const kube = yield* KubeApi
   const reporter = yield* NodeReporter
-  yield* Layer.build(Http.layer({ address: settings.http, beforeScrape: loopDelay.publish }))
+  yield* Layer.build(
+    Http.layer({ address: settings.http, beforeScrape: loopDelay.publish, podMetrics: antiSpoofing.metrics })
+  )
   const milliseconds = Math.round(performance.now())
   yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
     Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })
@@ -70,6 +77,7 @@ const serve = Effect.fnUntraced(function*(settings: Settings, loopDelay: LoopDel
     kube.run,
     bird.run,
     anycast.run,
+    antiSpoofing.run,
     reporter.run,
     writeConflist(settings, reporter.notServing),
     keepPrepared,
@@ -168,7 +176,8 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
     Layer.provideMerge(Layer.merge(Cni.layer({ bootId }), NodeReporter.layer)),
     Layer.provideMerge(Anycast.layer),
     Layer.provideMerge(Layer.merge(Uplink.layer, bird)),
-    Layer.provideMerge(state),
+    Layer.provideMerge(AntiSpoofing.layer),
+    Layer.provideMerge(Layer.merge(state, Firewall.layer())),
     Layer.provideMerge(kernelAndKube)
   )
 }

@@ -3,6 +3,7 @@ import { Config, Console, Data, Duration, Effect, Option, Schedule } from "effec
 import { Command, Flag } from "effect/cli"
 import { join } from "node:path"
 import { oneLine } from "../domain/quote.ts"
+import { Firewall } from "../firewall/Firewall.ts"
 import { conflist, PLUGIN_NAME } from "../install/conflist.ts"
 import { installConflist, installPlugin, uninstallAll } from "../install/install.ts"
 import type { Change } from "../install/keptFiles.ts"
@@ -30,6 +31,15 @@ const print = (changes: ReadonlyArray<Change>) =>
     ({ action, path, detail }) => Console.log(oneLine(`${action}: ${path}${detail ? `: ${detail}` : ""}`)),
     { discard: true }
   )
+
+/** A node without nf_tables has nothing to remove; one that will not say is not held up. */
+const removeTables = Effect.gen(function*() {
+  const firewall = yield* Firewall
+  yield* firewall.remove
+}).pipe(
+  Effect.catch((error) => Console.error(`flock's nftables tables may be left: ${error.message}`)),
+  Effect.provide(Firewall.layer())
+)
 
 export const installCni = Command.make(
   "install-cni",
@@ -65,6 +75,7 @@ export const installCni = Command.make(
     if (flags.uninstall) {
       const { changes, stillUsed } = yield* uninstallAll(flags, { force: flags.force, sysClassNet: "/sys/class/net" })
       yield* print(changes)
+      yield* removeTables
       if (stillUsed) return yield* stillUsed
       return
     }

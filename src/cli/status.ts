@@ -48,6 +48,27 @@ const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {
   ]
 }
 
+const antiSpoofingLines = ({ antiSpoofing, drops }: StatusReport): ReadonlyArray<string> => [
+  ...(antiSpoofing.state === "on" ? [] : [
+    antiSpoofing.state === "off"
+      ? "spoof   off (spec.antiSpoofing: false): pods may send from any address"
+      : `spoof   NOT in force: ${antiSpoofing.problem}`
+  ]),
+  ...(antiSpoofing.exempt.length === 0 ? [] : [`exempt  ${antiSpoofing.exempt.join(", ")}: may send from any address`]),
+  ...(drops.length === 0 ? [] : [
+    "",
+    ...table([
+      ["DROPPED FROM", "HOST LINK", "REASON", "PACKETS"],
+      ...drops.map(({ hostIfName, namespace, packets, pod, reason }) => [
+        pod === "" ? "-" : `${namespace}/${pod}`,
+        hostIfName,
+        reason,
+        String(packets)
+      ])
+    ])
+  ])
+]
+
 const announcementLines = ({ announcements }: StatusReport): ReadonlyArray<string> =>
   announcements.length === 0 ? [] : [
     "",
@@ -71,6 +92,7 @@ export const renderStatus = (report: StatusReport): string =>
     ...(report.nodeConfig.rejected === undefined ? [] : [`        NOT in force: ${report.nodeConfig.rejected}`]),
     ...poolLines(report),
     ...birdLines(report),
+    ...antiSpoofingLines(report),
     ...announcementLines(report),
     "",
     ...(report.allocations.length === 0 ? ["no pods"] : table([

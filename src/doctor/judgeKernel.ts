@@ -89,6 +89,20 @@ const judgeListening = ({ interfaces, sysctls }: Facts): ReadonlyArray<Finding> 
   ]
 }
 
+/** The agent's own word: its tables are read by nobody who has not the right to write them. */
+const judgeAntiSpoofing = ({ agent }: Facts): ReadonlyArray<Finding> => {
+  if (!("report" in agent) || agent.report.antiSpoofing.state === "on") return []
+  const { problem, state } = agent.report.antiSpoofing
+  return [{
+    severity: state === "failed" ? "error" : "warning",
+    check: "anti-spoofing",
+    problem: `pods may send from any address: ${state === "off" ? "spec.antiSpoofing is false" : problem}`,
+    remedy: state === "off"
+      ? "remove it; exempt single pods instead (spec.antiSpoofingExemptNamespaces)"
+      : "use a kernel built with what is named, with its modules installed; the agent tries again every 15 s"
+  }]
+}
+
 const judgeNeighbours = ({ neighbours }: Facts): ReadonlyArray<Finding> =>
   neighbours.filter(({ entries, limit }) => entries > NEIGHBOURS_FULL * limit || limit < NEIGHBOURS_LEAST).map((
     { entries, family, limit }
@@ -105,5 +119,6 @@ export const judgeKernel = (facts: Facts): ReadonlyArray<Finding> => [
   ...judgeForwarding(facts),
   ...judgeAcceptRa(facts),
   ...judgeListening(facts),
+  ...judgeAntiSpoofing(facts),
   ...judgeNeighbours(facts)
 ]

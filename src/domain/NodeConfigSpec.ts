@@ -127,6 +127,13 @@ export const NodeConfigSpec = Schema.Struct({
     Schema.Struct({ allowedCIDRs: cidrsFor("pod", "no pod can have an address of it") }),
     {}
   ),
+  /** A packet from a pod is dropped unless its source is that pod's own. */
+  antiSpoofing: withDefault(Schema.Boolean, true),
+  /** Where the annotation `allow-spoofing` is honoured. */
+  antiSpoofingExemptNamespaces: withDefault(
+    Schema.Array(matching(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "must be the name of a namespace")),
+    []
+  ),
   bgp: Schema.optionalKey(Bgp)
 })
 export type NodeConfigSpec = typeof NodeConfigSpec.Type

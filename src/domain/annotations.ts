@@ -20,10 +20,12 @@ export interface Annotations {
   readonly anycast: ReadonlyArray<IpAddress>
   /** Without duplicates, at most one per family. */
   readonly addresses: ReadonlyArray<IpAddress>
+  /** Honoured only in namespaces that the NodeConfig lists, and for as long as it is there. */
+  readonly allowSpoofing?: boolean
   readonly warnings: ReadonlyArray<string>
 }
 
-const NAMES = ["cidr6", "cidr4", "ip-algo", "ipv6", "ipv4", "anycast", "addresses"] as const
+const NAMES = ["cidr6", "cidr4", "ip-algo", "ipv6", "ipv4", "anycast", "addresses", "allow-spoofing"] as const
 export type AnnotationName = typeof NAMES[number]
 
 const LONGEST_TEXT = 4096
@@ -81,7 +83,7 @@ const onePerFamily = (addresses: ReadonlyArray<IpAddress>): Parsed<ReadonlyArray
     : invalid("addresses", `more than one IPv${twice} address; a pod has one of each family at most`)
 }
 
-const parseSwitch = (name: "ipv6" | "ipv4", text: string): Parsed<boolean | undefined> => {
+const parseSwitch = (name: "ipv6" | "ipv4" | "allow-spoofing", text: string): Parsed<boolean | undefined> => {
   const value = text.trim()
   return value === "" || value === "true" || value === "false"
     ? Result.succeed(value === "" ? undefined : value === "true")
@@ -121,6 +123,7 @@ export const parseAnnotations = (annotations: Readonly<Record<string, string>>):
     const cidr4 = yield* parseItems("cidr4", text("cidr4"), cidrItem(4))
     const ipv6 = yield* parseSwitch("ipv6", text("ipv6"))
     const ipv4 = yield* parseSwitch("ipv4", text("ipv4"))
+    const allowSpoofing = yield* parseSwitch("allow-spoofing", text("allow-spoofing"))
     const anycast = unique(yield* parseItems<IpAddress>("anycast", text("anycast"), addressItem))
     const addresses = yield* onePerFamily(
       unique(yield* parseItems<IpAddress>("addresses", text("addresses"), addressItem))
@@ -133,6 +136,7 @@ export const parseAnnotations = (annotations: Readonly<Record<string, string>>):
       addresses,
       ...(ipv6 === undefined ? {} : { ipv6 }),
       ...(ipv4 === undefined ? {} : { ipv4 }),
+      ...(allowSpoofing === undefined ? {} : { allowSpoofing }),
       ...(Result.isSuccess(algo) && algo.success.length > 0 ? { ipAlgo: algo.success } : {}),
       warnings: [
         ...(Result.isFailure(algo) ? [`${algo.failure.message}; ignored`] : []),

@@ -6,7 +6,7 @@
  * answer then shows whether another writer (a CNI that leaves) had changed it meanwhile, and only then a second patch
  * corrects the time. So the steady state is one request a minute and no read.
  */
-import { Clock, Effect, Option, Ref, Semaphore } from "effect"
+import { Clock, Effect, Semaphore } from "effect"
 import { record } from "../domain/record.ts"
 import type { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
@@ -46,14 +46,10 @@ export const patchOf = (condition: NodeCondition, now: string, transition: boole
   }
 })
 
-export type SetNodeCondition = (condition: NodeCondition) => Effect.Effect<void, ApiError>
-
-export const make = Effect.fnUntraced(function*(client: Client, nodeName: string): Effect.fn.Return<SetNodeCondition> {
+export const make = (client: Client, nodeName: string) => {
   const path = `/api/v1/nodes/${nodeName}`
-  /** Two patches out of order would leave the older status. */
-  const lock = yield* Semaphore.make(1)
-  /** What the last answer had; none after a failure: it may have been done. */
-  const known = yield* Ref.make(Option.none<Known>())
+  const lock = Semaphore.makeUnsafe(1)
+  let known: Known | undefined
 
   const patch = (condition: NodeCondition, transition: boolean) =>
     Effect.gen(function*() {
@@ -69,17 +65,20 @@ export const make = Effect.fnUntraced(function*(client: Client, nodeName: string
       )
     })
 
-  const read = Effect.map(client.request({ verb: "get", resource: "nodes", path }), knownOf)
-
+  /** Serialised: two patches out of order would leave the older status. */
   return Effect.fnUntraced(
-    function*(condition) {
-      const before = yield* Effect.flatMap(Ref.get(known), Option.match({ onNone: () => read, onSome: Effect.succeed }))
+    function*(condition: NodeCondition): Effect.fn.Return<void, ApiError> {
+      const before = known ?? knownOf(yield* client.request({ verb: "get", resource: "nodes", path }))
       const transition = before.status !== condition.status
       const after = yield* patch(condition, transition)
       const flipped = !transition && after.lastTransitionTime !== before.lastTransitionTime
-      yield* Ref.set(known, Option.some(flipped ? yield* patch(condition, true) : after))
+      known = flipped ? yield* patch(condition, true) : after
     },
-    Effect.tapError(() => Ref.set(known, Option.none())),
+    Effect.tapError(() =>
+      Effect.sync(() => {
+        known = undefined
+      })
+    ),
     lock.withPermit
   )
-})
+}

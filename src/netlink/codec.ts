@@ -46,6 +46,13 @@ export const u32 = (value: number): Uint8Array => {
   return bytes
 }
 
+/** A 32-bit number in network order, as nfnetlink's attributes are. */
+export const be32 = (value: number): Uint8Array => {
+  const bytes = new Uint8Array(4)
+  new DataView(bytes.buffer).setUint32(0, value)
+  return bytes
+}
+
 /** A string with its terminating zero. */
 export const text = (value: string): Uint8Array => Buffer.from(`${value}\0`)
 
@@ -110,6 +117,20 @@ export const attrs = (bytes: Uint8Array, offset: number): Attrs => {
     const length = view.getUint16(at, true)
     if (length < 4 || at + length > bytes.length) break
     found.set(view.getUint16(at + 2, true) & C.NLA_TYPE_MASK, bytes.subarray(at + 4, at + length))
+    at += align(length)
+  }
+  return found
+}
+
+/** Payloads of a list: attributes of one type, one after another. */
+export const attrList = (bytes: Uint8Array | undefined): ReadonlyArray<Uint8Array> => {
+  const found: Array<Uint8Array> = []
+  if (bytes === undefined) return found
+  const view = viewOf(bytes)
+  for (let at = 0; at + 4 <= bytes.length;) {
+    const length = view.getUint16(at, true)
+    if (length < 4 || at + length > bytes.length) break
+    found.push(bytes.subarray(at + 4, at + length))
     at += align(length)
   }
   return found

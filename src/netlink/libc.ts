@@ -54,12 +54,15 @@ const check = (call: string, result: number): number => {
 const setOption = (fd: number, level: number, option: number, value: number): boolean =>
   setsockoptCall(fd, level, option, Int32Array.of(value), 4) === 0
 
+/** NETLINK_ROUTE and NETLINK_NETFILTER (linux/netlink.h). */
+export type Protocol = 0 | 12
+
 /**
- * A NETLINK_ROUTE socket in the calling thread's network namespace, bound to the multicast groups in the mask `groups`.
+ * A netlink socket in the calling thread's network namespace, bound to the multicast groups in the mask `groups`.
  * Options that an older kernel lacks are done without (strict checking: Linux 4.20).
  */
-export const openRouteSocket = (groups: number, receiveBytes: number): number => {
-  const fd = check("socket", socketCall(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0))
+export const openSocket = (protocol: Protocol, groups: number, receiveBytes: number): number => {
+  const fd = check("socket", socketCall(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol))
   setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, receiveBytes)
   for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
     setOption(fd, SOL_NETLINK, option, 1)
@@ -71,7 +74,9 @@ export const openRouteSocket = (groups: number, receiveBytes: number): number =>
   return fd
 }
 
-/** Joins or leaves one multicast group (`RTNLGRP_…`). */
+export const openRouteSocket = (groups: number, receiveBytes: number): number => openSocket(0, groups, receiveBytes)
+
+/** Joins or leaves one multicast group (`RTNLGRP_…`, `NFNLGRP_…`). */
 export const setMembership = (fd: number, group: number, member: boolean): boolean =>
   setOption(fd, SOL_NETLINK, member ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP, group)
 

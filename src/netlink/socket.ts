@@ -1,10 +1,10 @@
-/** Requests and dumps over one NETLINK_ROUTE socket, off the event loop. */
+/** Requests and dumps over one netlink socket, off the event loop. */
 import { Effect, Semaphore } from "effect"
 import { closeSync } from "node:fs"
 import { constants } from "node:os"
 import { type Ack, decode, encode, errnoName, type Message, readAck, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
-import { openRouteSocket, recvAsync, recvNow, sendAsync, watchReadable } from "./libc.ts"
+import { openSocket, type Protocol, recvAsync, recvNow, sendAsync, watchReadable } from "./libc.ts"
 import { NetlinkError } from "./Netlink.ts"
 
 const { EINTR, EMSGSIZE, ENOBUFS } = constants.errno
@@ -63,8 +63,8 @@ export class RequestSocket {
   #watch: { readonly close: () => void } | undefined
 
   /** Opens in the calling thread's network namespace, bound to the multicast groups in the mask. */
-  constructor(groups = 0) {
-    this.fd = openRouteSocket(groups, RECEIVE_BYTES)
+  constructor(groups = 0, protocol: Protocol = 0) {
+    this.fd = openSocket(protocol, groups, RECEIVE_BYTES)
   }
 
   /** Multicast messages go to `listener` from now on, those received before included. */
@@ -175,8 +175,8 @@ export class DumpSocket {
   #closed = false
 
   /** Opens in the calling thread's network namespace. */
-  constructor() {
-    this.#fd = openRouteSocket(0, RECEIVE_BYTES)
+  constructor(protocol: Protocol = 0) {
+    this.#fd = openSocket(protocol, 0, RECEIVE_BYTES)
   }
 
   /**

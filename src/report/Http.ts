@@ -24,6 +24,8 @@ export interface HttpOptions {
   readonly address: string
   /** Brings further gauges up to date before they are read. */
   readonly beforeScrape: Effect.Effect<void>
+  /** Series that come and go with pods, in Prometheus' text format. */
+  readonly podMetrics: Effect.Effect<string>
 }
 
 const parseAddress = (text: string): { readonly host: string; readonly port: number } | undefined => {
@@ -34,7 +36,7 @@ const parseAddress = (text: string): { readonly host: string; readonly port: num
 
 const line = (text: string, status = 200) => HttpServerResponse.text(`${text}\n`, { status })
 
-const routes = (beforeScrape: Effect.Effect<void>) =>
+const routes = ({ beforeScrape, podMetrics }: HttpOptions) =>
   HttpRouter.use(Effect.fnUntraced(function*(router) {
     const reporter = yield* NodeReporter
     // Alive is: the event loop turns. What a router or an API server does is no reason to kill an agent.
@@ -49,16 +51,19 @@ const routes = (beforeScrape: Effect.Effect<void>) =>
       "/metrics",
       reporter.publish.pipe(
         Effect.andThen(beforeScrape),
-        Effect.andThen(PrometheusMetrics.format()),
-        Effect.map((text) => HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" }))
+        Effect.andThen(Effect.all([PrometheusMetrics.format(), podMetrics])),
+        Effect.map(([text, more]) =>
+          HttpServerResponse.text(`${text}${more}`, { contentType: "text/plain; version=0.0.4; charset=utf-8" })
+        )
       )
     )
     yield* router.add("*", "/*", line("not found: there are /metrics, /healthz and /readyz", 404))
   }))
 
 /** Listens; closes its connections, whatever their callers do, with the scope. */
-export const layer = ({ address, beforeScrape }: HttpOptions): Layer.Layer<never, HttpListenFailed, NodeReporter> =>
+export const layer = (options: HttpOptions): Layer.Layer<never, HttpListenFailed, NodeReporter> =>
   Layer.unwrap(Effect.gen(function*() {
+    const { address } = options
     const target = parseAddress(address)
     if (target === undefined) {
       return yield* new HttpListenFailed({ address, detail: "must be HOST:PORT, such as 127.0.0.1:9476" })
@@ -66,7 +71,7 @@ export const layer = ({ address, beforeScrape }: HttpOptions): Layer.Layer<never
     // Accepting fails where file descriptors run out. That error would end the process if nobody listened to it.
     const server = NodeHttp.createServer().on("error", () => undefined)
     const closing = Layer.effectDiscard(Effect.addFinalizer(() => Effect.sync(() => server.closeAllConnections())))
-    return HttpRouter.serve(Layer.merge(routes(beforeScrape), closing), {
+    return HttpRouter.serve(Layer.merge(routes(options), closing), {
       disableLogger: true,
       disableListenLog: true
     }).pipe(

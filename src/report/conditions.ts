@@ -1,16 +1,14 @@
 /** What Kubernetes is told of this node, made of the same {@link Facts}: the Node's condition and NodeConfig's status. Pure. */
 import { Option } from "effect"
+import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import type { NodeCondition, NodeConfigStatus, StatusCondition } from "../kube/KubeApi.ts"
-import { exhausted, existingAffected, type Facts, newAffected } from "./health.ts"
+import { existingAffected, type Facts, newAffected } from "./health.ts"
 
-/**
- * `NetworkUnavailable`: `False` means that the network is available. In its `grace`, a node that lost its sessions counts as
- * one that has them; not if somebody shut them.
- */
-export const nodeCondition = (facts: Facts, { grace }: { readonly grace: boolean }): NodeCondition => {
+/** `NetworkUnavailable`: `False` means that the network is available. */
+export const nodeCondition = (facts: Facts): NodeCondition => {
   const fresh = newAffected(facts)
-  const existing = grace && facts.bird.drained !== true ? undefined : existingAffected(facts)
+  const existing = existingAffected(facts)
   if (fresh !== undefined) {
     return {
       status: "True",
@@ -34,6 +32,25 @@ const condition = (
   message: problem ?? fine
 })
 
+const ANTI_SPOOFING: Readonly<Record<AntiSpoofingStatus["state"], Omit<StatusCondition, "type">>> = {
+  on: { status: "True", reason: "Enforced", message: "packets that pods send from others' addresses are dropped" },
+  off: {
+    status: "False",
+    reason: "SwitchedOff",
+    message: "spec.antiSpoofing is false: pods may send from any address"
+  },
+  failed: { status: "False", reason: "Unavailable", message: "pods may send from any address" }
+}
+
+const antiSpoofing = ({ problem, state }: AntiSpoofingStatus): StatusCondition => {
+  const words = ANTI_SPOOFING[state]
+  return {
+    type: "AntiSpoofing",
+    ...words,
+    message: problem === undefined ? words.message : `${words.message}: ${problem}`
+  }
+}
+
 const usageOf = (pool: PoolUsage | undefined) => pool && { used: pool.used, free: pool.free }
 
 export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
@@ -45,7 +62,6 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
     : bird.stale
     ? `the wanted configuration is not in force: ${bird.configError}`
     : undefined
-  const full = exhausted(facts)
   const sessions = [
     `${established} of ${bird.peers.length} sessions are Established`,
     ...bird.peers.flatMap(({ problem }) => problem ?? [])
@@ -55,10 +71,6 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
       "FlockReady",
       "FlockNotReady"
     ], "pods are served"),
-    condition("AddressesAvailable", full.length === 0 ? undefined : full.join("; "), [
-      "AddressesFree",
-      "AddressesExhausted"
-    ], "every prefix has free addresses"),
     ...(bird.enabled
       ? [
         condition(
@@ -74,7 +86,8 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
           bird.peers.length === 0 ? "no peers are configured" : sessions
         )
       ]
-      : [])
+      : []),
+    antiSpoofing(facts.antiSpoofing)
   ]
   const ipv6 = usageOf(usage.ipv6)
   const ipv4 = usageOf(usage.ipv4)

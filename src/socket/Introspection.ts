@@ -3,6 +3,7 @@ import { Context, Effect, Layer, Option, SubscriptionRef } from "effect"
 import { Anycast } from "../anycast/Anycast.ts"
 import { Bird } from "../bird/Bird.ts"
 import { formatCidr, type IpAddress } from "../domain/Ip.ts"
+import { AntiSpoofing } from "../firewall/AntiSpoofing.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { VERSION } from "../process/version.ts"
@@ -25,6 +26,7 @@ export class Introspection extends Context.Service<Introspection, {
       Introspection,
       Effect.gen(function*() {
         const allocations = yield* Allocations
+        const antiSpoofing = yield* AntiSpoofing
         const anycast = yield* Anycast
         const bird = yield* Bird
         const ipam = yield* Ipam
@@ -50,7 +52,9 @@ export class Introspection extends Context.Service<Introspection, {
             usage: config === undefined ? {} : yield* ipam.usage(config.spec),
             allocations: (yield* allocations.list).map(allocationReport),
             announcements: yield* anycast.status,
-            bird: yield* bird.status
+            bird: yield* bird.status,
+            antiSpoofing: yield* antiSpoofing.status,
+            drops: yield* antiSpoofing.drops
           }
           return report
         })

@@ -4,6 +4,7 @@ import { AnycastAddress } from "../anycast/AnycastAddress.ts"
 import { BirdStatus } from "../bird/birdStatus.ts"
 import type { Allocation } from "../domain/Allocation.ts"
 import * as PodAddresses from "../domain/PodAddresses.ts"
+import { AntiSpoofingStatus, PodDrops } from "../firewall/AntiSpoofing.ts"
 import { PoolUsage } from "../ipam/Ipam.ts"
 
 export const AllocationReport = Schema.Struct({
@@ -40,7 +41,10 @@ export const StatusReport = Schema.Struct({
   allocations: Schema.Array(AllocationReport),
   /** Anycast and operator-chosen addresses, with what their announcement waits for. */
   announcements: Schema.Array(AnycastAddress),
-  bird: BirdStatus
+  bird: BirdStatus,
+  antiSpoofing: AntiSpoofingStatus,
+  /** Pods of which packets were dropped. */
+  drops: Schema.Array(PodDrops)
 })
 export interface StatusReport extends Schema.Schema.Type<typeof StatusReport> {}
 

@@ -121,6 +121,10 @@ export const redirect4 = (from: string, to: string, target: string, by: string):
 export const neighbourAdvertisement = (from: string, to: string, claimed: string): Packet =>
   icmp6(from, to, join(bytes("88 00 0000 a0000000"), ip(claimed), bytes("02 01 02:00:00:00:00:66")))
 
+/** "Who has `target`?" (RFC 4861, 4.3), with the asker's own MAC. */
+export const neighbourSolicitation = (from: string, target: string): Packet =>
+  icmp6(from, target, join(bytes("87 00 0000 00000000"), ip(target), bytes("01 01 02:00:00:00:00:66")))
+
 /** Duplicate address detection for `wanted` (RFC 4862, 5.4.2). */
 export const detectDuplicate = (wanted: string): Packet => {
   const last = ip(wanted).subarray(13)

@@ -37,6 +37,8 @@ const report: StatusReport = {
     state: "pending",
     holders: [{ owner: HOSTILE, namespace: HOSTILE, pod: HOSTILE, hostIfName: HOSTILE, kind: "anycast", gate: "NoPod" }]
   }],
+  antiSpoofing: { state: "failed", problem: HOSTILE, exempt: [HOSTILE] },
+  drops: [{ namespace: HOSTILE, pod: HOSTILE, hostIfName: HOSTILE, reason: "spoofed", packets: 1 }],
   bird: {
     enabled: true,
     up: true,

@@ -27,6 +27,8 @@ const report: StatusReport = {
   usage: {},
   allocations: [allocation],
   announcements: [],
+  antiSpoofing: { state: "on", exempt: [] },
+  drops: [],
   bird: { enabled: true, up: true, version: "BIRD 2.0.12", peers: [], stale: false, configError: "", reloads: 1 }
 }
 
@@ -204,6 +206,18 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     { ...withSysctls({ "ipv4/ip_forward": "0" }), agent: unreachable, peers: [] },
     "info forwarding",
     "when it starts"
+  ],
+  [
+    "a kernel without anti-spoofing",
+    { ...fit, agent: { report: { ...report, antiSpoofing: { state: "failed", problem: "ENOENT", exempt: [] } } } },
+    "error anti-spoofing",
+    "ENOENT"
+  ],
+  [
+    "anti-spoofing switched off",
+    { ...fit, agent: { report: { ...report, antiSpoofing: { state: "off", exempt: [] } } } },
+    "warning anti-spoofing",
+    "exempt single pods"
   ],
   [
     "a pod's link that believes router advertisements",

@@ -165,6 +165,13 @@ export const specs: fc.Arbitrary<unknown> = some({
     ipAlgo: list(fc.constantFrom("namespace", "pod", "image", "namespace", "node"), 4)
   }),
   anycast: some({ allowedCIDRs: list(cidr) }),
+  antiSpoofing: boolean,
+  antiSpoofingExemptNamespaces: list(
+    fc.oneof(
+      fc.constantFrom("kube-system", "a", "-a", "a-", "A", "a.b", "", "a".repeat(63), "a".repeat(64)),
+      fc.string()
+    )
+  ),
   bgp: some({
     asn: integer(1, 65001, 4294967294, 4294967295, 0),
     routerID: fc.oneof(

@@ -32,7 +32,11 @@ const serving = <A>(
 ) =>
   Effect.gen(function*() {
     const port = yield* freePort
-    const http = layer({ address: `127.0.0.1:${port}`, beforeScrape: options.beforeScrape ?? Effect.void })
+    const http = layer({
+      address: `127.0.0.1:${port}`,
+      beforeScrape: options.beforeScrape ?? Effect.void,
+      podMetrics: Effect.succeed("flock_test_of_pods 1\n")
+    })
     yield* Layer.build(http.pipe(Layer.provide(reporter(options.members))))
     return yield* use(port)
   }).pipe(Effect.scoped)
@@ -60,6 +64,7 @@ describe("the agent's HTTP", () => {
             const { status, text, type } = yield* get(port, "/metrics")
             assert.strictEqual(status, 200)
             assert.strictEqual(type, "text/plain; version=0.0.4; charset=utf-8")
+            assert.match(text, /^flock_test_of_pods 1$/m)
             assert.match(text, new RegExp(`^# TYPE flock_test_scrapes gauge\nflock_test_scrapes ${scrape}$`, "m"))
           }
         }), { beforeScrape: count })
@@ -119,7 +124,9 @@ describe("the agent's HTTP", () => {
     ["192.0.2.1:9476", /cannot listen on 192\.0\.2\.1:9476 \(--http\): .*EADDRNOTAVAIL/]
   ])("refuses %s in one sentence", ([address, words]) =>
     Effect.gen(function*() {
-      const http = layer({ address, beforeScrape: Effect.void }).pipe(Layer.provide(reporter()))
+      const http = layer({ address, beforeScrape: Effect.void, podMetrics: Effect.succeed("") }).pipe(
+        Layer.provide(reporter())
+      )
       const error = yield* Effect.flip(Effect.scoped(Layer.build(http)))
       assert.match(error.message, words)
     }))
@@ -130,7 +137,7 @@ describe("the agent's HTTP", () => {
       const port = yield* Effect.callback<number>((resume) => {
         server.listen(0, "127.0.0.1", () => resume(Effect.succeed((server.address() as Net.AddressInfo).port)))
       })
-      const http = layer({ address: `127.0.0.1:${port}`, beforeScrape: Effect.void })
+      const http = layer({ address: `127.0.0.1:${port}`, beforeScrape: Effect.void, podMetrics: Effect.succeed("") })
       const error = yield* Effect.flip(Effect.scoped(Layer.build(http.pipe(Layer.provide(reporter())))))
       assert.match(error.message, /EADDRINUSE/)
       server.close()

@@ -45,7 +45,9 @@ const status: StatusReport = {
       gate: "NotReady"
     }]
   }],
-  bird: { enabled: true, up: true, version: "2.0.12", peers: [], stale: false, configError: "", reloads: 1 }
+  bird: { enabled: true, up: true, version: "2.0.12", peers: [], stale: false, configError: "", reloads: 1 },
+  antiSpoofing: { state: "on", exempt: [] },
+  drops: []
 }
 
 const why: WhyReport = {
