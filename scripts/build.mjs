@@ -85,7 +85,7 @@ const koffiBesideBundle = {
 }
 
 /**
- * client-node reads credentials here, and sends nothing: requests go through `node:https` (src/kube/access.ts). Its HTTP
+ * client-node reads credentials here, and sends nothing: requests go through HttpClient (src/kube/access.ts). Its HTTP
  * client and its generated API classes are left out of the bundle: a third of the code, and 18 MB of an agent's memory.
  */
 const leanClientNode = {

@@ -1,5 +1,5 @@
 /**
- * Anycast that follows readiness: an announced address has a kernel route of protocol 201 exactly while a pod that
+ * Anycast that follows readiness: an address of the export set has a kernel route of protocol 201 exactly while a pod that
  * holds it is Ready and not being deleted. BIRD exports those routes with no reload; its export set follows
  * allocations only.
  */

@@ -5,7 +5,7 @@
 import { HashMap } from "effect"
 import type { Allocation } from "../domain/Allocation.ts"
 import { equalAddress, type IpAddress } from "../domain/Ip.ts"
-import { type HostRoute, type KernelChange, PROTOCOL_ANNOUNCED } from "../netlink/Netlink.ts"
+import { type HostRoute, type KernelChange, PROTOCOL_EXPORT } from "../netlink/Netlink.ts"
 import { destinationKey, emptyIndex, type Index, makeIndex } from "./holders.ts"
 import type { LeaveAt } from "./linger.ts"
 import { byDestination, type Installed } from "./routePlan.ts"
@@ -122,7 +122,7 @@ const kernelChanged = (state: State, changes: ReadonlyArray<KernelChange>): Step
   const { pending } = state
   const full = changes.some(({ _tag }) => _tag === "Overrun")
   const routes = changes.flatMap((change) =>
-    change._tag === "RouteRemoved" && change.route.protocol === PROTOCOL_ANNOUNCED
+    change._tag === "RouteRemoved" && change.route.protocol === PROTOCOL_EXPORT
       ? [destinationKey(change.route.destination)]
       : []
   )

@@ -34,7 +34,7 @@ export const make = Effect.fnUntraced(function*(stillWanted: (flip: Flip) => Eff
     for (const wait of WAITS) {
       if (!(yield* stillWanted(flip))) return
       if ((yield* bird.exportedTo(address, peer.protocol)) === flip.exported) {
-        const now = yield* Clock.currentTimeNanos
+        const now = yield* Clock.monotonicTimeNanos
         return yield* Metric.update(exportSeconds, Number(now - flip.since) / 1e9)
       }
       yield* Effect.sleep(wait)

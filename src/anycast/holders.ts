@@ -4,7 +4,7 @@ import { type Cidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { podKey } from "../domain/Pod.ts"
 import { type AnnouncedKind, followsReadiness } from "../domain/PodAddresses.ts"
 
-/** One allocation that holds one announced address. */
+/** One allocation that holds one address of the export set. */
 export interface Holder {
   readonly allocation: Allocation
   readonly address: IpAddress
@@ -26,7 +26,7 @@ export interface Index {
   readonly byPod: ReadonlyMap<string, ReadonlyArray<string>>
   /** `hostIfName` → destinations. */
   readonly byLink: ReadonlyMap<string, ReadonlyArray<string>>
-  /** BIRD's export set: every announced address of every allocation, Ready or not. */
+  /** Every address of every allocation that follows readiness: what BIRD may export, Ready or not. */
   readonly exportSet: ReadonlyArray<IpAddress>
 }
 

@@ -1,7 +1,7 @@
 /**
  * Routers need a while to follow a withdrawal; what they still send here must reach the pod, which may well finish what
- * it has begun, rather than go back to them by the default route until its hop limit ends. So an announced anycast
- * address has a second route, never exported, that outlives the announced one by {@link LINGER_MS}. Pure.
+ * it has begun, rather than go back to them by the default route until its hop limit ends. So an installed anycast
+ * route has a second one, never exported, that outlives it by {@link LINGER_MS}. Pure.
  */
 import { HashMap, Option } from "effect"
 import { type HostRoute, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
@@ -14,7 +14,7 @@ import { desiredRoute, type Installed, type Plan, routesTo, sameNextHops, type W
  */
 export const LINGER_MS = 500
 
-/** When each route that lingers may go, Unix milliseconds. */
+/** When each route that lingers may go, of `monotonicMillis`. */
 export type LeaveAt = HashMap.HashMap<string, number>
 
 /**
@@ -28,8 +28,8 @@ export const lingerPlan = (
   leaveAt: LeaveAt,
   now: number
 ): { readonly plan: Plan; readonly leaveAt: LeaveAt } => {
-  const announce: Array<HostRoute> = []
-  const withdraw: Array<HostRoute> = []
+  const install: Array<HostRoute> = []
+  const remove: Array<HostRoute> = []
   let next = leaveAt
   for (const key of keys) {
     const wanted = desiredRoute(key, index.byDestination.get(key) ?? [], world)
@@ -38,14 +38,14 @@ export const lingerPlan = (
     if (wanted !== undefined && wanted.nextHops.every(({ via }) => via !== undefined)) {
       next = HashMap.remove(next, key)
       const second = { ...wanted, protocol: PROTOCOL_LINGERING }
-      if (!routes.some((route) => sameNextHops(route, second))) announce.push(second)
+      if (!routes.some((route) => sameNextHops(route, second))) install.push(second)
     } else if (routes.length > 0) {
       const end = Option.getOrElse(HashMap.get(leaveAt, key), () => now + LINGER_MS)
       next = HashMap.set(next, key, end)
-      if (now >= end) withdraw.push(...routes)
+      if (now >= end) remove.push(...routes)
     } else {
       next = HashMap.remove(next, key)
     }
   }
-  return { plan: { announce, withdraw }, leaveAt: next }
+  return { plan: { install, remove }, leaveAt: next }
 }

@@ -3,19 +3,18 @@ import { Metric } from "effect"
 
 const seconds = [0.001, 0.002, 0.004, 0.008, 0.016, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 
-/** Destinations with a protocol-201 route. */
-export const announced = Metric.gauge("flock_anycast_announced", {
-  description: "Anycast and operator-chosen addresses announced by this node now"
+export const installed = Metric.gauge("flock_anycast_announced", {
+  description: "Anycast and operator-chosen addresses with a route of protocol 201 in the kernel, which BIRD may export"
 })
 
 const transitions = Metric.counter("flock_anycast_transitions_total", {
-  description: "Addresses announced or withdrawn since the agent started",
+  description: "Routes of protocol 201 installed (announced) or removed (withdrawn) since the agent started",
   incremental: true
 })
 
 export const transitionsTo = {
-  announced: Metric.withAttributes(transitions, { to: "announced" }),
-  withdrawn: Metric.withAttributes(transitions, { to: "withdrawn" })
+  installed: Metric.withAttributes(transitions, { to: "announced" }),
+  removed: Metric.withAttributes(transitions, { to: "withdrawn" })
 }
 
 export const failures = Metric.counter("flock_anycast_failures_total", {

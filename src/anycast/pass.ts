@@ -62,7 +62,7 @@ export interface PassPlan {
   readonly leaveAt: LeaveAt
 }
 
-/** What to do for these destinations; `now` in Unix milliseconds. */
+/** What to do for these destinations; `now` of `monotonicMillis`. */
 export const planPass = (state: State, cache: PodCache, keys: ReadonlySet<string>, now: number): PassPlan => {
   const { index, installed, leaveAt, lingering, links } = state
   const world: World = { ...cache, ifIndexOf: (name) => links.get(name), installed }

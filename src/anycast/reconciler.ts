@@ -6,7 +6,8 @@ import { Clock, Effect, HashMap, Metric, Queue, Ref } from "effect"
 import { Bird } from "../bird/Bird.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
-import { type KernelChange, Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
+import { type KernelChange, Netlink, PROTOCOL_EXPORT, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { type Action, type Event, type State, step } from "./anycastState.ts"
 import type { Flip } from "./exportProbe.ts"
@@ -39,7 +40,7 @@ const report = Effect.fnUntraced(function*(
   seen: Look["seen"],
   onFlip: (flip: Flip) => Effect.Effect<void>
 ) {
-  const now = yield* Clock.currentTimeNanos
+  const now = yield* Clock.monotonicTimeNanos
   for (const [exported, routes] of [[false, removed], [true, installed]] as const) {
     for (const { destination } of routes) {
       const since = seen.get(destinationKey(destination))
@@ -49,12 +50,12 @@ const report = Effect.fnUntraced(function*(
     }
   }
   if (removed.length > 0) {
-    yield* Metric.update(metrics.transitionsTo.withdrawn, removed.length)
-    yield* Effect.logInfo(`anycast: withdrew ${named(removed)}`)
+    yield* Metric.update(metrics.transitionsTo.removed, removed.length)
+    yield* Effect.logInfo(`anycast: removed the routes to ${named(removed)}`)
   }
   if (installed.length > 0) {
-    yield* Metric.update(metrics.transitionsTo.announced, installed.length)
-    yield* Effect.logInfo(`anycast: announced ${named(installed)}`)
+    yield* Metric.update(metrics.transitionsTo.installed, installed.length)
+    yield* Effect.logInfo(`anycast: installed routes to ${named(installed)}`)
   }
 })
 
@@ -98,7 +99,7 @@ export const make = Effect.fnUntraced(function*(
   )
   const readLinks = Effect.flatMap(netlink.links, (links) => dispatch({ _tag: "LinksRead", links }))
   const readRoutes = Effect.all({
-    installed: netlink.routes(PROTOCOL_ANNOUNCED),
+    installed: netlink.routes(PROTOCOL_EXPORT),
     lingering: netlink.routes(PROTOCOL_LINGERING)
   }).pipe(Effect.flatMap((routes) => dispatch({ _tag: "RoutesRead", ...routes })))
   const needsRetry = Queue.offer(failed, undefined)
@@ -106,13 +107,13 @@ export const make = Effect.fnUntraced(function*(
   const pass = Effect.fnUntraced(function*({ keys, seen }: Look) {
     if (lacksLink(yield* Ref.get(state), keys)) yield* readLinks
     const cache = { pods: yield* kube.pods, synced: yield* kube.podsListed }
-    const plan = planPass(yield* Ref.get(state), cache, keys, yield* Clock.currentTimeMillis)
+    const plan = planPass(yield* Ref.get(state), cache, keys, yield* monotonicMillis)
     const installed = yield* applyPlan(netlink, plan.installed)
     yield* dispatch({ _tag: "Installed", taken: installed.taken }, seen)
     const lingering = yield* applyPlan(netlink, plan.lingering)
     yield* dispatch({ _tag: "Lingering", taken: lingering.taken, leaveAt: plan.leaveAt })
     if (!installed.complete || !lingering.complete) yield* needsRetry
-    yield* Metric.update(metrics.announced, HashMap.size((yield* Ref.get(state)).installed))
+    yield* Metric.update(metrics.installed, HashMap.size((yield* Ref.get(state)).installed))
   })
 
   const batch = Effect.gen(function*() {
@@ -131,9 +132,12 @@ export const make = Effect.fnUntraced(function*(
     yield* pass({ keys: allKeys(index, installed, lingering), seen: look.seen })
   })
 
+  const later = (requests: Queue.Dequeue<void>, millis: number, event: Event) =>
+    Queue.take(requests).pipe(Effect.andThen(Effect.delay(dispatch(event), millis)), Effect.forever)
+
   return {
     work: Queue.take(wake).pipe(
-      // What else arrives in this turn of the event loop joins the batch.
+      // What else arrives in this round of the event loop joins the batch.
       Effect.andThen(Effect.yieldNow),
       Effect.andThen(batch),
       Effect.catchCause((cause) =>
@@ -141,21 +145,13 @@ export const make = Effect.fnUntraced(function*(
       ),
       Effect.forever
     ),
-    retries: Queue.take(failed).pipe(
-      Effect.andThen(Effect.sleep(RETRY_MS)),
-      Effect.andThen(dispatch({ _tag: "FullPassDue" })),
-      Effect.forever
-    ),
-    leaves: Queue.take(leaving).pipe(
-      Effect.andThen(Effect.sleep(LINGER_MS)),
-      Effect.andThen(dispatch({ _tag: "LeaveDue" })),
-      Effect.forever
-    ),
+    retries: later(failed, RETRY_MS, { _tag: "FullPassDue" }),
+    leaves: later(leaving, LINGER_MS, { _tag: "LeaveDue" }),
     markFull: dispatch({ _tag: "FullPassDue" }),
     markAllocations: dispatch({ _tag: "AllocationsChanged" }),
     markPods: (pods) =>
       Effect.flatMap(
-        Clock.currentTimeNanos,
+        Clock.monotonicTimeNanos,
         (at) => dispatch({ _tag: "PodsChanged", pods: pods.map(podKey), at })
       ),
     markKernel: (changes) => dispatch({ _tag: "KernelChanged", changes })

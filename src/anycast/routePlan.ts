@@ -3,7 +3,7 @@ import { HashMap, Option } from "effect"
 import { mayAnnounce, type PodCache } from "../domain/announcement.ts"
 import { hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { primaryOf } from "../domain/PodAddresses.ts"
-import { type HostRoute, type NextHop, PROTOCOL_ANNOUNCED } from "../netlink/Netlink.ts"
+import { type HostRoute, type NextHop, PROTOCOL_EXPORT } from "../netlink/Netlink.ts"
 import { destinationKey, type Holder, type Index } from "./holders.ts"
 
 /**
@@ -22,10 +22,10 @@ export interface World extends PodCache {
 }
 
 export interface Plan {
-  /** To delete, before anything is announced. */
-  readonly withdraw: ReadonlyArray<HostRoute>
+  /** To delete, before anything is added. */
+  readonly remove: ReadonlyArray<HostRoute>
   /** To add or replace, with those that lose a next hop first. */
-  readonly announce: ReadonlyArray<HostRoute>
+  readonly install: ReadonlyArray<HostRoute>
 }
 
 export const byDestination = (routes: ReadonlyArray<HostRoute>): Installed => {
@@ -70,7 +70,7 @@ export const desiredRoute = (
   }
   return address === undefined
     ? undefined
-    : { destination: hostCidr(address), protocol: PROTOCOL_ANNOUNCED, nextHops }
+    : { destination: hostCidr(address), protocol: PROTOCOL_EXPORT, nextHops }
 }
 
 const sameAddress = (a: IpAddress | undefined, b: IpAddress | undefined): boolean =>
@@ -87,20 +87,20 @@ export const sameNextHops = (a: HostRoute, b: HostRoute): boolean =>
 
 /** What to do for these destinations. A destination without holders should have no route. */
 export const plan = (keys: Iterable<string>, index: Index, world: World): Plan => {
-  const withdraw: Array<HostRoute> = []
-  const announce: Array<{ readonly route: HostRoute; readonly shrinks: boolean }> = []
+  const remove: Array<HostRoute> = []
+  const install: Array<{ readonly route: HostRoute; readonly shrinks: boolean }> = []
   for (const key of keys) {
     const wanted = desiredRoute(key, index.byDestination.get(key) ?? [], world)
     const routes = routesTo(world.installed, key)
     if (wanted === undefined) {
-      withdraw.push(...routes)
+      remove.push(...routes)
     } else if (!routes.some((route) => sameNextHops(route, wanted))) {
-      announce.push({ route: wanted, shrinks: (routes[0]?.nextHops.length ?? 0) > wanted.nextHops.length })
+      install.push({ route: wanted, shrinks: (routes[0]?.nextHops.length ?? 0) > wanted.nextHops.length })
     }
   }
   return {
-    withdraw,
-    announce: [...announce.filter((a) => a.shrinks), ...announce.filter((a) => !a.shrinks)].map((a) => a.route)
+    remove,
+    install: [...install.filter((a) => a.shrinks), ...install.filter((a) => !a.shrinks)].map((a) => a.route)
   }
 }
 

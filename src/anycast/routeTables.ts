@@ -35,9 +35,9 @@ const change = Effect.fnUntraced(function*(
 })
 
 /** `complete`: the kernel took all of it. */
-export const applyPlan = Effect.fnUntraced(function*(netlink: Netlink["Service"], { announce, withdraw }: Plan) {
-  const deleted = yield* change("delete", withdraw, netlink.deleteRoutes)
-  const added = yield* change("add", announce, netlink.putRoutes)
+export const applyPlan = Effect.fnUntraced(function*(netlink: Netlink["Service"], { install, remove }: Plan) {
+  const deleted = yield* change("delete", remove, netlink.deleteRoutes)
+  const added = yield* change("add", install, netlink.putRoutes)
   const taken: Taken = { added, deleted }
-  return { taken, complete: deleted.length === withdraw.length && added.length === announce.length }
+  return { taken, complete: deleted.length === remove.length && added.length === install.length }
 })

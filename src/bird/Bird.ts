@@ -4,7 +4,7 @@ import type { IpAddress } from "../domain/Ip.ts"
 import type { KubeApi } from "../kube/KubeApi.ts"
 import type { Netlink } from "../netlink/Netlink.ts"
 import type { BirdStatus } from "./birdStatus.ts"
-import type { BirdRefused, BirdUnavailable } from "./control.ts"
+import type { BirdRefused, BirdUnavailable } from "./controlErrors.ts"
 import { disabled, make, type Options } from "./service.ts"
 
 export class Bird extends Context.Service<Bird, {

@@ -3,7 +3,7 @@ import { Context, Effect, Layer, Ref, Stream, SubscriptionRef } from "effect"
 import { formatAddress, type IpAddress } from "../domain/Ip.ts"
 import { Bird } from "./Bird.ts"
 import { type BirdStatus, initial } from "./birdStatus.ts"
-import { BirdUnavailable } from "./control.ts"
+import { BirdUnavailable } from "./controlErrors.ts"
 
 export class BirdTest extends Context.Service<BirdTest, {
   /** Changes what BIRD says from now on. With `up: false`, `withdrawAll` and `restoreAll` fail too. */
@@ -30,7 +30,9 @@ const make = Effect.fnUntraced(function*(change: Partial<BirdStatus>) {
   const drain = (drained: boolean) =>
     Effect.gen(function*() {
       const { peers, up } = yield* status
-      if (!up) return yield* new BirdUnavailable({ socketPath: "bird.ctl", detail: "ENOENT" })
+      if (!up) {
+        return yield* new BirdUnavailable({ socketPath: "bird.ctl", reason: { _tag: "System", errno: "ENOENT" } })
+      }
       yield* setStatus({ drained })
       return peers.map(({ protocol }) => `${protocol}: ${drained ? "disabled" : "enabled"}`)
     })

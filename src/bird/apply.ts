@@ -1,6 +1,7 @@
 /** Brings `bird.conf` and the running BIRD to a rendered configuration, checked by BIRD before it replaces anything. */
 import { Effect, type FileSystem, type Path, type PlatformError } from "effect"
-import type { BirdUnavailable, Control } from "./control.ts"
+import type { Control } from "./control.ts"
+import type { BirdUnavailable } from "./controlErrors.ts"
 import type { Rendered } from "./render.ts"
 import { messageOf } from "./reply.ts"
 

@@ -30,7 +30,7 @@ export interface State {
   readonly refusal: string
   /** Configurations that BIRD took. */
   readonly reloads: number
-  /** When BIRD's configuration or liveness last changed, Unix milliseconds. */
+  /** When BIRD's configuration or liveness last changed, of `monotonicMillis`. */
   readonly changedAt: number
   /** Of the control connection over which BIRD last answered. */
   readonly generation: number
@@ -56,7 +56,7 @@ export type Answer =
   | { readonly _tag: "Up"; readonly version: string; readonly peers: ReadonlyArray<PeerStatus> }
   | { readonly _tag: "Down"; readonly error: string }
 
-/** `at`: Unix milliseconds. */
+/** `at`: of `monotonicMillis`. */
 export type Event =
   | { readonly _tag: "ExportSetGiven"; readonly addresses: ReadonlyArray<IpAddress> }
   | { readonly _tag: "DrainAsked"; readonly drained: boolean }

@@ -8,7 +8,9 @@ const reloads = Metric.gauge("flock_bird_reloads", {
   description: "Configurations that BIRD took since the agent started"
 })
 const established = Metric.gauge("flock_bgp_session_established", { description: "1: the BGP session is Established" })
-const prefixes = Metric.gauge("flock_bgp_prefixes", { description: "Prefixes of a session, announced or learned" })
+const prefixes = Metric.gauge("flock_bgp_prefixes", {
+  description: "Prefixes of a session: exported to the peer (announced) or accepted from it (learned)"
+})
 
 const attributesOf = (peer: PeerStatus) => ({ peer: peer.address, asn: String(peer.asn) })
 

@@ -1,8 +1,9 @@
 /** `Bird` over BIRD's file and control socket. */
-import { Clock, Effect, FileSystem, Path, Schedule, Stream, SubscriptionRef } from "effect"
+import { Effect, FileSystem, Path, Schedule, Stream, SubscriptionRef } from "effect"
 import { formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import { makeApply, type Outcome } from "./apply.ts"
 import { type Action, type Answer, type Event, initialState, step } from "./birdState.ts"
 import { initial, sameForSubscribers } from "./birdStatus.ts"
@@ -113,7 +114,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const status = Effect.gen(function*() {
     const answer = yield* ask(control)
     const generation = yield* control.generation
-    yield* dispatch({ _tag: "Answered", answer, generation, at: yield* Clock.currentTimeMillis })
+    yield* dispatch({ _tag: "Answered", answer, generation, at: yield* monotonicMillis })
     return (yield* SubscriptionRef.get(state)).status
   })
 
@@ -125,7 +126,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     yield* dispatch({ _tag: "WantedRead", ...wanted })
     const outcome: Outcome = rendered === undefined ? { _tag: "Unchanged" } : yield* apply(rendered)
     const milliseconds = Math.round(performance.now() - start)
-    const at = yield* Clock.currentTimeMillis
+    const at = yield* monotonicMillis
     yield* dispatch({ _tag: "Applied", outcome, problems, revision: rendered?.revision ?? "", milliseconds, at })
     yield* status
     return outcome._tag === "Applied"
@@ -152,7 +153,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const watch = Effect.gen(function*() {
     yield* status
     const { changedAt } = yield* SubscriptionRef.get(state)
-    yield* Effect.sleep((yield* Clock.currentTimeMillis) - changedAt < SOON_FOR ? WATCH_SOON : WATCH)
+    yield* Effect.sleep((yield* monotonicMillis) - changedAt < SOON_FOR ? WATCH_SOON : WATCH)
   })
 
   const drain = (drained: boolean) =>

@@ -4,7 +4,7 @@ import { equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfig, NodeConfigSpec, Peer, SecretKeyRef } from "../domain/NodeConfig.ts"
 import type { HostInterface } from "../netlink/Netlink.ts"
 import { type LocalEnd, localEnd, type NodeAddress } from "./local.ts"
-import { birdString } from "./password.ts"
+import { birdString, type PasswordUnusable } from "./password.ts"
 
 /** Why a peer has no session yet, or announces less than it should. */
 export class PeerProblem extends Data.TaggedError("PeerProblem")<{
@@ -46,14 +46,20 @@ export interface Session {
   readonly password: string | undefined
 }
 
+class SecretMissing extends Data.TaggedError("SecretMissing")<{ readonly ref: SecretKeyRef }> {
+  override get message(): string {
+    return `"${secretKey(this.ref)}": there is no such Secret or key; the session waits for it`
+  }
+}
+
 const resolvePassword = (
   ref: SecretKeyRef | undefined,
   passwords: RenderInput["passwords"]
-): Result.Result<string | undefined, string> => {
+): Result.Result<string | undefined, SecretMissing | PasswordUnusable> => {
   if (ref === undefined) return Result.succeed(undefined)
   const secret = passwords.get(secretKey(ref))
   return secret === undefined
-    ? Result.fail(`"${secretKey(ref)}": there is no such Secret or key; the session waits for it`)
+    ? Result.fail(new SecretMissing({ ref }))
     : birdString(secret)
 }
 
@@ -84,7 +90,7 @@ const resolveSession = (
     return problem("address", `"${text}": ${where}; the session waits`)
   }
   const password = resolvePassword(peer.passwordSecretRef, passwords)
-  if (Result.isFailure(password)) return problem("passwordSecretRef", password.failure)
+  if (Result.isFailure(password)) return problem("passwordSecretRef", password.failure.message)
   const multihop = peer.multihop > 0 ? peer.multihop : end.reach === "link" ? 0 : 1
   return Result.succeed({ peer, end, multihop, password: password.success })
 }

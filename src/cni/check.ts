@@ -4,7 +4,7 @@ import { Anycast } from "../anycast/Anycast.ts"
 import { attachmentKey } from "../domain/Allocation.ts"
 import { formatAddress } from "../domain/Ip.ts"
 import type { Request } from "../domain/Wire.ts"
-import { Netlink, PROTOCOL_ANNOUNCED } from "../netlink/Netlink.ts"
+import { Netlink, PROTOCOL_EXPORT } from "../netlink/Netlink.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { planOf } from "./linkPlan.ts"
 import { prevResultProblems } from "./result.ts"
@@ -22,12 +22,12 @@ export const makeCheck = Effect.gen(function*() {
     )
     if (due.length === 0) return []
     const routed = new Set(
-      (yield* netlink.routes(PROTOCOL_ANNOUNCED)).map(({ destination: { base, family } }) =>
+      (yield* netlink.routes(PROTOCOL_EXPORT)).map(({ destination: { base, family } }) =>
         formatAddress({ family, value: base })
       )
     )
     return due.filter(({ address }) => !routed.has(address)).map(({ address }) =>
-      `${address} is to be announced, but the node has no route of protocol ${PROTOCOL_ANNOUNCED} to it`
+      `${address} is to be announced, but the node has no route of protocol ${PROTOCOL_EXPORT} to it`
     )
   })
 

@@ -1,12 +1,16 @@
 /**
  * How to reach the API server and as whom: the one place that touches `@kubernetes/client-node`, whose `KubeConfig` knows
- * kubeconfig files, service accounts, client certificates, exec plugins and proxies. Requests themselves go through
- * `node:https` (see `client.ts`): the generated API classes would open a connection pool for every request.
+ * kubeconfig files, service accounts, client certificates, exec plugins and proxies. Its generated API classes would open
+ * a connection pool for every request; ours is one `node:https` agent behind Effect's HttpClient.
  */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js"
-import { Clock, Data, Effect } from "effect"
+import { Data, Effect } from "effect"
+import type { HttpClient } from "effect/http/HttpClient"
 import * as http from "node:http"
 import * as https from "node:https"
+import { isDeepStrictEqual } from "node:util"
+import { monotonicMillis } from "../process/monotonic.ts"
 
 /** No answer of the API server (`status` 0), or one that is not a success. */
 export class ApiError extends Data.TaggedError("ApiError")<{
@@ -21,8 +25,9 @@ export class ApiError extends Data.TaggedError("ApiError")<{
 export interface Access {
   /** Base URL, without a slash at the end. */
   readonly server: string
-  /** TLS material, authorization header and connection pool. */
-  readonly options: https.RequestOptions
+  /** Credentials. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly http: HttpClient
 }
 
 export interface Accesses {
@@ -35,6 +40,9 @@ export interface Accesses {
 
 /** The token and certificate files are read again after this time, as client-go does: kubelet rotates them. */
 const FRESH_MILLIS = 60_000
+
+/** TCP keepalive too: a connection whose other end is gone without a word is noticed (25 s with Linux's Node). */
+const POOL = { keepAlive: true, keepAliveMsecs: 15_000 }
 
 const read = (kubeconfig: string | undefined): KubeConfig => {
   const config = new KubeConfig()
@@ -49,14 +57,41 @@ const read = (kubeconfig: string | undefined): KubeConfig => {
   return config
 }
 
+const headersOf = ({ auth, headers }: https.RequestOptions): Readonly<Record<string, string>> => ({
+  ...(headers as Readonly<Record<string, string>> | undefined),
+  ...(typeof auth === "string" ? { Authorization: `Basic ${Buffer.from(auth).toString("base64")}` } : {})
+})
+
+const clientOver = (agent: http.Agent): HttpClient =>
+  Effect.runSync(Effect.provideService(NodeHttpClient.makeNodeHttp, NodeHttpClient.HttpAgent, {
+    http: agent,
+    https: agent as https.Agent
+  }))
+
+/** One connection pool, as long as the TLS material stays the same. */
+class Pool {
+  #tls: https.AgentOptions = {}
+  #agent: http.Agent | undefined
+
+  agent(server: string, { agent: _agent, auth: _auth, headers: _headers, ...tls }: https.RequestOptions): http.Agent {
+    if (this.#agent === undefined || !isDeepStrictEqual(tls, this.#tls)) {
+      this.dropIdle()
+      this.#tls = tls as https.AgentOptions
+      this.#agent = server.startsWith("https:") ? new https.Agent({ ...this.#tls, ...POOL }) : new http.Agent(POOL)
+    }
+    return this.#agent
+  }
+
+  dropIdle(): void {
+    for (const socket of Object.values(this.#agent?.freeSockets ?? {}).flat()) socket?.destroy()
+  }
+}
+
 /** `kubeconfig` undefined: the pod's own service account. */
 export const make = (kubeconfig: string | undefined): Accesses => {
   const source = kubeconfig === undefined ? "the service account" : `kubeconfig ${kubeconfig}`
-  const pools = {
-    "http:": new http.Agent({ keepAlive: true, keepAliveMsecs: 15_000 }),
-    "https:": new https.Agent({ keepAlive: true, keepAliveMsecs: 15_000 })
-  }
-  let known: { readonly at: number; readonly access: Access } | undefined
+  const pool = new Pool()
+  const cached: { latest?: { readonly at: number; readonly access: Access } } = {}
 
   const load = async (): Promise<Access> => {
     const config = read(kubeconfig)
@@ -64,24 +99,19 @@ export const make = (kubeconfig: string | undefined): Accesses => {
     const server = cluster?.server ?? ""
     const options: https.RequestOptions = {}
     await config.applyToHTTPSOptions(options)
-    if (cluster?.proxyUrl === undefined) {
-      options.agent = server.startsWith("https:") ? pools["https:"] : pools["http:"]
-    }
-    return { server, options }
+    const proxied = cluster?.proxyUrl !== undefined && typeof options.agent === "object"
+    const agent = proxied ? options.agent as http.Agent : pool.agent(server, options)
+    return { server, headers: headersOf(options), http: clientOver(agent) }
   }
 
   return {
     renew: Effect.sync(() => {
-      known = undefined
+      delete cached.latest
     }),
-    dropIdle: Effect.sync(() => {
-      for (const { freeSockets } of Object.values(pools)) {
-        for (const socket of Object.values(freeSockets).flat()) socket?.destroy()
-      }
-    }),
+    dropIdle: Effect.sync(() => pool.dropIdle()),
     get: Effect.gen(function*() {
-      const now = yield* Clock.currentTimeMillis
-      if (known !== undefined && now - known.at < FRESH_MILLIS) return known.access
+      const now = yield* monotonicMillis
+      if (cached.latest !== undefined && now - cached.latest.at < FRESH_MILLIS) return cached.latest.access
       const access = yield* Effect.tryPromise({
         try: load,
         catch: (e) =>
@@ -90,7 +120,7 @@ export const make = (kubeconfig: string | undefined): Accesses => {
             status: 0
           })
       })
-      known = { at: now, access }
+      cached.latest = { at: now, access }
       return access
     })
   }

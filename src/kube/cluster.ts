@@ -6,14 +6,16 @@ import { API_VERSION } from "../domain/NodeConfig.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import * as Access from "./access.ts"
 import * as Client from "./client.ts"
-import * as Events from "./events.ts"
+
 import { KubeApi, KubeUnavailable, type PodChange, type PodRef } from "./KubeApi.ts"
 import * as NodeCondition from "./nodeCondition.ts"
 import * as NodeConfigCache from "./nodeConfigCache.ts"
 import * as Status from "./nodeConfigStatus.ts"
 import { decodePod, type Pods, step } from "./podCache.ts"
 import * as PodLookup from "./podLookup.ts"
-import { type BackOff, backOff, type Signal, signals } from "./reflector.ts"
+import * as Recorder from "./recorder.ts"
+import { listAndWatch, type Signal } from "./reflector.ts"
+import { type BackOff, backOff } from "./reflectorState.ts"
 import * as Saved from "./saved.ts"
 import * as Secrets from "./secrets.ts"
 
@@ -50,9 +52,9 @@ const podsOf = (nodeName: string) => ({
 /** The NodeConfig watch as events of the cache; the status writer sees every object too. */
 const onNodeConfig = (cache: NodeConfigCache.NodeConfigCache, status: Status.StatusWriter) => {
   const arrived = (object: unknown) =>
-    Effect.andThen(status.seen(object), cache.handle({ _tag: "Arrived", object, source: "the API server" }))
+    Effect.andThen(status.observe(object), cache.handle({ _tag: "Arrived", object, source: "the API server" }))
   const gone = Effect.andThen(
-    status.seen(undefined),
+    status.observe(undefined),
     cache.handle({ _tag: "Gone", detail: "the API server has none" })
   )
   return (signal: Signal<unknown>): Effect.Effect<void> => {
@@ -92,17 +94,17 @@ const make = Effect.fnUntraced(function*(
   const accesses = Access.make(options.kubeconfig)
   yield* Effect.mapError(accesses.get, unavailable)
   const client = Client.make(accesses, options.timing)
-  const recorder = yield* Events.make(client, nodeName)
+  const recorder = yield* Recorder.make(client, nodeName)
   const status = yield* Status.make(client, nodeName)
   const secrets = yield* Secrets.make(client, options.namespace, times)
-  const setCondition = NodeCondition.make(client, nodeName)
+  const setCondition = yield* NodeCondition.make(client, nodeName)
   const lookUp = yield* PodLookup.make(client)
   const pods = yield* makePods
   const nodeConfig = yield* NodeConfigCache.make({
     nodeName,
     saved: Saved.make(yield* FileSystem.FileSystem, stateDir),
     savedIn: stateDir,
-    record: recorder.tell
+    record: recorder.record
   })
 
   const pod = Effect.fn("KubeApi.pod")(function*(ref: PodRef) {
@@ -125,12 +127,12 @@ const make = Effect.fnUntraced(function*(
     secretChanges: secrets.changes,
     setNodeCondition: (condition) => Effect.mapError(setCondition(condition), unavailable),
     setStatus: status.set,
-    event: recorder.tell,
+    event: recorder.record,
     podsListed: pods.listed,
     synced: nodeConfig.synced(pods.listed),
     run: Effect.all([
-      Stream.runForEach(signals(client, nodeConfigsOf(nodeName), times), onNodeConfig(nodeConfig, status)),
-      Stream.runForEach(signals(client, podsOf(nodeName), times), pods.on),
+      Stream.runForEach(listAndWatch(client, nodeConfigsOf(nodeName), times), onNodeConfig(nodeConfig, status)),
+      Stream.runForEach(listAndWatch(client, podsOf(nodeName), times), pods.on),
       status.run,
       recorder.run
     ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))

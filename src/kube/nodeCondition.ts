@@ -6,7 +6,7 @@
  * answer then shows whether another writer (a CNI that leaves) had changed it meanwhile, and only then a second patch
  * corrects the time. So the steady state is one request a minute and no read.
  */
-import { Clock, Effect, Semaphore } from "effect"
+import { Clock, Effect, Option, Ref, Semaphore } from "effect"
 import { record } from "../domain/record.ts"
 import type { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
@@ -46,10 +46,14 @@ export const patchOf = (condition: NodeCondition, now: string, transition: boole
   }
 })
 
-export const make = (client: Client, nodeName: string) => {
+export type SetNodeCondition = (condition: NodeCondition) => Effect.Effect<void, ApiError>
+
+export const make = Effect.fnUntraced(function*(client: Client, nodeName: string): Effect.fn.Return<SetNodeCondition> {
   const path = `/api/v1/nodes/${nodeName}`
-  const lock = Semaphore.makeUnsafe(1)
-  let known: Known | undefined
+  /** Two patches out of order would leave the older status. */
+  const lock = yield* Semaphore.make(1)
+  /** What the last answer had; none after a failure: it may have been done. */
+  const known = yield* Ref.make(Option.none<Known>())
 
   const patch = (condition: NodeCondition, transition: boolean) =>
     Effect.gen(function*() {
@@ -65,20 +69,17 @@ export const make = (client: Client, nodeName: string) => {
       )
     })
 
-  /** Serialised: two patches out of order would leave the older status. */
+  const read = Effect.map(client.request({ verb: "get", resource: "nodes", path }), knownOf)
+
   return Effect.fnUntraced(
-    function*(condition: NodeCondition): Effect.fn.Return<void, ApiError> {
-      const before = known ?? knownOf(yield* client.request({ verb: "get", resource: "nodes", path }))
+    function*(condition) {
+      const before = yield* Effect.flatMap(Ref.get(known), Option.match({ onNone: () => read, onSome: Effect.succeed }))
       const transition = before.status !== condition.status
       const after = yield* patch(condition, transition)
       const flipped = !transition && after.lastTransitionTime !== before.lastTransitionTime
-      known = flipped ? yield* patch(condition, true) : after
+      yield* Ref.set(known, Option.some(flipped ? yield* patch(condition, true) : after))
     },
-    Effect.tapError(() =>
-      Effect.sync(() => {
-        known = undefined
-      })
-    ),
+    Effect.tapError(() => Ref.set(known, Option.none())),
     lock.withPermit
   )
-}
+})

@@ -2,7 +2,7 @@
  * NodeConfig's status. Callers say what is true as often as they like; it is written when it differs from what was written
  * last, at once after a quiet time and else at most every 5 s, and until the API server has taken it.
  */
-import { Clock, Effect, Queue } from "effect"
+import { Clock, Effect, Queue, Ref } from "effect"
 import { API_VERSION } from "../domain/NodeConfig.ts"
 import { record } from "../domain/record.ts"
 import type { Client } from "./client.ts"
@@ -49,63 +49,80 @@ export const patchOf = (status: NodeConfigStatus, transitions: Transitions, now:
   }
 })
 
+/** What is to be written, and what the API server has. */
+export interface State {
+  readonly wanted: NodeConfigStatus | undefined
+  /** The status that was written last, as text; empty: none, or it was lost. */
+  readonly written: string
+  /** Of the NodeConfig; empty: there is none. */
+  readonly uid: string
+  readonly transitions: Transitions
+}
+
+export const initial: State = { wanted: undefined, written: "", uid: "", transitions: new Map() }
+
+/**
+ * A NodeConfig object came; `undefined`: it is gone. The status of a new one (by UID), or of one whose status was lost, is
+ * written anew.
+ */
+export const observe = (state: State, object: unknown): State => {
+  const { metadata, status } = record(object)
+  const uid = String(record(metadata)["uid"] ?? "")
+  if (uid === state.uid && uid !== "" && Array.isArray(record(status)["conditions"])) return state
+  return { ...state, uid, written: "", ...(uid === state.uid ? {} : { transitions: transitionsOf(object) }) }
+}
+
+/** The status to write, if there is one and it is not written yet. */
+export const due = ({ uid, wanted, written }: State): NodeConfigStatus | undefined =>
+  uid === "" || JSON.stringify(wanted) === written ? undefined : wanted
+
 export interface StatusWriter {
   readonly set: (status: NodeConfigStatus) => Effect.Effect<void>
-  /**
-   * Every NodeConfig object that the watch brings, `undefined` when it is gone: the status of a new one (by UID), or of
-   * one whose status was lost, is written anew.
-   */
-  readonly seen: (object: unknown) => Effect.Effect<void>
+  /** Every NodeConfig object that the watch brings, `undefined` when it is gone. */
+  readonly observe: (object: unknown) => Effect.Effect<void>
   readonly run: Effect.Effect<never>
 }
 
 export const make = Effect.fnUntraced(function*(client: Client, nodeName: string): Effect.fn.Return<StatusWriter> {
-  const due = yield* Queue.sliding<void>(1)
-  let wanted: NodeConfigStatus | undefined
-  let written = ""
-  let uid = ""
-  let transitions: Transitions = new Map()
+  const state = yield* Ref.make(initial)
+  /** Something may be due. */
+  const wake = yield* Queue.sliding<void>(1)
 
-  const write = Effect.fnUntraced(function*(status: NodeConfigStatus, text: string) {
-    const body = patchOf(status, transitions, timeOf(yield* Clock.currentTimeMillis))
-    const path = `/apis/${API_VERSION}/nodeconfigs/${nodeName}/status`
-    const patch = "application/merge-patch+json"
-    const object = yield* client.request({ verb: "patch", resource: "nodeconfigs/status", path, patch, body })
-    transitions = transitionsOf(object)
-    written = text
+  const update = (change: (before: State) => State) =>
+    Effect.andThen(Ref.update(state, change), Effect.asVoid(Queue.offer(wake, undefined)))
+
+  const write = Effect.fnUntraced(function*(status: NodeConfigStatus) {
+    const { transitions, uid } = yield* Ref.get(state)
+    const object = yield* client.request({
+      verb: "patch",
+      resource: "nodeconfigs/status",
+      path: `/apis/${API_VERSION}/nodeconfigs/${nodeName}/status`,
+      patch: "application/merge-patch+json",
+      body: patchOf(status, transitions, timeOf(yield* Clock.currentTimeMillis))
+    })
+    yield* Ref.update(state, (before) =>
+      // another one took its place meanwhile: its status is not written yet
+      before.uid !== uid
+        ? before
+        : { ...before, transitions: transitionsOf(object), written: JSON.stringify(status) })
   })
 
-  const turn = Effect.gen(function*() {
-    yield* Queue.take(due)
-    const status = wanted
-    const text = JSON.stringify(status)
-    if (status === undefined || uid === "" || text === written) return
-    yield* write(status, text)
+  const writeNext = Effect.gen(function*() {
+    yield* Queue.take(wake)
+    const status = due(yield* Ref.get(state))
+    if (status === undefined) return
+    yield* write(status)
     yield* Effect.sleep(INTERVAL_MILLIS)
   })
 
   return {
-    set: (status) =>
-      Effect.suspend(() => {
-        wanted = status
-        return Effect.asVoid(Queue.offer(due, undefined))
-      }),
-    seen: (object) =>
-      Effect.suspend(() => {
-        const { metadata, status } = record(object)
-        const seenUid = String(record(metadata)["uid"] ?? "")
-        if (seenUid === uid && uid !== "" && Array.isArray(record(status)["conditions"])) return Effect.void
-        if (seenUid !== uid) transitions = transitionsOf(object)
-        uid = seenUid
-        written = ""
-        if (uid === "") return Effect.void
-        return Effect.asVoid(Queue.offer(due, undefined))
-      }),
-    run: turn.pipe(
+    set: (wanted) => update((before) => ({ ...before, wanted })),
+    observe: (object) => update((before) => observe(before, object)),
+    run: writeNext.pipe(
       Effect.catch((e) =>
         Effect.logWarning(`NodeConfig status not written, will be in ${RETRY_MILLIS / 1000} s: ${e.message}`).pipe(
           Effect.andThen(Effect.sleep(RETRY_MILLIS)),
-          Effect.andThen(Queue.offer(due, undefined))
+          Effect.andThen(Queue.offer(wake, undefined))
         )
       ),
       Effect.forever

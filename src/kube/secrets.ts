@@ -2,12 +2,14 @@
  * BGP passwords. A Secret is watched, by name and in flock's own namespace only, from the first time it is asked for until
  * it was not asked for in a while. Values are Redacted: no log, metric, status or error message can show them.
  */
-import { Clock, Deferred, Effect, FiberMap, Option, PubSub, Redacted, type Scope, Stream } from "effect"
+import { Deferred, Effect, FiberMap, Option, PubSub, Redacted, Ref, type Scope, Stream } from "effect"
 import type { SecretKeyRef } from "../domain/NodeConfig.ts"
 import { record } from "../domain/record.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import type { Client } from "./client.ts"
 import { KubeUnavailable } from "./KubeApi.ts"
-import { type BackOff, backOff, type Signal, signals } from "./reflector.ts"
+import { listAndWatch, type Signal } from "./reflector.ts"
+import { type BackOff, backOff } from "./reflectorState.ts"
 
 /** A Secret that nobody asked for in this time is no longer watched. */
 const FORGET_MILLIS = 3_600_000
@@ -15,14 +17,20 @@ const ANSWER_MILLIS = 12_000
 
 type Values = Readonly<Record<string, Redacted.Redacted>>
 
+/** What is known of one Secret. */
+interface Known {
+  /** Undefined until the API server said what there is; stays through later outages. */
+  readonly values: Values | undefined
+  /** Keys that were asked for. */
+  readonly keys: ReadonlySet<string>
+  /** When it was asked for last, of `monotonicMillis`. */
+  readonly requestedAt: number
+  readonly lastError: string
+}
+
 interface Watched {
+  readonly known: Ref.Ref<Known>
   readonly listed: Deferred.Deferred<void>
-  /** Whether `values` is what the API server said; stays true through later outages. */
-  known: boolean
-  values: Values
-  readonly keys: Set<string>
-  asked: number
-  why: string
 }
 
 export const valuesOf = (object: unknown): Values =>
@@ -39,6 +47,13 @@ export interface Secrets {
   readonly changes: Stream.Stream<SecretKeyRef>
 }
 
+const valuesIn = (signal: Exclude<Signal<Values>, { readonly _tag: "Failed" }>): Values =>
+  signal._tag === "Listed" ? signal.items[0] ?? {} : signal._tag === "Changed" ? signal.item : {}
+
+/** Keys asked for whose value is another now; none at first, when whoever asked gets the value itself. */
+export const changedKeys = ({ keys, values }: Pick<Known, "keys" | "values">, next: Values): ReadonlyArray<string> =>
+  values === undefined ? [] : [...keys].filter((key) => !equal(values[key], next[key]))
+
 export const make = Effect.fnUntraced(
   function*(
     client: Client,
@@ -49,25 +64,28 @@ export const make = Effect.fnUntraced(
     const fibers = yield* FiberMap.make<string>()
     const changes = yield* PubSub.unbounded<SecretKeyRef>()
 
-    const handle = Effect.fnUntraced(function*(name: string, secret: Watched, signal: Signal<Values>) {
+    const handle = Effect.fnUntraced(function*(name: string, { known, listed }: Watched, signal: Signal<Values>) {
       if (signal._tag === "Failed") {
-        secret.why = signal.error.message
+        yield* Ref.update(known, (before) => ({ ...before, lastError: signal.error.message }))
         return yield* Effect.logWarning(`Secret ${namespace}/${name}: ${signal.error.message}`)
       }
-      const before = secret.values
-      const first = !secret.known
-      secret.values = signal._tag === "Listed" ? signal.items[0] ?? {} : signal._tag === "Changed" ? signal.item : {}
-      secret.known = true
-      yield* Deferred.succeed(secret.listed, undefined)
-      if (first) return
-      for (const key of secret.keys) {
-        if (!equal(before[key], secret.values[key])) yield* PubSub.publish(changes, { name, key })
-      }
+      const values = valuesIn(signal)
+      const keys = changedKeys(yield* Ref.get(known), values)
+      yield* Ref.update(known, (before) => ({ ...before, values }))
+      yield* Deferred.succeed(listed, undefined)
+      yield* PubSub.publishAll(changes, keys.map((key) => ({ name, key })))
     })
 
     const watch = Effect.fnUntraced(function*(name: string, now: number) {
-      const listed = Deferred.makeUnsafe<void>()
-      const secret: Watched = { listed, known: false, values: {}, keys: new Set(), asked: now, why: "no answer yet" }
+      const secret: Watched = {
+        known: Ref.makeUnsafe<Known>({
+          values: undefined,
+          keys: new Set(),
+          requestedAt: now,
+          lastError: "no answer yet"
+        }),
+        listed: Deferred.makeUnsafe()
+      }
       watched.set(name, secret)
       const resource = {
         name: "secrets",
@@ -78,33 +96,30 @@ export const make = Effect.fnUntraced(
       yield* FiberMap.run(
         fibers,
         name,
-        Stream.runForEach(signals(client, resource, times), (signal) => handle(name, secret, signal))
+        Stream.runForEach(listAndWatch(client, resource, times), (signal) => handle(name, secret, signal))
       )
       return secret
     })
 
     const forget = Effect.fnUntraced(function*(now: number) {
-      for (const [name, secret] of watched) {
-        if (now - secret.asked < FORGET_MILLIS) continue
+      for (const [name, { known }] of watched) {
+        if (now - (yield* Ref.get(known)).requestedAt < FORGET_MILLIS) continue
         watched.delete(name)
         yield* FiberMap.remove(fibers, name)
       }
     })
 
     const get = Effect.fnUntraced(function*(ref: SecretKeyRef) {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonicMillis
       yield* forget(now)
-      const secret = watched.get(ref.name) ?? (yield* watch(ref.name, now))
-      secret.asked = now
-      secret.keys.add(ref.key)
-      yield* Deferred.await(secret.listed).pipe(Effect.timeoutOrElse({
-        duration: ANSWER_MILLIS,
-        orElse: () =>
-          Effect.fail(
-            new KubeUnavailable({ message: `Secret ${namespace}/${ref.name} cannot be read: ${secret.why}` })
-          )
-      }))
-      return Option.fromUndefinedOr(secret.values[ref.key])
+      const { known, listed } = watched.get(ref.name) ?? (yield* watch(ref.name, now))
+      yield* Ref.update(known, (before) => ({ ...before, requestedAt: now, keys: new Set([...before.keys, ref.key]) }))
+      const unavailable = Effect.flatMap(Ref.get(known), ({ lastError }) =>
+        Effect.fail(
+          new KubeUnavailable({ message: `Secret ${namespace}/${ref.name} cannot be read: ${lastError}` })
+        ))
+      yield* Effect.timeoutOrElse(Deferred.await(listed), { duration: ANSWER_MILLIS, orElse: () => unavailable })
+      return Option.fromUndefinedOr((yield* Ref.get(known)).values?.[ref.key])
     })
 
     return { get, changes: Stream.fromPubSub(changes) }

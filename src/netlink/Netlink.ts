@@ -5,18 +5,18 @@ import type { PodAddresses } from "../domain/PodAddresses.ts"
 
 /** Route protocol of pods' own addresses (`rtm_protocol`, linux/rtnetlink.h: values above 4 are free to use). */
 export const PROTOCOL_POD = 200
-/** Route protocol of announced addresses: what BIRD may export beside the node's prefixes. */
-export const PROTOCOL_ANNOUNCED = 201
-/** Route protocol of anycast addresses that are, or were a moment ago, announced: late packets still reach the pod. */
+/** Route protocol of what BIRD may export beside the node's prefixes: anycast and chosen addresses of Ready pods. */
+export const PROTOCOL_EXPORT = 201
+/** Route protocol of anycast addresses that have, or had a moment ago, one of protocol 201: late packets reach the pod. */
 export const PROTOCOL_LINGERING = 202
 
 /**
  * Metric (`RTA_PRIORITY`) of our routes. Several routes to one destination stand side by side only if their metrics
  * differ: a chosen address has one of protocol 200 always and one of protocol 201 while the pod is Ready. Of several,
- * BIRD learns the one with the lowest metric (seen with 2.0.12), so that has to be the announced one.
+ * BIRD learns the one with the lowest metric (seen with 2.0.12), so that has to be the one to export.
  */
 export const METRICS: ReadonlyMap<number, number> = new Map([
-  [PROTOCOL_ANNOUNCED, 512],
+  [PROTOCOL_EXPORT, 512],
   [PROTOCOL_POD, 1024],
   [PROTOCOL_LINGERING, 2048]
 ])

@@ -1,13 +1,15 @@
-/** Tells Kubernetes how the node is: the `NetworkUnavailable` condition and NodeConfig's status; and the gauges of both. */
+/** Tells Kubernetes how the node is: the `NetworkUnavailable` condition, NodeConfig's status, an Event; and the gauges of both. */
 import { Context, Effect, Layer, Metric, Option, Ref, Stream, SubscriptionRef } from "effect"
 import { Bird } from "../bird/Bird.ts"
 import { AntiSpoofing } from "../firewall/AntiSpoofing.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi, type NodeCondition } from "../kube/KubeApi.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import { every } from "../process/tick.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { nodeCondition, nodeConfigStatus } from "./conditions.ts"
-import { existingAffected, type Facts, newAffected } from "./health.ts"
+import * as Grace from "./grace.ts"
+import { exhausted, existingAffected, type Facts, newAffected } from "./health.ts"
 import * as metrics from "./metrics.ts"
 
 const isSame = (a: NodeCondition, b: NodeCondition | undefined): boolean =>
@@ -21,6 +23,9 @@ const make = Effect.gen(function*() {
   const kube = yield* KubeApi
   /** The condition that the API server took last. */
   const reported = yield* Ref.make<NodeCondition | undefined>(undefined)
+  /** What is known to be full, so that an Event tells of it once. */
+  const full = yield* Ref.make<ReadonlyArray<string>>([])
+  const reach = yield* Ref.make(Grace.initial(false))
 
   const facts = Effect.gen(function*() {
     const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
@@ -28,10 +33,26 @@ const make = Effect.gen(function*() {
     return { nodeConfig, usage, bird: yield* bird.lastStatus, antiSpoofing: yield* antiSpoofing.status } satisfies Facts
   })
 
+  const tellExhausted = Effect.fnUntraced(function*(now: Facts) {
+    const told = yield* Ref.getAndSet(full, exhausted(now))
+    for (const message of exhausted(now)) {
+      if (told.includes(message)) continue
+      yield* kube.event({ on: { kind: "Node" }, type: "Warning", reason: "AddressesExhausted", message })
+    }
+  })
+
+  const graceLeft = Effect.fnUntraced(function*(now: Facts) {
+    const millis = yield* monotonicMillis
+    const cutOff = existingAffected(now) !== undefined
+    const seen = { cutOff, well: !cutOff && newAffected(now) === undefined }
+    return Grace.left(yield* Ref.updateAndGet(reach, (before) => Grace.step(before, seen, millis)), millis)
+  })
+
   const report = Effect.fnUntraced(function*(options: { readonly repeat: boolean }) {
     const now = yield* facts
+    yield* tellExhausted(now)
+    const condition = nodeCondition(now, { grace: (yield* graceLeft(now)) > 0 })
     yield* kube.setStatus(nodeConfigStatus(now))
-    const condition = nodeCondition(now)
     if (!options.repeat && isSame(condition, yield* Ref.get(reported))) return
     yield* kube.setNodeCondition(condition)
     yield* Ref.set(reported, condition)
@@ -46,14 +67,25 @@ const make = Effect.gen(function*() {
     yield* Metric.update(metrics.allocated, (yield* allocations.list).length)
   })
 
+  /** Emits when the grace is over, if there is one. */
+  const afterGrace = Stream.fromEffect(facts.pipe(
+    Effect.flatMap(graceLeft),
+    Effect.flatMap((millis) => millis > 0 ? Effect.sleep(millis) : Effect.never)
+  ))
+
   const changes = Stream.mergeAll([
     Stream.map(SubscriptionRef.changes(kube.nodeConfig), () => undefined),
     Stream.map(bird.statusChanges, () => undefined),
-    Stream.map(antiSpoofing.statusChanges, () => undefined),
-    allocations.changes
-  ], { concurrency: "unbounded" })
+    Stream.map(antiSpoofing.statusChanges, () => undefined)
+  ], { concurrency: "unbounded" }).pipe(
+    Stream.switchMap(() => Stream.concat(Stream.make(undefined), afterGrace)),
+    Stream.merge(allocations.changes)
+  )
 
   const run = bird.status.pipe(
+    Effect.andThen(allocations.list),
+    // Allocations of this boot: an agent before this one served, and this start may be a roll-out.
+    Effect.flatMap((served) => Ref.set(reach, Grace.initial(served.length > 0))),
     Effect.andThen(Effect.all([
       every("60 seconds")(report({ repeat: true })),
       changes.pipe(

@@ -3,12 +3,15 @@ import { Option } from "effect"
 import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import type { NodeCondition, NodeConfigStatus, StatusCondition } from "../kube/KubeApi.ts"
-import { existingAffected, type Facts, newAffected } from "./health.ts"
+import { exhausted, existingAffected, type Facts, newAffected } from "./health.ts"
 
-/** `NetworkUnavailable`: `False` means that the network is available. */
-export const nodeCondition = (facts: Facts): NodeCondition => {
+/**
+ * `NetworkUnavailable`: `False` means that the network is available. In its `grace`, a node that lost its sessions counts as
+ * one that has them; not if somebody shut them.
+ */
+export const nodeCondition = (facts: Facts, { grace }: { readonly grace: boolean }): NodeCondition => {
   const fresh = newAffected(facts)
-  const existing = existingAffected(facts)
+  const existing = grace && facts.bird.drained !== true ? undefined : existingAffected(facts)
   if (fresh !== undefined) {
     return {
       status: "True",
@@ -62,6 +65,7 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
     : bird.stale
     ? `the wanted configuration is not in force: ${bird.configError}`
     : undefined
+  const full = exhausted(facts)
   const sessions = [
     `${established} of ${bird.peers.length} sessions are Established`,
     ...bird.peers.flatMap(({ problem }) => problem ?? [])
@@ -71,6 +75,10 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
       "FlockReady",
       "FlockNotReady"
     ], "pods are served"),
+    condition("AddressesAvailable", full.length === 0 ? undefined : full.join("; "), [
+      "AddressesFree",
+      "AddressesExhausted"
+    ], "every prefix has free addresses"),
     ...(bird.enabled
       ? [
         condition(

@@ -13,7 +13,7 @@ import type { PodInfo } from "../domain/Pod.ts"
 import { primariesOf } from "../domain/PodAddresses.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
-import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../netlink/Netlink.ts"
+import { Netlink, PROTOCOL_EXPORT, PROTOCOL_POD } from "../netlink/Netlink.ts"
 import { Allocations } from "./Allocations.ts"
 import { type KernelState, takeOverPlan } from "./takeOverPlan.ts"
 
@@ -28,7 +28,7 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
   const kernel: KernelState = {
     links: yield* netlink.links,
     podRoutes: yield* netlink.routes(PROTOCOL_POD),
-    announcedRoutes: yield* netlink.routes(PROTOCOL_ANNOUNCED)
+    exportRoutes: yield* netlink.routes(PROTOCOL_EXPORT)
   }
   const plan = takeOverPlan(yield* allocations.list, allocations.interrupted, kernel, {
     bootId: options.bootId,

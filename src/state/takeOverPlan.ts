@@ -20,7 +20,7 @@ const over = (link: HostLink) => (route: HostRoute): boolean =>
 export interface KernelState {
   readonly links: ReadonlyArray<HostLink>
   readonly podRoutes: ReadonlyArray<HostRoute>
-  readonly announcedRoutes: ReadonlyArray<HostRoute>
+  readonly exportRoutes: ReadonlyArray<HostRoute>
 }
 
 export interface Plan {
@@ -67,7 +67,7 @@ const allocationFromKernel = (
       primaries,
       gateway4: spec?.cidr4 && gatewayOf(spec.cidr4),
       chosen: primaries.filter(isChosen),
-      anycast: kernel.announcedRoutes.filter(over(link)).flatMap(hostAddress)
+      anycast: kernel.exportRoutes.filter(over(link)).flatMap(hostAddress)
     }),
     createdAt: now
   }

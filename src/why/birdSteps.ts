@@ -44,7 +44,7 @@ export const birdSteps = (
     ? failed("session", "spec.bgp.peers is empty")
     : check(established.length > 0, "session", states.join("; "))
   const channel = address.family === 6 ? "ipv6" : "ipv4"
-  const told = established.filter((peer) =>
+  const receivers = established.filter((peer) =>
     kind === "pod" ? peer[channel].announced > 0 : exportedTo.includes(peer.protocol)
   )
   const what = kind === "pod" && aggregate !== undefined ? `${formatCidr(aggregate)}, ` : ""
@@ -54,8 +54,12 @@ export const birdSteps = (
     session,
     established.length === 0
       ? skipped("announced", "no session is Established")
-      : told.length > 0
-      ? check(shouldServe, "announced", `${what}to ${told.map((peer) => `${peer.address} (AS${peer.asn})`).join(", ")}`)
+      : receivers.length > 0
+      ? check(
+        shouldServe,
+        "announced",
+        `${what}to ${receivers.map((peer) => `${peer.address} (AS${peer.asn})`).join(", ")}`
+      )
       : shouldServe
       ? failed("announced", `BIRD exports it to no peer${remark}`)
       : skipped("announced", "withdrawn, as it should be")

@@ -4,7 +4,7 @@ import { Anycast } from "../anycast/Anycast.ts"
 import { Bird } from "../bird/Bird.ts"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
-import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../netlink/Netlink.ts"
+import { Netlink, PROTOCOL_EXPORT, PROTOCOL_POD } from "../netlink/Netlink.ts"
 import { Allocations } from "../state/Allocations.ts"
 import type { Snapshot } from "./snapshot.ts"
 import { walk, type WhyReport } from "./walk.ts"
@@ -20,7 +20,7 @@ export const make = (node: string) =>
 
     const kernel = Effect.all({
       podRoutes: netlink.routes(PROTOCOL_POD),
-      announcedRoutes: netlink.routes(PROTOCOL_ANNOUNCED),
+      exportRoutes: netlink.routes(PROTOCOL_EXPORT),
       links: netlink.links
     }).pipe(Effect.catch((error) => Effect.succeed({ error: error.message })))
 

@@ -20,7 +20,7 @@ export const kernelSteps = (
 ): ReadonlyArray<Step> => {
   if ("error" in kernel) return [failed("link", `the kernel could not be asked: ${kernel.error}`)]
   const destination = hostCidr(address)
-  const announced = find(kernel.announcedRoutes, destination)
+  const announced = find(kernel.exportRoutes, destination)
   if (!shouldServe) {
     const waits = "waits for a pod that is Ready"
     return [

@@ -21,7 +21,7 @@ export interface Snapshot {
       /** Protocol 200. */
       readonly podRoutes: ReadonlyArray<HostRoute>
       /** Protocol 201. */
-      readonly announcedRoutes: ReadonlyArray<HostRoute>
+      readonly exportRoutes: ReadonlyArray<HostRoute>
       readonly links: ReadonlyArray<HostLink>
     }
     /** It could not be read. */

@@ -102,14 +102,14 @@ const diffs = (count: number): ReadonlyArray<number> => {
     installed
   })
   const index = makeIndex(allocations)
-  const all = plan(allKeys(index), index, worldOf(() => true, byDestination([]))).announce
+  const all = plan(allKeys(index), index, worldOf(() => true, byDestination([]))).install
   return Array.from({ length: count }, (_, i) => {
     const world = worldOf((n) => n % 2 === i % 2, byDestination([]))
     const start = process.threadCpuUsage()
     const installed = byDestination(all)
-    const { withdraw } = plan(allKeys(index, installed), index, { ...world, installed })
+    const { remove } = plan(allKeys(index, installed), index, { ...world, installed })
     const { system, user } = process.threadCpuUsage(start)
-    if (withdraw.length !== 500) throw new Error(`the diff withdrew ${withdraw.length} of 500`)
+    if (remove.length !== 500) throw new Error(`the diff withdrew ${remove.length} of 500`)
     return (system + user) / 1000
   })
 }

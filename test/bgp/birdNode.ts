@@ -7,6 +7,7 @@ import { Lan, type LanOptions, node4, node6, ROUTER4, ROUTER6 } from "../../lab/
 import { until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
 import type { Bird } from "../../src/bird/Bird.ts"
+import type { HostInterface } from "../../src/netlink/Netlink.ts"
 import { hostInterface, nodeConfig } from "../unit/bird/inputs.ts"
 import { makeFacts, runBird } from "./bird.ts"
 
@@ -24,7 +25,33 @@ export interface BirdNode {
   readonly facts: Effect.Success<ReturnType<typeof makeFacts>>
 }
 
-/** A node with `bgp`, a router with `options`; `password` is key `password` of Secret `tor`. */
+/** The layer and a BIRD in a namespace; `password` is key `password` of Secret `tor`. */
+export const startNode = async (
+  world: World,
+  netns: string,
+  bgp: object,
+  interfaces: ReadonlyArray<HostInterface>,
+  password?: string
+): Promise<Pick<BirdNode, "bird" | "facts">> => {
+  const directory = world.folder("bird")
+  const scope = Scope.makeUnsafe()
+  world.defer(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+  const spec = nodeConfig({ cidr6: "2001:db8:100::/64", cidr4: "10.42.0.0/24", bgp }, "node1")
+  const node = await Effect.runPromise(
+    Effect.gen(function*() {
+      const facts = yield* makeFacts({ current: Option.some(spec) }, interfaces)
+      if (password !== undefined) yield* facts.kube.setSecret({ name: "tor", key: "password" }, password)
+      const bird = yield* runBird(facts, directory)
+      yield* bird.setExportSet([])
+      return { bird, facts }
+    }).pipe(Effect.provideService(Scope.Scope, scope))
+  )
+  await until("bird.conf", () => existsSync(join(directory, "bird.conf")))
+  await startBird(world, netns, directory, "-R")
+  return node
+}
+
+/** A node with `bgp`, a router with `options`. */
 export const open = async (
   bgp: object,
   options: Partial<LanOptions> = {},
@@ -33,22 +60,8 @@ export const open = async (
 ): Promise<BirdNode> => {
   const netns = world.netns("node")
   const lan = await Lan.open(world, { router: "frr", nodes: [netns], ...options })
-  const directory = world.folder("bird")
-  const scope = Scope.makeUnsafe()
-  world.defer(() => Effect.runPromise(Scope.close(scope, Exit.void)))
-  const spec = nodeConfig({ cidr6: "2001:db8:100::/64", cidr4: "10.42.0.0/24", bgp }, "node1")
-  const [bird, facts] = await Effect.runPromise(
-    Effect.gen(function*() {
-      const facts = yield* makeFacts({ current: Option.some(spec) }, [hostInterface("uplink", addresses)])
-      if (password !== undefined) yield* facts.kube.setSecret({ name: "tor", key: "password" }, password)
-      const bird = yield* runBird(facts, directory)
-      yield* bird.setExportSet([])
-      return [bird, facts] as const
-    }).pipe(Effect.provideService(Scope.Scope, scope))
-  )
-  await until("bird.conf", () => existsSync(join(directory, "bird.conf")))
-  await startBird(world, netns, directory, "-R")
-  return { lan, netns, bird, facts }
+  const node = await startNode(world, netns, bgp, [hostInterface("uplink", addresses)], password)
+  return { lan, netns, ...node }
 }
 
 export const established = ({ bird }: BirdNode, count: number) =>

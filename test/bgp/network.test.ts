@@ -18,11 +18,7 @@ describe.each(["frr", "bird"] as const)("two nodes, a %s router and a client beh
   }, 60_000)
   afterAll(() => world.close())
 
-  const node = (i: number) => {
-    const found = network.nodes[i]
-    if (found === undefined) throw new Error(`no node ${i}`)
-    return found
-  }
+  const node = (i: number) => network.node(i)
   const pod = (i: number): Attached => pods[i] ?? assert.fail(`no pod ${i}`)
 
   it("has the nodes' prefixes in the router's own table and in its kernel", async () => {

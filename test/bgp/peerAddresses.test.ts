@@ -1,14 +1,15 @@
 /** Peers with addresses out of special ranges: a router on the node itself, and a cloud's link-local gateways. */
 import { afterEach, assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Option, Scope } from "effect"
-import { existsSync, mkdirSync, writeFileSync } from "node:fs"
+import { Effect, Option } from "effect"
+import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { startBird } from "../../lab/bird.ts"
 import { inside, run } from "../../lab/exec.ts"
 import { until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
+import type { HostInterface } from "../../src/netlink/Netlink.ts"
 import { hostInterface, nodeConfig } from "../unit/bird/inputs.ts"
-import { makeFacts, runBird } from "./bird.ts"
+import * as BirdNode from "./birdNode.ts"
 
 const world = new World()
 afterEach(() => world.close())
@@ -46,24 +47,12 @@ const startRouter = async (netns: string, directory: string, lines: ReadonlyArra
 }
 
 const startNode = async (
-  { directory, node }: { readonly directory: string; readonly node: string },
-  interfaces: Parameters<typeof makeFacts>[1],
+  netns: string,
+  interfaces: ReadonlyArray<HostInterface>,
   peers: ReadonlyArray<object>
 ) => {
-  const scope = Scope.makeUnsafe()
-  world.defer(() => Effect.runPromise(Scope.close(scope, Exit.void)))
   const bgp = { asn: 65001, peers: peers.map((peer) => ({ holdTimeSeconds: 9, ...peer })) }
-  const spec = nodeConfig({ cidr6: "2001:db8:100::/64", cidr4: "10.42.0.0/24", bgp }, "node1")
-  const [bird, facts] = await Effect.runPromise(
-    Effect.gen(function*() {
-      const facts = yield* makeFacts({ current: Option.some(spec) }, interfaces)
-      const bird = yield* runBird(facts, directory)
-      yield* bird.setExportSet([])
-      return [bird, facts] as const
-    }).pipe(Effect.provideService(Scope.Scope, scope))
-  )
-  await until("bird.conf", async () => existsSync(join(directory, "bird.conf")))
-  await startBird(world, node, directory)
+  const { bird, facts } = await BirdNode.startNode(world, netns, bgp, interfaces)
   const states = (expected: Record<string, string>) =>
     until(`sessions ${JSON.stringify(expected)}`, async () => {
       const { peers } = await Effect.runPromise(bird.status)
@@ -104,7 +93,7 @@ describe("a router on the node itself", () => {
       hostInterface("lo", ["127.0.0.1/8", "::1/128"], { ifIndex: 1 }),
       hostInterface("uplink", ["2001:db8:ffff::11/64", "198.51.100.11/24"])
     ]
-    const { states } = await startNode(lab, interfaces, [
+    const { states } = await startNode(lab.node, interfaces, [
       { address: "127.0.0.1", port: 1179, asn: 65010 },
       { address: "::1", port: 1179, asn: 65010 },
       { address: "198.51.100.11", port: 1180, asn: 65011 },
@@ -130,7 +119,7 @@ describe("a router on the node itself", () => {
       hostInterface("lo", ["127.0.0.1/8", "::1/128"], { ifIndex: 1 }),
       hostInterface("uplink", ["2001:db8:ffff::11/64", "198.51.100.11/24"])
     ]
-    const { states } = await startNode(lab, interfaces, [{ address: "::1", port: 1179, asn: 65010 }])
+    const { states } = await startNode(lab.node, interfaces, [{ address: "::1", port: 1179, asn: 65010 }])
     const peers = await states({ "::1": "Established" })
     assert.deepStrictEqual(peers.map(({ problem }) => problem), [undefined])
     await hears(socket, "lo6", ["10.42.0.0/24", "2001:db8:100::/64"])
@@ -150,7 +139,7 @@ describe("link-local IPv4 gateways", () => {
       "protocol kernel { ipv4 { export all; }; }"
     ])
     const interfaces = [hostInterface("uplink", ["169.254.255.2/30", "198.51.100.11/24"])]
-    const { states } = await startNode(lab, interfaces, [
+    const { states } = await startNode(lab.node, interfaces, [
       { address: "169.254.255.1", asn: 64512 },
       { address: "169.254.7.1", asn: 64513, multihop: 2 }
     ])
@@ -184,7 +173,7 @@ describe("one peer's fault", () => {
       holdTimeSeconds: 9,
       passwordSecretRef: { name: "tor", key: "password" }
     }
-    const { bird, facts, states } = await startNode(lab, [
+    const { bird, facts, states } = await startNode(lab.node, [
       hostInterface("uplink", ["198.51.100.11/24", "203.0.113.11/24"])
     ], [good, bad])
     await Effect.runPromise(facts.kube.setSecret({ name: "tor", key: "password" }, "two\nlines"))

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import type { Attached } from "../../lab/AgentNode.ts"
 import { run } from "../../lab/exec.ts"
 import { node4, node6, ROUTER4 } from "../../lab/Lan.ts"
-import { cidr4, cidr6, Network, nodeSpec, peers } from "../../lab/Network.ts"
+import { Network, nodeSpec, peers } from "../../lab/Network.ts"
 import { pinging, type Pings } from "../../lab/ping.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
@@ -25,21 +25,13 @@ describe("restarts, with pings from the client all along", () => {
   beforeAll(async () => {
     network = await Network.open(world, { router: "frr", nodes: 1 })
     pod = await node().attachedPod()
-    await routed(true)
   }, 60_000)
   afterAll(() => world.close())
 
-  const node = () => network.nodes[0] ?? assert.fail("no node")
+  const node = () => network.node(0)
 
-  /** Whether the router's kernel has both prefixes of the node. */
-  const there = async () =>
-    (await network.lan.kernelRoutes(6)).has(cidr6(0)) && (await network.lan.kernelRoutes(4)).has(cidr4(0))
-  const routed = (wanted: boolean, seconds = 15) =>
-    until(wanted ? "routes in the router" : "no routes in the router", async () => {
-      const six = (await network.lan.kernelRoutes(6)).has(cidr6(0))
-      const four = (await network.lan.kernelRoutes(4)).has(cidr4(0))
-      return six === wanted && four === wanted
-    }, seconds)
+  const there = () => network.isRouted(0)
+  const routed = (wanted: boolean, seconds?: number) => network.routed(0, wanted, seconds)
 
   const settled = () =>
     until("both sessions Established", async () => {
@@ -141,13 +133,11 @@ describe("edits and accidents", () => {
 
   beforeAll(async () => {
     network = await Network.open(world, { router: "bird", nodes: 1 })
-    await until("routes", there)
   }, 60_000)
   afterAll(() => world.close())
 
-  const node = () => network.nodes[0] ?? assert.fail("no node")
-  const there = async () =>
-    (await network.lan.kernelRoutes(6)).has(cidr6(0)) && (await network.lan.kernelRoutes(4)).has(cidr4(0))
+  const node = () => network.node(0)
+  const there = () => network.isRouted(0)
   const stale = async () => /^flock_bird_config_stale (\d)/m.exec(await node().metrics())?.[1]
 
   it("shows peers, states, times and prefixes per family in status and metrics", async () => {
@@ -172,8 +162,7 @@ describe("edits and accidents", () => {
     ["an unknown peer field", { bgp: { asn: 65001, peers: [{ ...peer, hold: 9 }] } }, "hold"],
     ["an address that is none", { bgp: { asn: 65001, peers: [{ ...peer, address: "2001:db8::g" }] } }, "2001:db8::g"],
     ["a CIDR with host bits", { cidr6: "2001:db8:100::1/64" }, "2001:db8:100::1/64"],
-    ["a cidr4 of the other family", { cidr4: "2001:db8:100::/64" }, "cidr4"],
-    ["a peer equal to the node", { bgp: { asn: 65001, peers: [{ ...peer, address: node6(0) }] } }, "own address"]
+    ["a cidr4 of the other family", { cidr4: "2001:db8:100::/64" }, "cidr4"]
   ])("keeps what runs after %s, and says so in log, metric and status", async (_, edit, words) => {
     const conf = node().readConf()
     node().writeNodeConfig({ ...good, ...edit })
@@ -185,6 +174,24 @@ describe("edits and accidents", () => {
     assert.strictEqual(await stale(), "1")
     assert.include(node().readLog(), words)
     assert.strictEqual(node().readConf(), conf)
+    assert.isTrue(await there())
+    node().writeNodeConfig(good)
+    await until("good again", async () => !(await node().status()).bird.stale && await stale() === "0")
+    assert.strictEqual(node().readConf(), conf)
+  })
+
+  it("leaves the other sessions alone when a peer is the node itself, and says so in log, metric and status", async () => {
+    const conf = node().readConf()
+    const sessions = conf.split("protocol bgp ").slice(1)
+    node().writeNodeConfig(nodeSpec(0, { peers: [...peers(), { ...peer, address: node6(0) }] }))
+    const status = await until("stale", async () => {
+      const { bird } = await node().status()
+      return bird.stale && bird
+    })
+    assert.include(status.configError, "own address")
+    assert.strictEqual(await stale(), "1")
+    assert.include(node().readLog(), "own address")
+    assert.deepStrictEqual(node().readConf().split("protocol bgp ").slice(1), sessions)
     assert.isTrue(await there())
     node().writeNodeConfig(good)
     await until("good again", async () => !(await node().status()).bird.stale && await stale() === "0")

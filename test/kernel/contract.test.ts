@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, type Scope, Stream } from "effect"
 import { formatCidr, hostCidr, type IpAddress } from "../../src/domain/Ip.ts"
-import { Netlink, PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../../src/netlink/Netlink.ts"
+import { Netlink, PROTOCOL_EXPORT, PROTOCOL_POD } from "../../src/netlink/Netlink.ts"
 import { layerTest } from "../../src/netlink/NetlinkTest.ts"
 import { linkName, makeLab, planOf, v4, v6 } from "./lab.ts"
 
@@ -20,7 +20,7 @@ const inMemory: Effect.Effect<Subject, never, Scope.Scope> = Effect.gen(function
 
 const announced = (destination: IpAddress, via: IpAddress, ifIndex: number) => ({
   destination: hostCidr(destination),
-  protocol: PROTOCOL_ANNOUNCED,
+  protocol: PROTOCOL_EXPORT,
   nextHops: [{ ifIndex, via, onlink: true }]
 })
 
@@ -99,7 +99,7 @@ const contract = (subject: Effect.Effect<Subject, never, Scope.Scope>) => {
         const route = announced(address, v6(5), a.hostIfIndex)
         assert.deepStrictEqual(yield* netlink.putRoutes([route, announced(v4(200), v4(5), a.hostIfIndex)]), [])
         assert.deepStrictEqual(yield* netlink.putRoutes([announced(address, v6(6), b.hostIfIndex)]), [])
-        const [six] = (yield* netlink.routes(PROTOCOL_ANNOUNCED)).filter(({ destination }) => destination.family === 6)
+        const [six] = (yield* netlink.routes(PROTOCOL_EXPORT)).filter(({ destination }) => destination.family === 6)
         assert.deepStrictEqual(six?.nextHops.map(({ ifIndex }) => ifIndex), [b.hostIfIndex])
         const gone = yield* netlink.changes.pipe(
           Stream.filter((change) => change._tag === "RouteRemoved"),
@@ -115,7 +115,7 @@ const contract = (subject: Effect.Effect<Subject, never, Scope.Scope>) => {
           change?._tag === "RouteRemoved" && formatCidr(change.route.destination),
           "2001:db8:1::a0/128"
         )
-        assert.deepStrictEqual(yield* destinations(netlink, PROTOCOL_ANNOUNCED), ["10.42.1.200/32"])
+        assert.deepStrictEqual(yield* destinations(netlink, PROTOCOL_EXPORT), ["10.42.1.200/32"])
         assert.lengthOf(yield* netlink.routes(PROTOCOL_POD), 4)
       })
   )

@@ -8,7 +8,7 @@ import * as N from "../../src/firewall/nft.ts"
 import { TABLE } from "../../src/firewall/ruleset.ts"
 import { attr, be32, type Message, text } from "../../src/netlink/codec.ts"
 import { Namespaces } from "../../src/netlink/namespace.ts"
-import { type HostRoute, PROTOCOL_ANNOUNCED } from "../../src/netlink/Netlink.ts"
+import { type HostRoute, PROTOCOL_EXPORT } from "../../src/netlink/Netlink.ts"
 import { RequestSocket } from "../../src/netlink/socket.ts"
 import { inside, ip, ipJson, linkName, makeLab, NODE4, NODE6, ping, planOf, sysctl, without } from "./lab.ts"
 import { arp, neighbourSolicitation, openRaw, routerAdvertisement, sourceOf, syn, udp } from "./packets.ts"
@@ -148,7 +148,7 @@ describe("anti-spoofing", () => {
       const sources = ["2001:db8:a::1"]
       const route = (n: number, to: typeof ANYCAST[number], via: string): HostRoute => ({
         destination: hostCidr(to),
-        protocol: PROTOCOL_ANNOUNCED,
+        protocol: PROTOCOL_EXPORT,
         nextHops: [{
           ifIndex: indexOf(node.host, n),
           via: address(via),
@@ -185,10 +185,10 @@ describe("anti-spoofing", () => {
       yield* node.netlink.putRoutes([
         {
           destination: cidr("2001:db8:a::1/128"),
-          protocol: PROTOCOL_ANNOUNCED,
+          protocol: PROTOCOL_EXPORT,
           nextHops: hops("2001:db8:1::5", "2001:db8:1::6")
         },
-        { destination: cidr("192.0.2.1/32"), protocol: PROTOCOL_ANNOUNCED, nextHops: hops("10.42.1.5", "10.42.1.6") }
+        { destination: cidr("192.0.2.1/32"), protocol: PROTOCOL_EXPORT, nextHops: hops("10.42.1.5", "10.42.1.6") }
       ])
       // Of an IPv6 route with several next hops the lookup takes one by flow, whatever link the packet came by (6.18).
       yield* node.firewall.apply({

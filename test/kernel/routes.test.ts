@@ -5,7 +5,7 @@ import {
   type HostRoute,
   type KernelChange,
   type NextHop,
-  PROTOCOL_ANNOUNCED,
+  PROTOCOL_EXPORT,
   PROTOCOL_POD
 } from "../../src/netlink/Netlink.ts"
 import {
@@ -54,12 +54,12 @@ describe("routes", () => {
         const destination = cidr(`${ANYCAST[family]}/${family === 4 ? 32 : 128}`)
         const route = (...which: ReadonlyArray<number>): HostRoute => ({
           destination,
-          protocol: PROTOCOL_ANNOUNCED,
+          protocol: PROTOCOL_EXPORT,
           nextHops: which.flatMap((i) => hops[i] ?? [])
         })
         for (const which of [[0], [0, 1], [2], [0, 1, 2], [1, 2], [1, 2], [0]]) {
           assert.deepStrictEqual(yield* netlink.putRoutes([route(...which)]), [])
-          const seen = yield* netlink.routes(PROTOCOL_ANNOUNCED)
+          const seen = yield* netlink.routes(PROTOCOL_EXPORT)
           assert.deepStrictEqual(seen.map(text), [text(route(...which))])
           ping(host, ANYCAST[family], "-I", family === 4 ? NODE4 : NODE6)
         }
@@ -67,7 +67,7 @@ describe("routes", () => {
         const shown = ip(host, family === 4 ? "-4" : "-6", "route", "show", "proto", "201")
         assert.strictEqual(shown.match(/onlink/g)?.length, 3)
         assert.deepStrictEqual(yield* netlink.deleteRoutes([route(0)]), [])
-        assert.deepStrictEqual(yield* netlink.routes(PROTOCOL_ANNOUNCED), [])
+        assert.deepStrictEqual(yield* netlink.routes(PROTOCOL_EXPORT), [])
         assert.deepStrictEqual(yield* netlink.deleteRoutes([route(0)]), [])
         assert.strictEqual((yield* netlink.routes(PROTOCOL_POD)).length, 6)
       }).pipe(Effect.scoped))
@@ -80,14 +80,14 @@ describe("routes", () => {
         const via = family === 4 ? v4 : v6
         yield* netlink.putRoutes([{
           destination: cidr(`${ANYCAST[family]}/${family === 4 ? 32 : 128}`),
-          protocol: PROTOCOL_ANNOUNCED,
+          protocol: PROTOCOL_EXPORT,
           nextHops: [
             { ifIndex: a.hostIfIndex, via: via(5), onlink: true },
             { ifIndex: b.hostIfIndex, via: via(6), onlink: true }
           ]
         }])
         yield* netlink.detach(linkName(5))
-        const [route] = yield* netlink.routes(PROTOCOL_ANNOUNCED)
+        const [route] = yield* netlink.routes(PROTOCOL_EXPORT)
         // IPv4 removes the whole route with one of its links; anycast puts it back.
         const left = route?.nextHops.map((hop) => hop.ifIndex) ?? []
         assert.deepStrictEqual(left.filter((index) => index !== b.hostIfIndex), [])
@@ -101,11 +101,11 @@ describe("routes", () => {
       const link = yield* netlink.attach(planOf(pod(), 5))
       const nextHops = [{ ifIndex: link.hostIfIndex, onlink: false }]
       const both = [v4(5), v6(5)].map((a) => cidr(`${formatAddress(a)}/${a.family === 4 ? 32 : 128}`))
-      const announced = both.map((destination) => ({ destination, protocol: PROTOCOL_ANNOUNCED, nextHops }))
+      const announced = both.map((destination) => ({ destination, protocol: PROTOCOL_EXPORT, nextHops }))
       assert.deepStrictEqual(yield* netlink.putRoutes(announced), [])
-      assert.strictEqual((yield* netlink.routes(PROTOCOL_ANNOUNCED)).length, 2)
+      assert.strictEqual((yield* netlink.routes(PROTOCOL_EXPORT)).length, 2)
       assert.deepStrictEqual(yield* netlink.deleteRoutes(announced), [])
-      assert.strictEqual((yield* netlink.routes(PROTOCOL_ANNOUNCED)).length, 0)
+      assert.strictEqual((yield* netlink.routes(PROTOCOL_EXPORT)).length, 0)
       assert.strictEqual((yield* netlink.routes(PROTOCOL_POD)).length, 2)
       ping(host, "10.42.1.5")
     }).pipe(Effect.scoped))
@@ -116,7 +116,7 @@ describe("routes", () => {
       const link = yield* netlink.attach(planOf(pod(), 5))
       const route = (n: number, ifIndex: number): HostRoute => ({
         destination: cidr(`192.0.2.${n}/32`),
-        protocol: PROTOCOL_ANNOUNCED,
+        protocol: PROTOCOL_EXPORT,
         nextHops: [{ ifIndex, via: v4(5), onlink: true }]
       })
       const failed = yield* netlink.putRoutes([
@@ -127,7 +127,7 @@ describe("routes", () => {
       ])
       assert.deepStrictEqual(failed.map(({ route }) => formatCidr(route.destination)), ["192.0.2.2/32", "192.0.2.3/32"])
       assert.match(failed[0]?.error.message ?? "", /^put route 192\.0\.2\.2\/32: ENODEV/)
-      assert.strictEqual((yield* netlink.routes(PROTOCOL_ANNOUNCED)).length, 2)
+      assert.strictEqual((yield* netlink.routes(PROTOCOL_EXPORT)).length, 2)
       assert.deepStrictEqual(yield* netlink.putRoutes([]), [])
     }).pipe(Effect.scoped))
 
@@ -140,7 +140,7 @@ describe("routes", () => {
           destination: family === 4
             ? cidr(`192.0.${2 + (i >> 8)}.${i & 255}/32`)
             : cidr(`2001:db8:a::${(i + 1).toString(16)}/128`),
-          protocol: PROTOCOL_ANNOUNCED,
+          protocol: PROTOCOL_EXPORT,
           nextHops: [{ ifIndex: link.hostIfIndex, via: family === 4 ? v4(5) : v6(5), onlink: true }]
         }))
       const all = [...list(4), ...list(6)]
@@ -149,12 +149,12 @@ describe("routes", () => {
         Effect.forever(Effect.andThen(netlink.attach(planOf(pod(), 6)), netlink.detach(linkName(6))))
       )
       for (let round = 0; round < 5; round++) {
-        const seen = yield* netlink.routes(PROTOCOL_ANNOUNCED)
+        const seen = yield* netlink.routes(PROTOCOL_EXPORT)
         assert.deepStrictEqual(seen.map(text).toSorted(), all.map(text).toSorted())
       }
       yield* Fiber.interrupt(churn)
       assert.deepStrictEqual(yield* netlink.deleteRoutes(all), [])
-      assert.deepStrictEqual(yield* netlink.routes(PROTOCOL_ANNOUNCED), [])
+      assert.deepStrictEqual(yield* netlink.routes(PROTOCOL_EXPORT), [])
     }).pipe(Effect.scoped))
 })
 

@@ -345,12 +345,12 @@ describe("Anycast metrics", () => {
   it.effect("count and time transitions, the export by sampling", () =>
     scenario(oneReadyAndExported, (scene) =>
       Effect.gen(function*() {
-        assert.strictEqual((yield* Metric.value(metrics.announced)).value, 1)
+        assert.strictEqual((yield* Metric.value(metrics.installed)).value, 1)
         yield* scene.setPods(pod(1, { ready: false }))
         yield* settle
-        assert.strictEqual((yield* Metric.value(metrics.announced)).value, 0)
-        assert.strictEqual((yield* Metric.value(metrics.transitionsTo.announced)).count, 1)
-        assert.strictEqual((yield* Metric.value(metrics.transitionsTo.withdrawn)).count, 1)
+        assert.strictEqual((yield* Metric.value(metrics.installed)).value, 0)
+        assert.strictEqual((yield* Metric.value(metrics.transitionsTo.installed)).count, 1)
+        assert.strictEqual((yield* Metric.value(metrics.transitionsTo.removed)).count, 1)
         assert.strictEqual((yield* Metric.value(metrics.kernelSeconds)).count, 1)
         assert.strictEqual((yield* Metric.value(metrics.exportSeconds)).count, 0)
         yield* pass("3 millis")

@@ -180,9 +180,9 @@ describe("a batch", () => {
 describe("planPass", () => {
   const plan = (state: State, pods: ReadonlyArray<PodInfo>, now: number) => {
     const { installed, leaveAt, lingering } = planPass(state, cache(pods), new Set([KEY]), now)
-    const of = ({ announce, withdraw }: typeof installed) => [
-      ...withdraw.map((it) => `-${show(it)}`),
-      ...announce.map((it) => `+${show(it)}`)
+    const of = ({ install, remove }: typeof installed) => [
+      ...remove.map((it) => `-${show(it)}`),
+      ...install.map((it) => `+${show(it)}`)
     ]
     return { installed: of(installed), lingering: of(lingering), leaveAt }
   }

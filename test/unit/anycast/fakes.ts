@@ -12,7 +12,7 @@ import {
   type HostRoute,
   type KernelChange,
   NetlinkError,
-  PROTOCOL_ANNOUNCED,
+  PROTOCOL_EXPORT,
   PROTOCOL_LINGERING
 } from "../../../src/netlink/Netlink.ts"
 import { layerTest as netlinkTest, NetlinkTest, type TestKernel } from "../../../src/netlink/NetlinkTest.ts"
@@ -151,7 +151,7 @@ export class Scene {
   }
 
   installed(): ReadonlyArray<string> {
-    return this.kernel.routesOf(PROTOCOL_ANNOUNCED).map(show).toSorted()
+    return this.kernel.routesOf(PROTOCOL_EXPORT).map(show).toSorted()
   }
 
   /** Routes of protocol 202. */
@@ -172,7 +172,7 @@ export class Scene {
 }
 
 const isAnnouncing = (routes: ReadonlyArray<HostRoute>): boolean =>
-  routes.every(({ protocol }) => protocol === PROTOCOL_ANNOUNCED)
+  routes.every(({ protocol }) => protocol === PROTOCOL_EXPORT)
 
 /** {@link Anycast} and what it stands on, all in memory. */
 export const layer = Anycast.layer.pipe(

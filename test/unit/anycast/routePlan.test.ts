@@ -24,8 +24,8 @@ const world = (
 
 const planned = (allocations: ReadonlyArray<Allocation>, w: World) => {
   const index = makeIndex(allocations)
-  const { announce, withdraw } = plan(allKeys(index, w.installed), index, w)
-  return { announce: announce.map(show), withdraw: withdraw.map(show) }
+  const { install, remove } = plan(allKeys(index, w.installed), index, w)
+  return { install: install.map(show), remove: remove.map(show) }
 }
 
 const V6 = "2001:db8:a::1"
@@ -34,19 +34,19 @@ const V4 = "192.0.2.1"
 describe("plan", () => {
   it("announces both families of a Ready pod via its own addresses, onlink", () => {
     assert.deepStrictEqual(planned([allocation(1, { anycast: [V6, V4] })], world([pod(1)])), {
-      announce: [`${V6}/128 via 2001:db8:1::1 dev 101 onlink`, `${V4}/32 via 10.42.1.2 dev 101 onlink`],
-      withdraw: []
+      install: [`${V6}/128 via 2001:db8:1::1 dev 101 onlink`, `${V4}/32 via 10.42.1.2 dev 101 onlink`],
+      remove: []
     })
   })
 
   it("announces a chosen address as the pod's own, without via", () => {
-    assert.deepStrictEqual(planned([allocation(1, { chosen: [V6], ipv6: V6 })], world([pod(1)])).announce, [
+    assert.deepStrictEqual(planned([allocation(1, { chosen: [V6], ipv6: V6 })], world([pod(1)])).install, [
       `${V6}/128 dev 101`
     ])
   })
 
   const kernel = [route(V6, [101, "2001:db8:1::1"])]
-  const withdrawn = { announce: [], withdraw: [`${V6}/128 via 2001:db8:1::1 dev 101 onlink`] }
+  const withdrawn = { install: [], remove: [`${V6}/128 via 2001:db8:1::1 dev 101 onlink`] }
   for (
     const [what, pods] of [
       ["not Ready", [pod(1, { ready: false })]],
@@ -66,26 +66,26 @@ describe("plan", () => {
       destination: { family: 4, base: 0xc6336400n, prefix: 24 }
     }
     // In any order: deletions do not depend on each other.
-    assert.sameMembers([...planned([], world([pod(1)], [...kernel, stray])).withdraw], [
-      ...withdrawn.withdraw,
+    assert.sameMembers([...planned([], world([pod(1)], [...kernel, stray])).remove], [
+      ...withdrawn.remove,
       "198.51.100.0/24 dev 7"
     ])
   })
 
   it("withdraws each of several routes to one destination", () => {
     const twice = [route(V6, [101, "2001:db8:1::1"]), route(V6, [102])]
-    assert.strictEqual(planned([], world([], twice)).withdraw.length, 2)
+    assert.strictEqual(planned([], world([], twice)).remove.length, 2)
   })
 
   it("leaves a wanted route alone, also beside a stray one of another metric", () => {
     const w = world([pod(1)], [route(V6, [7]), ...kernel])
-    assert.deepStrictEqual(planned([allocation(1, { anycast: [V6] })], w), { announce: [], withdraw: [] })
+    assert.deepStrictEqual(planned([allocation(1, { anycast: [V6] })], w), { install: [], remove: [] })
   })
 
   it("replaces a route that leads elsewhere", () => {
     for (const wrong of [route(V6, [101]), route(V6, [102, "2001:db8:1::1"]), route(V6, [101, "2001:db8:1::9"])]) {
-      const { announce, withdraw } = planned([allocation(1, { anycast: [V6] })], world([pod(1)], [wrong]))
-      assert.deepStrictEqual([announce, withdraw], [[`${V6}/128 via 2001:db8:1::1 dev 101 onlink`], []])
+      const { install, remove } = planned([allocation(1, { anycast: [V6] })], world([pod(1)], [wrong]))
+      assert.deepStrictEqual([install, remove], [[`${V6}/128 via 2001:db8:1::1 dev 101 onlink`], []])
     }
   })
 
@@ -96,7 +96,7 @@ describe("plan", () => {
 
   it("never announces a family that the pod lacks", () => {
     const a = allocation(1, { anycast: [V6, V4], ipv6: null })
-    assert.deepStrictEqual(planned([a], world([pod(1)])).announce, [`${V4}/32 via 10.42.1.2 dev 101 onlink`])
+    assert.deepStrictEqual(planned([a], world([pod(1)])).install, [`${V4}/32 via 10.42.1.2 dev 101 onlink`])
   })
 
   it("announces nothing for a link that is gone, and withdraws what pointed there", () => {
@@ -111,26 +111,26 @@ describe("plan, several pods with one address", () => {
   const second = [102, "2001:db8:1::2"] as const
 
   it("makes one multipath route", () => {
-    assert.deepStrictEqual(planned(both, world([pod(1), pod(2)])).announce, [show(route(V6, first, second))])
+    assert.deepStrictEqual(planned(both, world([pod(1), pod(2)])).install, [show(route(V6, first, second))])
   })
 
   it("does not mind the order in which the kernel has the next hops", () => {
     assert.deepStrictEqual(planned(both, world([pod(1), pod(2)], [route(V6, second, first)])), {
-      announce: [],
-      withdraw: []
+      install: [],
+      remove: []
     })
   })
 
   it("replaces, and does not delete, when one leaves", () => {
     assert.deepStrictEqual(planned(both, world([pod(1), pod(2, { ready: false })], [route(V6, first, second)])), {
-      announce: [show(route(V6, first))],
-      withdraw: []
+      install: [show(route(V6, first))],
+      remove: []
     })
   })
 
   it("puts routes that lose a next hop before new ones", () => {
     const w = world([pod(1), pod(2, { ready: false }), pod(3)], [route(V6, first, second)])
-    assert.deepStrictEqual(planned([allocation(3, { anycast: ["2001:db8:a::3"] }), ...both], w).announce, [
+    assert.deepStrictEqual(planned([allocation(3, { anycast: ["2001:db8:a::3"] }), ...both], w).install, [
       show(route(V6, first)),
       show(route("2001:db8:a::3", [103, "2001:db8:1::3"]))
     ])
@@ -142,20 +142,20 @@ describe("plan before the pod cache is complete", () => {
 
   it("keeps what the kernel announces for a pod not seen yet", () => {
     const w = world([], [route(V6, [101, "2001:db8:1::1"])], { synced: false })
-    assert.deepStrictEqual(planned(a, w), { announce: [], withdraw: [] })
+    assert.deepStrictEqual(planned(a, w), { install: [], remove: [] })
   })
 
   it("announces nothing new for it", () => {
-    assert.deepStrictEqual(planned(a, world([], [], { synced: false })), { announce: [], withdraw: [] })
+    assert.deepStrictEqual(planned(a, world([], [], { synced: false })), { install: [], remove: [] })
   })
 
   it("believes the cache where it has the pod", () => {
     const w = world([pod(1, { ready: false })], [route(V6, [101, "2001:db8:1::1"])], { synced: false })
-    assert.strictEqual(planned(a, w).withdraw.length, 1)
+    assert.strictEqual(planned(a, w).remove.length, 1)
   })
 
   it("withdraws what no allocation holds", () => {
-    assert.strictEqual(planned([], world([], [route(V6, [101])], { synced: false })).withdraw.length, 1)
+    assert.strictEqual(planned([], world([], [route(V6, [101])], { synced: false })).remove.length, 1)
   })
 })
 

@@ -129,6 +129,37 @@ describe("the control socket client", () => {
       assert.strictEqual(bird.connections(), 3)
     }))
 
+  it.effect("drops a connection that brought a reply while nothing was asked", () =>
+    Effect.gen(function*() {
+      let speak: (() => void) | undefined
+      const { bird, control } = yield* open((line, socket) => {
+        speak = () => void socket.write("0023 unasked\n")
+        return `0023 ${line}\n`
+      })
+      yield* control.command("one")
+      speak?.()
+      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+      assert.strictEqual(messageOf(yield* control.command("two")), "two")
+      assert.strictEqual(bird.connections(), 2)
+    }))
+
+  it.effect("says the version all the while that commands are under way", () =>
+    Effect.gen(function*() {
+      const { control } = yield* open((line) => `0023 ${line}\n`)
+      yield* control.command("one")
+      const asking = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 200 }, (_, i) => `${i}`), (line) => control.command(line))
+      )
+      const versions = new Set<string>()
+      while (asking.pollUnsafe() === undefined) {
+        versions.add(yield* control.version)
+        yield* Effect.yieldNow
+        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      }
+      assert.deepStrictEqual((yield* Fiber.join(asking)).map(messageOf), Array.from({ length: 200 }, (_, i) => `${i}`))
+      assert.deepStrictEqual([...versions], ["2.0.12"])
+    }))
+
   it.effect("survives a close while nothing is asked", () =>
     Effect.gen(function*() {
       const { bird, control } = yield* open(() => "0000 \n")
@@ -145,5 +176,6 @@ describe("the control socket client", () => {
       const control = yield* makeControl({ socketPath: "/nonexistent/bird.ctl", timeout: "5 seconds" })
       const error = yield* Effect.flip(control.command("x"))
       assert.strictEqual(error.message, "BIRD's control socket /nonexistent/bird.ctl: ENOENT")
+      assert.deepInclude(error, { _tag: "BirdUnavailable", reason: { _tag: "System", errno: "ENOENT" } })
     }))
 })

@@ -352,16 +352,17 @@ describe("STATUS", () => {
     Effect.gen(function*() {
       assert.strictEqual(yield* status({}, { cniVersion: "0.2.0" }), 0)
     }))
-  it.effect("is 50 without a NodeConfig, 51 when BIRD is down too or alone", () =>
+  it.effect("is 50 without a NodeConfig, 51 when BIRD is down too, and 0 when only that is so: pods can be added", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* status({ config: { current: Option.none() } }), 50)
       assert.strictEqual(yield* status({ config: { current: Option.none() }, bird: down }), 51)
-      assert.strictEqual(yield* status({ bird: down }), 51)
+      assert.strictEqual(yield* status({ bird: down }), 0)
     }))
-  it.effect("is 50 when no free address is left", () =>
+  it.effect("is 0 when no free address is left: an error would evict the pods that have them", () =>
     Effect.gen(function*() {
       yield* ask(call("ADD", "c1"))
-      assert.strictEqual((yield* ask(call("STATUS", "")))["error"].code, 50)
+      assert.strictEqual((yield* ask(call("ADD", "c2")))["error"].code, 100)
+      assert.isUndefined((yield* ask(call("STATUS", "")))["error"])
     }).pipe(Effect.provide(services(new TestKernel(), {
       config: { current: Option.some(nodeConfig({ cidr6: "2001:db8:1::/64", cidr4: "10.42.1.0/30" })) }
     }))))

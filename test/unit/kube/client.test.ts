@@ -88,6 +88,52 @@ describe("the client", () => {
       assert.deepStrictEqual(seen, ["Bearer first", "Bearer first", "Bearer first", "Bearer second"])
     }).pipe(Effect.scoped))
 
+  it.live("keeps one connection for what is asked one after another, and does so when its token is read again", () =>
+    Effect.gen(function*() {
+      const ports = new Set<number | undefined>()
+      const { client, put } = yield* clientFor((request, response) => {
+        ports.add(request.socket.remotePort)
+        response.writeHead(request.headers.authorization === "Bearer second" ? 200 : 401).end("{}")
+      })
+      yield* Effect.flip(client.request(get))
+      put("second")
+      for (let i = 0; i < 20; i++) {
+        yield* client.request({ ...get, verb: "patch", body: { i }, patch: "application/merge-patch+json" })
+        yield* Effect.promise(() => new Promise((done) => setImmediate(done)))
+      }
+      assert.strictEqual(ports.size, 1)
+    }).pipe(Effect.scoped))
+
+  it.live("sends no header that names a trace", () =>
+    Effect.gen(function*() {
+      const names: Array<string> = []
+      const { client } = yield* clientFor((request, response) => {
+        names.push(...Object.keys(request.headers))
+        response.end("{}")
+      })
+      yield* client.request(get)
+      assert.deepStrictEqual(names.toSorted(), ["accept", "authorization", "connection", "host", "user-agent"])
+    }).pipe(Effect.scoped))
+
+  it.live("gives up watches that are silent when a request hangs, and no others", () =>
+    Effect.gen(function*() {
+      const { client } = yield* clientFor((request, response) => {
+        if (!request.url?.startsWith("/base/watch")) return
+        response.flushHeaders()
+        if (!request.url.endsWith("busy")) return
+        const timer = setInterval(() => response.write("{\"type\":\"BOOKMARK\",\"object\":{}}\n"), 20)
+        response.on("close", () => clearInterval(timer))
+      }, { requestMillis: 300, idleMillis: 60_000 })
+      const silent = yield* Effect.forkChild(Effect.flip(Stream.runDrain(client.watch(watch))))
+      const busy = yield* Effect.forkChild(Stream.runDrain(client.watch({ ...watch, path: "/watch-busy" })))
+      yield* Effect.sleep(100)
+      yield* Effect.flip(client.request(get))
+      yield* Effect.sleep(300)
+      yield* Effect.flip(client.request(get))
+      assert.match((yield* Fiber.join(silent)).message, /^GET \/watch: no answer from the API server: /)
+      assert.isUndefined(busy.pollUnsafe())
+    }).pipe(Effect.scoped))
+
   it.live("asks once more on a pooled connection that the server had closed", () =>
     Effect.gen(function*() {
       let asked = 0

@@ -183,7 +183,7 @@ describe("the CRD and the agent's schema", () => {
     const status: Structural = version.schema.openAPIV3Schema.properties.status
     const written = {
       observedGeneration: 1,
-      conditions: ["Ready", "BIRDReady", "BGPEstablished"].map((type) => ({
+      conditions: ["Ready", "AddressesAvailable", "BIRDReady", "BGPEstablished"].map((type) => ({
         type,
         status: "Unknown",
         reason: "R",

@@ -3,8 +3,11 @@ import { Deferred, Effect, Fiber, Queue, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import { ApiError } from "../../../src/kube/access.ts"
-import type { Client, Request, WatchEvent } from "../../../src/kube/client.ts"
-import { backOff, delayOf, type Signal, signals } from "../../../src/kube/reflector.ts"
+import type { Client } from "../../../src/kube/client.ts"
+import { listAndWatch, type Signal } from "../../../src/kube/reflector.ts"
+import { backOff, delayOf } from "../../../src/kube/reflectorState.ts"
+import type { Request } from "../../../src/kube/request.ts"
+import type { WatchEvent } from "../../../src/kube/watchEvents.ts"
 
 type Reply = ApiError | { readonly list: unknown } | {
   readonly watch: ReadonlyArray<WatchEvent>
@@ -64,7 +67,7 @@ const play = Effect.fnUntraced(function*(script: ReadonlyArray<Reply>, step: `${
   const { asked, client, ended } = yield* scripted(script)
   const out = yield* Queue.unbounded<string>()
   const fiber = yield* Effect.forkChild(
-    Stream.runForEach(signals(client, resource), (signal) => Queue.offer(out, text(signal)))
+    Stream.runForEach(listAndWatch(client, resource), (signal) => Queue.offer(out, text(signal)))
   )
   while (!(yield* Deferred.isDone(ended))) yield* TestClock.adjust(step)
   yield* Fiber.interrupt(fiber)
@@ -129,7 +132,7 @@ describe("a list and watch", () => {
         listed("10", []),
         { watch: [event("ADDED", "b", "11")], fails: failure(0) }
       ])
-      yield* Effect.forkChild(Stream.runDrain(signals(worn.client, resource)))
+      yield* Effect.forkChild(Stream.runDrain(listAndWatch(worn.client, resource)))
       for (let i = 0; i < 6000 && worn.asked.length < 14; i++) yield* TestClock.adjust("50 millis")
       assert.strictEqual(worn.asked.length, 14)
       yield* TestClock.adjust("1 seconds")
@@ -149,12 +152,12 @@ describe("a list and watch", () => {
         listed("10", []),
         ...Array.from({ length: 500 }, (): Reply => ({ watch: [] }))
       ])
-      yield* Effect.forkChild(Stream.runDrain(signals(client, resource)))
+      yield* Effect.forkChild(Stream.runDrain(listAndWatch(client, resource)))
       yield* TestClock.adjust("2 minutes")
       assert.isBelow(asked.length, 20)
 
       const busy = yield* scripted([failure(429, 50), listed("10", [])])
-      yield* Effect.forkChild(Stream.runDrain(signals(busy.client, resource)))
+      yield* Effect.forkChild(Stream.runDrain(listAndWatch(busy.client, resource)))
       yield* TestClock.adjust("49 seconds")
       assert.deepStrictEqual(busy.asked, ["list from=0"])
       yield* TestClock.adjust("2 seconds")

@@ -1,15 +1,14 @@
 /** The writers against a stand-in client on a test clock: what is asked, and when. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Option, Redacted, Stream } from "effect"
+import { Clock, Deferred, Effect, Exit, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import * as fc from "fast-check"
 import { ApiError } from "../../../src/kube/access.ts"
-import type { Client, Request } from "../../../src/kube/client.ts"
-import * as Events from "../../../src/kube/events.ts"
+import type { Client } from "../../../src/kube/client.ts"
 import type { EventOn, NodeConfigStatus } from "../../../src/kube/KubeApi.ts"
-import * as Lines from "../../../src/kube/lines.ts"
 import * as NodeCondition from "../../../src/kube/nodeCondition.ts"
 import * as Status from "../../../src/kube/nodeConfigStatus.ts"
+import * as Recorder from "../../../src/kube/recorder.ts"
+import type { Request } from "../../../src/kube/request.ts"
 import * as Secrets from "../../../src/kube/secrets.ts"
 
 const failure = (status: number) => new ApiError({ message: `answered ${status}`, status })
@@ -54,7 +53,7 @@ describe("the status writer", () => {
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(used(), [])
       yield* writer.set(status(2))
-      yield* writer.seen(object("u"))
+      yield* writer.observe(object("u"))
       yield* TestClock.adjust("1 millis")
       assert.deepStrictEqual(used(), [2])
       yield* writer.set(status(3))
@@ -71,26 +70,45 @@ describe("the status writer", () => {
   it.effect("keeps what the API server did not take, and writes anew for a new NodeConfig or a lost status", () =>
     Effect.gen(function*() {
       const { used, writer } = yield* start((_, nth) => nth === 1 ? failure(500) : {})
-      yield* writer.seen(object("u"))
+      yield* writer.observe(object("u"))
       yield* writer.set(status(1))
       yield* TestClock.adjust("29 seconds")
       assert.deepStrictEqual(used(), [1])
       yield* TestClock.adjust("2 seconds")
       assert.deepStrictEqual(used(), [1, 1])
       yield* TestClock.adjust("1 minute")
-      yield* writer.seen(object("u"))
+      yield* writer.observe(object("u"))
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(used(), [1, 1], "its own write comes back in the watch")
-      yield* writer.seen({ metadata: { uid: "u" } })
+      yield* writer.observe({ metadata: { uid: "u" } })
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(used(), [1, 1, 1], "another tool replaced the object")
-      yield* writer.seen(undefined)
+      yield* writer.observe(undefined)
       yield* writer.set(status(2))
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(used(), [1, 1, 1], "there is no NodeConfig")
-      yield* writer.seen(object("v"))
+      yield* writer.observe(object("v"))
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(used(), [1, 1, 1, 2])
+    }))
+
+  it.effect("writes anew for a NodeConfig that took another's place while that one's status was on its way", () =>
+    Effect.gen(function*() {
+      const answer = yield* Deferred.make<void>()
+      const paths: Array<string> = []
+      const client: Client = {
+        request: ({ path }) => Effect.as(Effect.suspend(() => (paths.push(path), Deferred.await(answer))), object("u")),
+        watch: () => Stream.never
+      }
+      const writer = yield* Status.make(client, "n")
+      yield* Effect.forkChild(writer.run)
+      yield* writer.observe(object("u"))
+      yield* writer.set(status(1))
+      yield* TestClock.adjust("1 millis")
+      yield* writer.observe(object("v"))
+      yield* Deferred.succeed(answer, undefined)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(paths.length, 2)
     }))
 
   it("moves the transition time with the status only", () => {
@@ -111,7 +129,7 @@ describe("Events", () => {
   const start = (answer?: Parameters<typeof recorded>[0]) =>
     Effect.gen(function*() {
       const { client, requests } = recorded(answer)
-      const recorder = yield* Events.make(client, "n")
+      const recorder = yield* Recorder.make(client, "n")
       yield* Effect.forkChild(recorder.run)
       return { recorder, requests }
     })
@@ -120,7 +138,7 @@ describe("Events", () => {
     Effect.gen(function*() {
       const { recorder, requests } = yield* start()
       yield* TestClock.adjust("1 millis")
-      for (let i = 0; i < 5000; i++) yield* recorder.tell(event(`${i}`))
+      for (let i = 0; i < 5000; i++) yield* recorder.record(event(`${i}`))
       // the writer gives way now and then: many small steps let it finish
       for (let i = 0; i < 100; i++) yield* TestClock.adjust("1 millis")
       assert.strictEqual(requests.length, 25)
@@ -131,13 +149,31 @@ describe("Events", () => {
       assert.isAtLeast(requests.length, 512)
     }))
 
+  it.effect.each([-1, 1])("keep to the limit when the clock is set %i hour off", (hours) =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      let offset = 0
+      const shifted: Clock.Clock = {
+        ...clock,
+        currentTimeMillis: Effect.sync(() => clock.currentTimeMillisUnsafe() + offset),
+        currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + offset
+      }
+      const { recorder, requests } = yield* start().pipe(Effect.provideService(Clock.Clock, shifted))
+      offset = hours * 3_600_000
+      for (let i = 0; i < 500; i++) yield* Effect.provideService(recorder.record(event(`${i}`)), Clock.Clock, shifted)
+      for (let i = 0; i < 100; i++) yield* TestClock.adjust("1 millis")
+      assert.strictEqual(requests.length, 25)
+      for (let i = 0; i < 50; i++) yield* TestClock.adjust("1 seconds")
+      assert.strictEqual(requests.length, 35)
+    }))
+
   it.effect("that repeat raise the count; one whose time to live is over is made anew", () =>
     Effect.gen(function*() {
       const { recorder, requests } = yield* start((request) => request.verb === "patch" ? failure(404) : {})
-      yield* recorder.tell(event("x"))
+      yield* recorder.record(event("x"))
       yield* TestClock.adjust("1 millis")
-      yield* recorder.tell(event("x"))
-      yield* recorder.tell(event("x"))
+      yield* recorder.record(event("x"))
+      yield* recorder.record(event("x"))
       yield* TestClock.adjust("1 millis")
       assert.deepStrictEqual(requests.map(({ verb }) => verb), ["create", "patch", "create"])
       assert.deepInclude(requests[2]?.body, { count: 3 })
@@ -146,15 +182,15 @@ describe("Events", () => {
   it.effect("wait for an API server that is away, are dropped when it refuses, and are no news after ten minutes", () =>
     Effect.gen(function*() {
       const { recorder, requests } = yield* start((_, nth) => nth < 3 ? failure(0) : nth === 3 ? {} : failure(403))
-      yield* recorder.tell(event("x"))
+      yield* recorder.record(event("x"))
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(requests.length, 3)
-      yield* recorder.tell(event("y"))
+      yield* recorder.record(event("y"))
       yield* TestClock.adjust("10 minutes")
       assert.strictEqual(requests.length, 4)
 
       const away = yield* start(() => failure(0))
-      yield* away.recorder.tell(event("z"))
+      yield* away.recorder.record(event("z"))
       yield* TestClock.adjust("11 minutes")
       const tried = away.requests.length
       yield* TestClock.adjust("1 hour")
@@ -171,7 +207,7 @@ describe("the node condition", () => {
         status: { conditions: [{ type: "NetworkUnavailable", status: "False", lastTransitionTime: "t" }] }
       }
       const { client, requests } = recorded((_, nth) => nth === 3 ? failure(0) : node)
-      const set = NodeCondition.make(client, "n")
+      const set = yield* NodeCondition.make(client, "n")
       yield* set(condition)
       assert.isTrue(Exit.isFailure(yield* Effect.exit(set(condition))))
       yield* set(condition)
@@ -209,24 +245,4 @@ describe("Secrets", () => {
       assert.strictEqual(requests.length, 1)
       assert.deepInclude(requests[0]?.query, { fieldSelector: "metadata.name=tor" })
     }).pipe(Effect.scoped))
-})
-
-describe("lines", () => {
-  it("come out whole however the bytes are cut", () => {
-    const texts = fc.array(
-      fc.string({ unit: "grapheme", maxLength: 20 }).filter((s) => s.trim() !== "" && !s.includes("\n"))
-    )
-    fc.assert(fc.property(texts, fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1 }), (wanted, sizes) => {
-      const bytes = Buffer.from(wanted.map((line) => `${line}\n`).join("\n"))
-      const lines = Lines.make()
-      const got: Array<string> = []
-      for (let at = 0, i = 0; at < bytes.length; i++) {
-        const size = sizes[i % sizes.length] ?? 1
-        got.push(...lines.push(bytes.subarray(at, at + size)))
-        at += size
-      }
-      assert.deepStrictEqual(got, wanted)
-      assert.strictEqual(lines.pending(), 0)
-    }))
-  })
 })

@@ -5,7 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { address, cidr } from "../../../src/domain/Ip.ts"
 import { encode, type Message } from "../../../src/netlink/codec.ts"
-import { PROTOCOL_ANNOUNCED, PROTOCOL_POD } from "../../../src/netlink/Netlink.ts"
+import { PROTOCOL_EXPORT, PROTOCOL_POD } from "../../../src/netlink/Netlink.ts"
 import * as R from "../../../src/netlink/requests.ts"
 
 const hex = (message: Message): string =>
@@ -83,7 +83,7 @@ const golden: ReadonlyArray<readonly [name: string, message: Message, header: st
       "announced route: via, onlink, protocol 201, metric 512",
       R.replaceRoute({
         destination: cidr("2001:db8:a::1/128"),
-        protocol: PROTOCOL_ANNOUNCED,
+        protocol: PROTOCOL_EXPORT,
         nextHops: [{ ifIndex: 5, via: address("2001:db8:1::5"), onlink: true }]
       }),
       "54000000 18000005 07000000 00000000",
@@ -97,7 +97,7 @@ const golden: ReadonlyArray<readonly [name: string, message: Message, header: st
       "announced route with two next hops",
       R.replaceRoute({
         destination: cidr("192.0.2.1/32"),
-        protocol: PROTOCOL_ANNOUNCED,
+        protocol: PROTOCOL_EXPORT,
         nextHops: [
           { ifIndex: 5, via: address("10.42.1.5"), onlink: true },
           { ifIndex: 6, via: address("10.42.1.6"), onlink: true }
@@ -121,7 +121,7 @@ const golden: ReadonlyArray<readonly [name: string, message: Message, header: st
     ],
     [
       "route deletion: any next hop, any metric, one protocol",
-      R.deleteRoute(cidr("192.0.2.1/32"), PROTOCOL_ANNOUNCED),
+      R.deleteRoute(cidr("192.0.2.1/32"), PROTOCOL_EXPORT),
       "24000000 19000000 07000000 00000000",
       "02200000 fec9ff01 00000000",
       "08000100 c0000201"
@@ -142,7 +142,7 @@ const golden: ReadonlyArray<readonly [name: string, message: Message, header: st
     ],
     [
       "dump of one protocol's routes",
-      R.dumpRoutes(6, PROTOCOL_ANNOUNCED),
+      R.dumpRoutes(6, PROTOCOL_EXPORT),
       "1c000000 1a000000 07000000 00000000",
       "0a000000 fec90001 00000000"
     ]

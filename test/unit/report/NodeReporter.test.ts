@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { BirdTest, layerTest as birdTest } from "../../../src/bird/BirdTest.ts"
+import { address } from "../../../src/domain/Ip.ts"
 import { AntiSpoofing } from "../../../src/firewall/AntiSpoofing.ts"
 import { Ipam } from "../../../src/ipam/Ipam.ts"
 import { KubeApiTest, layerTest as kubeTest } from "../../../src/kube/KubeApiTest.ts"
@@ -37,28 +38,78 @@ describe("NodeReporter", () => {
       const { bird, kube } = yield* started
       const reasons = Effect.map(kube.conditions, (all) => all.map(({ reason }) => reason))
       assert.deepStrictEqual(yield* reasons, ["FlockReady"])
-      yield* bird.setStatus({ up: false })
+      yield* kube.setNodeConfig({})
       yield* settle
-      assert.deepStrictEqual(yield* reasons, ["FlockReady", "FlockNoRoute"])
+      assert.deepStrictEqual(yield* reasons, ["FlockReady", "FlockCannotServe"])
       yield* bird.setStatus({ reloads: 7 })
       yield* settle
-      assert.deepStrictEqual(yield* reasons, ["FlockReady", "FlockNoRoute"], "nothing that the condition says changed")
+      assert.strictEqual((yield* reasons).length, 2, "nothing that the condition says changed")
       yield* TestClock.adjust("60 seconds")
       yield* settle
-      assert.deepStrictEqual(yield* reasons, ["FlockReady", "FlockNoRoute", "FlockNoRoute"])
+      assert.deepStrictEqual(yield* reasons, ["FlockReady", "FlockCannotServe", "FlockCannotServe"])
+    }).pipe(Effect.provide(world)))
+
+  it.effect("says that sessions are lost after 30 s, not of a restart; that they are back, at once", () =>
+    Effect.gen(function*() {
+      const { bird, kube } = yield* started
+      const reasons = Effect.map(kube.conditions, (all) => all.map(({ reason }) => reason))
+      yield* bird.setStatus({ up: false })
+      yield* settle
+      yield* TestClock.adjust("20 seconds")
+      yield* bird.setStatus({ up: true })
+      yield* settle
+      assert.deepStrictEqual(yield* reasons, ["FlockReady"], "a restart")
+
+      yield* bird.setStatus({ up: false })
+      yield* settle
+      yield* TestClock.adjust("29 seconds")
+      yield* bird.setStatus({ reloads: 8 })
+      yield* settle
+      assert.strictEqual((yield* reasons).at(-1), "FlockReady")
+      yield* TestClock.adjust("1 seconds")
+      yield* settle
+      assert.strictEqual((yield* reasons).at(-1), "FlockNoRoute", "whatever else changed meanwhile")
+      yield* bird.setStatus({ up: true })
+      yield* settle
+      assert.strictEqual((yield* reasons).at(-1), "FlockReady")
+    }).pipe(Effect.provide(world)))
+
+  it.effect("a full prefix is one Event on the Node each time it becomes full, whatever else changes; the node stays ready", () =>
+    Effect.gen(function*() {
+      const { bird, kube, reporter } = yield* started
+      const ipam = yield* Ipam
+      yield* kube.setNodeConfig({ current: Option.some(nodeConfig({ cidr4: "10.42.1.0/30" })) })
+      for (const told of [1, 2]) {
+        yield* ipam.markInUse("c1/eth0", [address("10.42.1.2")])
+        yield* bird.setStatus({ reloads: told * 10 })
+        yield* settle
+        yield* bird.setStatus({ reloads: told * 10 + 1 })
+        yield* settle
+        yield* TestClock.adjust("60 seconds")
+        const events = yield* kube.events
+        assert.strictEqual(events.length, told)
+        assert.deepInclude(events.at(-1), { on: { kind: "Node" }, type: "Warning", reason: "AddressesExhausted" })
+        assert.match(events.at(-1)?.message ?? "", /no free address is left in 10\.42\.1\.0\/30/)
+        assert.strictEqual((yield* kube.conditions).at(-1)?.reason, "FlockReady")
+        assert.isUndefined(yield* reporter.notReady)
+        assert.isUndefined(yield* reporter.notServing, "or the conflist of a full node would not be written")
+        yield* ipam.release("c1/eth0")
+        yield* bird.setStatus({ reloads: told * 10 + 2 })
+        yield* settle
+      }
     }).pipe(Effect.provide(world)))
 
   it.effect("what the API server did not take is reported again at the next change", () =>
     Effect.gen(function*() {
       const { bird, fiber, kube } = yield* started
       yield* kube.setUnavailable("connection refused")
-      yield* bird.setStatus({ up: false })
+      yield* kube.setNodeConfig({})
       yield* settle
       assert.strictEqual((yield* kube.conditions).length, 1)
       yield* kube.setUnavailable(undefined)
       yield* bird.setStatus({ reloads: 7 })
       yield* settle
-      assert.strictEqual((yield* kube.conditions).at(-1)?.reason, "FlockNoRoute")
+      assert.strictEqual((yield* kube.conditions).at(-1)?.reason, "FlockCannotServe")
       assert.isUndefined(fiber.pollUnsafe())
     }).pipe(Effect.provide(world)))
 

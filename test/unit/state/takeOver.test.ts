@@ -29,7 +29,7 @@ const route = (text: string, ifIndex: number, protocol = 200): HostRoute => ({
 const kernel = (over: Partial<KernelState> = {}): KernelState => ({
   links: [],
   podRoutes: [],
-  announcedRoutes: [],
+  exportRoutes: [],
   ...over
 })
 
@@ -60,7 +60,7 @@ describe("take-over at start", () => {
     const state = kernel({
       links: [linkOf(mine, 7)],
       podRoutes: routes,
-      announcedRoutes: [route("192.0.2.1", 7, 201)]
+      exportRoutes: [route("192.0.2.1", 7, 201)]
     })
     const [rebuilt] = takeOverPlan([], [], state, context).rebuild
     assert.deepStrictEqual(rebuilt, {

@@ -47,7 +47,7 @@ const link = (n: number, up = true) => ({
 
 const kernel = {
   podRoutes: [podRoute("2001:db8:1::1", 1), podRoute("10.42.1.2", 1)],
-  announcedRoutes: [route(V6, [101, "2001:db8:1::1"])],
+  exportRoutes: [route(V6, [101, "2001:db8:1::1"])],
   links: [link(1)]
 }
 
@@ -92,7 +92,7 @@ describe("why", () => {
     ])
   })
 
-  const noRoute = { kernel: { ...kernel, announcedRoutes: [] }, exportedTo: [] }
+  const noRoute = { kernel: { ...kernel, exportRoutes: [] }, exportedTo: [] }
 
   for (
     const [name, changes, text, step, words] of [
@@ -141,7 +141,7 @@ describe("why", () => {
       ["route missing", noRoute, V6, "kernel-route", "no route of protocol 201"],
       [
         "route leads elsewhere",
-        { kernel: { ...kernel, announcedRoutes: [route(V6, [7])] } },
+        { kernel: { ...kernel, exportRoutes: [route(V6, [7])] } },
         V6,
         "kernel-route",
         "none of the serving pods' links"
@@ -210,7 +210,7 @@ describe("why", () => {
   it("a chosen address is announced by itself", () => {
     const report = why({
       ...holding(allocation(1, { chosen: [V6], ipv6: V6 })),
-      kernel: { ...kernel, podRoutes: [podRoute(V6, 1)], announcedRoutes: [route(V6, [101])] }
+      kernel: { ...kernel, podRoutes: [podRoute(V6, 1)], exportRoutes: [route(V6, [101])] }
     })
     assert.deepStrictEqual([report.kind, report.announced], ["chosen", true])
   })
