@@ -14,6 +14,8 @@ export interface PodInfo {
   readonly ready: boolean
   /** `metadata.deletionTimestamp` is set. */
   readonly deleting: boolean
+  /** `status.phase` after which no container runs again, whatever the conditions say; absent: another phase. */
+  readonly ended?: "Succeeded" | "Failed"
   /** Only flock's own annotations, without {@link ANNOTATION_PREFIX}. */
   readonly annotations: Readonly<Record<string, string>>
   /** Lower-case hex of the first container's image digest (`sha256:` removed), where the image or status names it. */
@@ -40,12 +42,14 @@ export const fromObject = (pod: unknown): PodInfo | undefined => {
     ...list(record(status)["containerStatuses"]).slice(0, 1).map((c) => text(record(c)["imageID"]))
   ]
   const imageDigest = images.map((image) => DIGEST.exec(image)?.[1]).find((digest) => digest !== undefined)
+  const { phase } = record(status)
   return {
     namespace: text(namespace) || "default",
     name: text(name),
     uid: text(uid),
     ready: conditions.some((c) => c["type"] === "Ready" && c["status"] === "True"),
     deleting: deletionTimestamp !== undefined && deletionTimestamp !== null,
+    ...(phase === "Succeeded" || phase === "Failed" ? { ended: phase } : {}),
     annotations: Object.fromEntries(
       Object.entries(record(annotations))
         .filter(([key]) => key.startsWith(ANNOTATION_PREFIX))

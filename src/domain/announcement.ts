@@ -29,7 +29,7 @@ export type NotNow =
   | { readonly _tag: "NoFamily"; readonly family: Family }
   | { readonly _tag: typeof WAITS[number] }
 
-const WAITS = ["NotReady", "Deleting", "NoPod", "OtherPod", "Unknown"] as const
+const WAITS = ["NotReady", "Ended", "Deleting", "NoPod", "OtherPod", "Unknown"] as const
 
 export type No = Refusal | NotNow
 
@@ -113,6 +113,7 @@ export interface PodCache {
 // The reconciler asks for a thousand addresses at a time.
 const NO_FAMILY = { 4: { _tag: "NoFamily", family: 4 }, 6: { _tag: "NoFamily", family: 6 } } as const
 const NOT_READY = { _tag: "NotReady" } as const
+const ENDED = { _tag: "Ended" } as const
 const DELETING = { _tag: "Deleting" } as const
 const NO_POD = { _tag: "NoPod" } as const
 const OTHER_POD = { _tag: "OtherPod" } as const
@@ -122,6 +123,11 @@ const UNKNOWN = { _tag: "Unknown" } as const
  * Whether an address that an allocation has may be announced now; undefined: yes. Pods are matched by namespace, name and
  * UID: a new pod of an old name never announces for the old one's allocation. Where either side has no UID (other
  * runtimes, standalone files), the name decides.
+ *
+ * A pod that has ended is not Ready, whatever its condition says: pod garbage collection fails the pods of a lost node and
+ * leaves `Ready` as it was. The condition `DisruptionTarget` decides nothing, as in EndpointSlices: who sets it (eviction,
+ * preemption, the taint manager) deletes the pod in the next request, and where that is refused the pod serves on, but the
+ * condition stays for two minutes.
  */
 export const mayAnnounce = (
   address: IpAddress,
@@ -132,6 +138,7 @@ export const mayAnnounce = (
   const pod = pods.get(podKey(allocation.pod))
   if (pod === undefined) return synced ? NO_POD : UNKNOWN
   if (allocation.pod.uid !== "" && pod.uid !== "" && allocation.pod.uid !== pod.uid) return synced ? OTHER_POD : UNKNOWN
+  if (pod.ended !== undefined) return ENDED
   return pod.deleting ? DELETING : pod.ready ? undefined : NOT_READY
 }
 
@@ -155,6 +162,7 @@ const WORDS: Words = {
   InUse: ({ as, by }) => `is in use by ${by} as its ${as} address; choose another`,
   NoFamily: ({ family }) => `has no IPv${family} address to reach it by`,
   NotReady: () => "is not Ready",
+  Ended: () => "has ended (phase Succeeded or Failed)",
   Deleting: () => "is being deleted",
   NoPod: () => "does not exist (any more)",
   OtherPod: () => "is another pod now: its UID is not the allocation's",

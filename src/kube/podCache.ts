@@ -27,7 +27,8 @@ const sameAnnotations = (a: PodInfo["annotations"], b: PodInfo["annotations"]): 
 }
 
 const same = (a: PodInfo, b: PodInfo): boolean =>
-  a.uid === b.uid && a.ready === b.ready && a.deleting === b.deleting && a.imageDigest === b.imageDigest &&
+  a.uid === b.uid && a.ready === b.ready && a.deleting === b.deleting && a.ended === b.ended &&
+  a.imageDigest === b.imageDigest &&
   sameAnnotations(a.annotations, b.annotations)
 
 export interface Step {

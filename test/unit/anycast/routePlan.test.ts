@@ -51,6 +51,7 @@ describe("plan", () => {
     const [what, pods] of [
       ["not Ready", [pod(1, { ready: false })]],
       ["being deleted though Ready", [pod(1, { deleting: true })]],
+      ["ended though Ready", [pod(1, { ended: "Failed" })]],
       ["gone", []],
       ["another pod of the same name", [pod(1, { uid: "uid-new" })]]
     ] as const

@@ -64,6 +64,20 @@ describe("fromObject", () => {
   )
 
   it.each([
+    ["Failed", "Failed"],
+    ["Succeeded", "Succeeded"],
+    ["Running", undefined],
+    ["Pending", undefined],
+    ["Unknown", undefined],
+    [undefined, undefined]
+  ])("phase %s: ended %s, and Ready as the condition says", (phase, ended) => {
+    const conditions = [{ type: "Ready", status: "True" }, { type: "DisruptionTarget", status: "True" }]
+    const pod = fromObject({ metadata: { name: "x" }, status: { phase, conditions } })
+    assert.strictEqual(pod?.ended, ended)
+    assert.isTrue(pod?.ready)
+  })
+
+  it.each([
     [{ deletionTimestamp: "2026-01-01T00:00:00Z" }, true],
     [{ deletionTimestamp: null }, false],
     [{}, false]

@@ -98,6 +98,8 @@ describe("mayAnnounce", () => {
     ["not Ready", V6, cache(pod({ ready: false })), "NotReady", /^is not Ready$/],
     ["deleting, Ready or not", V6, cache(pod({ deleting: true })), "Deleting", /^is being deleted$/],
     ["deleting, Ready or not", V6, cache(pod({ deleting: true, ready: false })), "Deleting", /deleted/],
+    ["ended, though Ready", V6, cache(pod({ ended: "Failed" })), "Ended", /^has ended/],
+    ["ended and being deleted", V6, cache(pod({ ended: "Succeeded", deleting: true })), "Ended", /^has ended/],
     ["gone", V6, cache(undefined), "NoPod", /^does not exist/],
     ["not listed yet", V6, cache(undefined, false), "Unknown", /^is not known yet/],
     ["another of the name", V6, cache(pod({ uid: "u2" })), "OtherPod", /^is another pod now/],

@@ -42,9 +42,10 @@ describe("the pod cache", () => {
         changed({ ...a, annotations: { anycast: "192.0.2.1" } }),
         changed({ ...a, ready: true }),
         changed({ ...a, ready: true, annotations: {} }),
+        changed({ ...a, ready: true, annotations: {}, ended: "Failed" }),
         changed({ ...a, ready: true, annotations: {}, deleting: true })
       ),
-      ["Changed a-1", "Changed a-1 ready", "Changed a-1 ready", "Changed a-1 ready"]
+      ["Changed a-1", ...Array.from({ length: 4 }, () => "Changed a-1 ready")]
     )
   })
 

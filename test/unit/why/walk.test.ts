@@ -131,6 +131,7 @@ describe("why", () => {
         "has no network of flock's"
       ],
       ["not Ready", { ...pods(pod(1, { ready: false })), ...noRoute }, V6, "ready", "pod default/web-1 is not Ready"],
+      ["ended", { ...pods(pod(1, { ended: "Failed" })), ...noRoute }, V6, "ready", "has ended (phase"],
       ["pod gone", { ...pods(), ...noRoute }, V6, "ready", "does not exist"],
       ["pod replaced", { ...pods(pod(1, { uid: "new" })), ...noRoute }, V6, "ready", "another pod now"],
       ["pods unknown yet", { ...pods(), podsListed: false }, V6, "ready", "not listed since the agent started"],
