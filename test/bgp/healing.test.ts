@@ -80,7 +80,7 @@ describe("Bird heals and holds", () => {
   )
 
   world.live(
-    "touches nothing after a restart until it knows the exports and the NodeConfig",
+    "touches nothing after a restart until it knows the export set and the NodeConfig",
     Effect.gen(function*() {
       const facts = yield* makeFacts(some(spec()), [uplink])
       const first = yield* Effect.scoped(Effect.gen(function*() {
