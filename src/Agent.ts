@@ -26,6 +26,7 @@ import * as DelQueue from "./socket/DelQueue.ts"
 import { Introspection } from "./socket/Introspection.ts"
 import { assertUnserved, RpcServer } from "./socket/RpcServer.ts"
 import { Allocations } from "./state/Allocations.ts"
+import { answerForGateways, keepGateways } from "./state/gateways.ts"
 import { countUnreadable, takeOver } from "./state/takeOver.ts"
 
 /** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
@@ -54,6 +55,7 @@ const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
   yield* antiSpoofing.enforce
   yield* takeOver({ bootId })
+  yield* answerForGateways
   // No ADD may be served while an address that a queued DEL frees is still held.
   return yield* doQueuedDels(settings, rpc.listen)
 })
@@ -81,6 +83,7 @@ const serve = Effect.fnUntraced(function*(settings: Settings, loopDelay: LoopDel
     reporter.run,
     writeConflist(settings, reporter.notServing),
     keepPrepared,
+    keepGateways,
     keepTrimmed,
     retryQueuedDels(settings, failedDels)
   ]
