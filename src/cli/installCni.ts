@@ -75,8 +75,9 @@ export const installCni = Command.make(
     if (flags.uninstall) {
       const { changes, stillUsed } = yield* uninstallAll(flags, { force: flags.force, sysClassNet: "/sys/class/net" })
       yield* print(changes)
-      yield* removeTables
+      // Pods that are still there stay checked.
       if (stillUsed) return yield* stillUsed
+      yield* removeTables
       return
     }
     const only = Option.getOrUndefined(flags.only)
