@@ -15,6 +15,7 @@ import { KubeApi, type KubeUnavailable } from "./kube/KubeApi.ts"
 import { keepPrepared } from "./netlink/keepPrepared.ts"
 import * as NetlinkLayer from "./netlink/layer.ts"
 import { Netlink } from "./netlink/Netlink.ts"
+import { NodeNetwork } from "./netlink/NodeNetwork.ts"
 import { Uplink } from "./netlink/Uplink.ts"
 import * as LoopDelay from "./process/LoopDelay.ts"
 import { keepTrimmed } from "./process/trim.ts"
@@ -26,7 +27,6 @@ import * as DelQueue from "./socket/DelQueue.ts"
 import { Introspection } from "./socket/Introspection.ts"
 import { assertUnserved, RpcServer } from "./socket/RpcServer.ts"
 import { Allocations } from "./state/Allocations.ts"
-import { answerForGateways, keepGateways } from "./state/gateways.ts"
 import { countUnreadable, takeOver } from "./state/takeOver.ts"
 
 /** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
@@ -55,7 +55,6 @@ const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
   yield* antiSpoofing.enforce
   yield* takeOver({ bootId })
-  yield* answerForGateways
   // No ADD may be served while an address that a queued DEL frees is still held.
   return yield* doQueuedDels(settings, rpc.listen)
 })
@@ -66,6 +65,7 @@ const serve = Effect.fnUntraced(function*(settings: Settings, loopDelay: LoopDel
   const bird = yield* Bird
   const cni = yield* Cni
   const kube = yield* KubeApi
+  const network = yield* NodeNetwork
   const reporter = yield* NodeReporter
   yield* Layer.build(
     Http.layer({ address: settings.http, beforeScrape: loopDelay.publish, podMetrics: antiSpoofing.metrics })
@@ -80,10 +80,10 @@ const serve = Effect.fnUntraced(function*(settings: Settings, loopDelay: LoopDel
     bird.run,
     anycast.run,
     antiSpoofing.run,
+    network.run,
     reporter.run,
     writeConflist(settings, reporter.notServing),
     keepPrepared,
-    keepGateways,
     keepTrimmed,
     retryQueuedDels(settings, failedDels)
   ]
@@ -180,7 +180,7 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
     Layer.provideMerge(Anycast.layer),
     Layer.provideMerge(Layer.merge(Uplink.layer, bird)),
     Layer.provideMerge(AntiSpoofing.layer),
-    Layer.provideMerge(Layer.merge(state, Firewall.layer())),
+    Layer.provideMerge(Layer.mergeAll(state, Firewall.layer(), NodeNetwork.layer)),
     Layer.provideMerge(kernelAndKube)
   )
 }

@@ -8,6 +8,7 @@ import type { Bird } from "../bird/Bird.ts"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
+import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { addressesOf } from "./addresses.ts"
 import type { AnycastAddress } from "./AnycastAddress.ts"
@@ -24,54 +25,58 @@ export class Anycast extends Context.Service<Anycast, {
   /** The export set that BIRD was given last. */
   readonly exportSet: Effect.Effect<ReadonlyArray<IpAddress>>
 }>()("flock/Anycast") {
-  static readonly layer: Layer.Layer<Anycast, never, Allocations | Bird | KubeApi | Netlink> = Layer.effect(
-    Anycast,
-    Effect.gen(function*() {
-      const allocations = yield* Allocations
-      const kube = yield* KubeApi
-      const netlink = yield* Netlink
-      const state = yield* Ref.make(initial)
-      const probe = yield* exportProbe.make((flip) =>
-        Effect.map(
-          Ref.get(state),
-          ({ installed }) => HashMap.has(installed, destinationKey(flip.destination)) === flip.exported
+  static readonly layer: Layer.Layer<Anycast, never, Allocations | Bird | KubeApi | Netlink | NodeNetwork> = Layer
+    .effect(
+      Anycast,
+      Effect.gen(function*() {
+        const allocations = yield* Allocations
+        const kube = yield* KubeApi
+        const netlink = yield* Netlink
+        const network = yield* NodeNetwork
+        const state = yield* Ref.make(initial)
+        const probe = yield* exportProbe.make((flip) =>
+          Effect.map(
+            Ref.get(state),
+            ({ installed }) => HashMap.has(installed, destinationKey(flip.destination)) === flip.exported
+          )
         )
-      )
-      const worker = yield* reconciler.make(state, probe.offer)
+        const worker = yield* reconciler.make(state, probe.offer)
 
-      /** A source that ends or fails is opened again; what was missed meanwhile is found by a full pass. */
-      const forever = <E>(name: string, source: Effect.Effect<void, E>) =>
-        source.pipe(
-          Effect.catchCause((cause) => Effect.logWarning(`anycast: ${name} failed; opening it again`, cause)),
-          Effect.andThen(Effect.sleep("1 second")),
-          Effect.andThen(worker.markFull),
-          Effect.forever
-        )
+        /** A source that ends or fails is opened again; what was missed meanwhile is found by a full pass. */
+        const forever = <E>(name: string, source: Effect.Effect<void, E>) =>
+          source.pipe(
+            Effect.catchCause((cause) => Effect.logWarning(`anycast: ${name} failed; opening it again`, cause)),
+            Effect.andThen(Effect.sleep("1 second")),
+            Effect.andThen(worker.markFull),
+            Effect.forever
+          )
 
-      const run = Effect.all([
-        worker.work,
-        worker.retries,
-        worker.leaves,
-        probe.run,
-        forever(
-          "the watch of pods",
-          Stream.runForEachArray(kube.podChanges, (changes) => worker.markPods(changes.map(({ pod }) => pod)))
-        ),
-        forever(
-          "the watch of allocations",
-          Stream.runForEachArray(allocations.changes, () => worker.markAllocations)
-        ),
-        forever("the kernel's notifications", Stream.runForEachArray(netlink.changes, worker.markKernel)),
-        Effect.repeat(worker.markFull, Schedule.spaced("2 seconds"))
-      ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
+        const run = Effect.all([
+          worker.work,
+          worker.retries,
+          worker.leaves,
+          probe.run,
+          forever(
+            "the watch of pods",
+            Stream.runForEachArray(kube.podChanges, (changes) => worker.markPods(changes.map(({ pod }) => pod)))
+          ),
+          forever(
+            "the watch of allocations",
+            Stream.runForEachArray(allocations.changes, () => worker.markAllocations)
+          ),
+          forever("the watch of the node's network", Stream.runForEach(network.changes, () => worker.markFull)),
+          forever("the kernel's notifications", Stream.runForEachArray(netlink.changes, worker.markKernel)),
+          Effect.repeat(worker.markFull, Schedule.spaced("2 seconds"))
+        ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
 
-      return Anycast.of({
-        run,
-        status: Effect.gen(function*() {
-          return addressesOf(yield* Ref.get(state), { pods: yield* kube.pods, synced: yield* kube.podsListed })
-        }),
-        exportSet: Effect.map(Ref.get(state), ({ index }) => index.exportSet)
+        return Anycast.of({
+          run,
+          status: Effect.gen(function*() {
+            const cache = { pods: yield* kube.pods, synced: yield* kube.podsListed }
+            return addressesOf(yield* Ref.get(state), { ...cache, ...yield* worker.rules })
+          }),
+          exportSet: Effect.map(Ref.get(state), ({ index }) => index.exportSet)
+        })
       })
-    })
-  )
+    )
 }

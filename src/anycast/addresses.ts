@@ -1,14 +1,14 @@
 /** What the reconciler's state says of every anycast and chosen address. Pure. */
 import { HashMap } from "effect"
 import { attachmentKey } from "../domain/Allocation.ts"
-import { mayAnnounce, type PodCache } from "../domain/announcement.ts"
+import { mayAnnounce, type PodCache, type Rules } from "../domain/announcement.ts"
 import { formatAddress, hostCidr } from "../domain/Ip.ts"
 import type { AnycastAddress, AnycastHolder } from "./AnycastAddress.ts"
 import type { State } from "./anycastState.ts"
 import { destinationKey } from "./holders.ts"
 
 /** In the order of the export set. */
-export const addressesOf = ({ index, installed }: State, cache: PodCache): ReadonlyArray<AnycastAddress> =>
+export const addressesOf = ({ index, installed }: State, cache: PodCache & Rules): ReadonlyArray<AnycastAddress> =>
   index.exportSet.map((address) => {
     const key = destinationKey(hostCidr(address))
     const holders = (index.byDestination.get(key) ?? []).map((holder): AnycastHolder => ({

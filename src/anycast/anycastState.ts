@@ -9,6 +9,7 @@ import { type HostRoute, type KernelChange, PROTOCOL_EXPORT } from "../netlink/N
 import { destinationKey, emptyIndex, type Index, makeIndex } from "./holders.ts"
 import type { LeaveAt } from "./linger.ts"
 import { byDestination, type Installed } from "./routePlan.ts"
+import { newsOf, type OccupiedAddress, type Refused, refusedOf, type Troubles } from "./troubles.ts"
 
 /** A set, not a queue, so a thousand flips of a pod cost one look. */
 export interface Pending {
@@ -37,6 +38,12 @@ export interface State {
   /** The same of protocol 202. */
   readonly lingering: Installed
   readonly leaveAt: LeaveAt
+  /** What the node or its network use themselves, as it was said. */
+  readonly occupied: Troubles
+  /** What the kernel refuses, as it was said. */
+  readonly refused: Troubles
+  /** Passes in a row after which something was left undone. */
+  readonly failures: number
   /** The kernel's routes have been read once. */
   readonly loaded: boolean
   readonly pending: Pending
@@ -58,6 +65,9 @@ export const initial: State = {
   installed: HashMap.empty(),
   lingering: HashMap.empty(),
   leaveAt: HashMap.empty(),
+  occupied: HashMap.empty(),
+  refused: HashMap.empty(),
+  failures: 0,
   loaded: false,
   pending: NOTHING
 }
@@ -87,6 +97,15 @@ export type Event =
   }
   | { readonly _tag: "Installed"; readonly taken: Taken }
   | { readonly _tag: "Lingering"; readonly taken: Taken; readonly leaveAt: LeaveAt }
+  /** The end of a pass over `keys`: what of them is occupied, and what the kernel refused. */
+  | {
+    readonly _tag: "PassEnded"
+    readonly keys: ReadonlySet<string>
+    readonly occupied: ReadonlyMap<string, string>
+    readonly refused: ReadonlyArray<Refused>
+  }
+  /** It did not come to its end. */
+  | { readonly _tag: "PassFailed" }
 
 export type Action =
   /** There is something to look at. */
@@ -100,6 +119,11 @@ export type Action =
   }
   /** Say `LeaveDue` when the next route may go. */
   | { readonly _tag: "LeaveLater" }
+  /** Say `FullPassDue` after so many milliseconds. */
+  | { readonly _tag: "RetryLater"; readonly millis: number }
+  | { readonly _tag: "SayOccupied"; readonly addresses: ReadonlyArray<OccupiedAddress> }
+  | { readonly _tag: "SayFree"; readonly addresses: ReadonlyArray<IpAddress> }
+  | { readonly _tag: "SayRefused"; readonly routes: ReadonlyArray<Refused> }
 
 export interface Step {
   readonly state: State
@@ -149,6 +173,33 @@ const withTaken = (mirror: Installed, { added, deleted }: Taken) => {
   return { mirror: next, installed: added.filter((route) => !had(route)), removed: deleted.filter(had) }
 }
 
+/** Milliseconds from a pass that failed to the next try: longer each time, as what lasts is found by every full pass. */
+const RETRY_MS = { first: 100, longest: 2000 }
+
+const failing = (state: State): Step => {
+  const millis = Math.min(RETRY_MS.first * 2 ** Math.min(state.failures, 10), RETRY_MS.longest)
+  return { state: { ...state, failures: state.failures + 1 }, actions: [{ _tag: "RetryLater", millis }] }
+}
+
+const passEnded = (before: State, event: Extract<Event, { readonly _tag: "PassEnded" }>): Step => {
+  const { index } = before
+  const holders = (key: string) => index.byDestination.get(key) ?? []
+  const occupied = newsOf(before.occupied, event.keys, event.occupied)
+  const refused = newsOf(before.refused, event.keys, refusedOf(event.refused))
+  const came = occupied.came.map((key) => ({ holders: holders(key), how: event.occupied.get(key) ?? "" }))
+  const free = occupied.went.flatMap((key) => holders(key).slice(0, 1).map(({ address }) => address))
+  const fresh = event.refused.filter(({ route }) => refused.came.includes(destinationKey(route.destination)))
+  const said: ReadonlyArray<Action> = [
+    ...(came.length > 0 ? [{ _tag: "SayOccupied", addresses: came } as const] : []),
+    ...(free.length > 0 ? [{ _tag: "SayFree", addresses: free } as const] : []),
+    ...(fresh.length > 0 ? [{ _tag: "SayRefused", routes: fresh } as const] : [])
+  ]
+  const state = { ...before, occupied: occupied.troubles, refused: refused.troubles }
+  if (HashMap.isEmpty(refused.troubles)) return { state: { ...state, failures: 0 }, actions: said }
+  const next = failing(state)
+  return { state: next.state, actions: [...said, ...next.actions] }
+}
+
 export const step = (state: State, event: Event): Step => {
   switch (event._tag) {
     case "FullPassDue":
@@ -191,5 +242,9 @@ export const step = (state: State, event: Event): Step => {
         actions: HashMap.size(leaveAt) > 0 ? [{ _tag: "LeaveLater" }] : []
       }
     }
+    case "PassEnded":
+      return passEnded(state, event)
+    case "PassFailed":
+      return failing(state)
   }
 }

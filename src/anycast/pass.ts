@@ -1,6 +1,6 @@
 /** One pass of the reconciler: which destinations it is about, what has to be read first, what to do. Pure. */
 import { HashMap } from "effect"
-import type { PodCache } from "../domain/announcement.ts"
+import type { PodCache, Rules } from "../domain/announcement.ts"
 import { NOTHING, type Pending, type State } from "./anycastState.ts"
 import type { Index } from "./holders.ts"
 import { type LeaveAt, lingerPlan } from "./linger.ts"
@@ -63,7 +63,7 @@ export interface PassPlan {
 }
 
 /** What to do for these destinations; `now` of `monotonicMillis`. */
-export const planPass = (state: State, cache: PodCache, keys: ReadonlySet<string>, now: number): PassPlan => {
+export const planPass = (state: State, cache: PodCache & Rules, keys: ReadonlySet<string>, now: number): PassPlan => {
   const { index, installed, leaveAt, lingering, links } = state
   const world: World = { ...cache, ifIndexOf: (name) => links.get(name), installed }
   const linger = lingerPlan(keys, index, world, lingering, leaveAt, now)

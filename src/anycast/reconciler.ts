@@ -2,11 +2,14 @@
  * One worker that holds the kernel's protocol-201 routes to what the gate says. It keeps a mirror of what it installed,
  * so that a flip of one pod costs a look at that pod's addresses; full passes check the mirror against the kernel.
  */
-import { Clock, Effect, HashMap, Metric, Queue, Ref } from "effect"
+import { Clock, Effect, HashMap, Metric, Option, Queue, Ref, SubscriptionRef } from "effect"
 import { Bird } from "../bird/Bird.ts"
+import type { Rules } from "../domain/announcement.ts"
+import { NOTHING_OCCUPIED } from "../domain/occupied.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { type KernelChange, Netlink, PROTOCOL_EXPORT, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
+import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { type Action, type Event, type State, step } from "./anycastState.ts"
@@ -17,9 +20,11 @@ import * as metrics from "./metrics.ts"
 import { lacksLink, type Look, lookOf, needsFullPass, planPass, takeBatch } from "./pass.ts"
 import { allKeys } from "./routePlan.ts"
 import { applyPlan, named } from "./routeTables.ts"
+import { say } from "./say.ts"
+import { occupiedOf } from "./troubles.ts"
 
-/** Milliseconds from a pass that failed to the next try. */
-const RETRY_MS = 100
+/** Passes that fail in a row and are logged; what lasts is in the metric. */
+const LOGGED_FAILURES = 5
 
 export interface Reconciler {
   /** Handles what is marked, forever; one batch at a time. */
@@ -28,6 +33,8 @@ export interface Reconciler {
   readonly retries: Effect.Effect<never>
   /** Marks the routes whose time to linger is over, forever. */
   readonly leaves: Effect.Effect<never>
+  /** By which announcements are judged now. */
+  readonly rules: Effect.Effect<Rules>
   readonly markFull: Effect.Effect<void>
   readonly markAllocations: Effect.Effect<void>
   readonly markPods: (pods: ReadonlyArray<PodInfo>) => Effect.Effect<void>
@@ -68,8 +75,9 @@ export const make = Effect.fnUntraced(function*(
   const netlink = yield* Netlink
   const kube = yield* KubeApi
   const bird = yield* Bird
+  const network = yield* NodeNetwork
   const wake = yield* Queue.sliding<void>(1)
-  const failed = yield* Queue.sliding<void>(1)
+  const retry = yield* Queue.sliding<number>(1)
   const leaving = yield* Queue.sliding<void>(1)
 
   const perform = (action: Action, seen: Look["seen"]): Effect.Effect<unknown> => {
@@ -80,8 +88,12 @@ export const make = Effect.fnUntraced(function*(
         return Queue.offer(leaving, undefined)
       case "GiveExportSet":
         return Effect.andThen(bird.setExportSet(action.addresses), bird.requestReload)
+      case "RetryLater":
+        return Queue.offer(retry, action.millis)
       case "Report":
         return report(action, seen, onFlip)
+      default:
+        return say(action, kube)
     }
   }
 
@@ -102,17 +114,24 @@ export const make = Effect.fnUntraced(function*(
     installed: netlink.routes(PROTOCOL_EXPORT),
     lingering: netlink.routes(PROTOCOL_LINGERING)
   }).pipe(Effect.flatMap((routes) => dispatch({ _tag: "RoutesRead", ...routes })))
-  const needsRetry = Queue.offer(failed, undefined)
+
+  const rules = Effect.gen(function*() {
+    const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
+    const spec = Option.getOrUndefined(current)?.spec
+    return { spec, occupied: spec === undefined ? NOTHING_OCCUPIED : yield* network.occupied(spec) }
+  })
 
   const pass = Effect.fnUntraced(function*({ keys, seen }: Look) {
     if (lacksLink(yield* Ref.get(state), keys)) yield* readLinks
-    const cache = { pods: yield* kube.pods, synced: yield* kube.podsListed }
+    const cache = { pods: yield* kube.pods, synced: yield* kube.podsListed, ...yield* rules }
     const plan = planPass(yield* Ref.get(state), cache, keys, yield* monotonicMillis)
     const installed = yield* applyPlan(netlink, plan.installed)
     yield* dispatch({ _tag: "Installed", taken: installed.taken }, seen)
     const lingering = yield* applyPlan(netlink, plan.lingering)
     yield* dispatch({ _tag: "Lingering", taken: lingering.taken, leaveAt: plan.leaveAt })
-    if (!installed.complete || !lingering.complete) yield* needsRetry
+    const occupied = occupiedOf(keys, (yield* Ref.get(state)).index, cache)
+    const refused = [...installed.refused, ...lingering.refused]
+    yield* dispatch({ _tag: "PassEnded", keys, occupied, refused })
     yield* Metric.update(metrics.installed, HashMap.size((yield* Ref.get(state)).installed))
   })
 
@@ -141,12 +160,21 @@ export const make = Effect.fnUntraced(function*(
       Effect.andThen(Effect.yieldNow),
       Effect.andThen(batch),
       Effect.catchCause((cause) =>
-        Effect.andThen(Effect.logWarning("anycast: a pass failed; will try again", cause), needsRetry)
+        Effect.gen(function*() {
+          const { failures } = yield* Ref.get(state)
+          const level = failures < LOGGED_FAILURES ? "Warn" : "Debug"
+          yield* Effect.logWithLevel(level)("anycast: a pass failed; will try again", cause)
+          yield* dispatch({ _tag: "PassFailed" })
+        })
       ),
       Effect.forever
     ),
-    retries: later(failed, RETRY_MS, { _tag: "FullPassDue" }),
+    retries: Queue.take(retry).pipe(
+      Effect.flatMap((millis) => Effect.delay(dispatch({ _tag: "FullPassDue" }), millis)),
+      Effect.forever
+    ),
     leaves: later(leaving, LINGER_MS, { _tag: "LeaveDue" }),
+    rules,
     markFull: dispatch({ _tag: "FullPassDue" }),
     markAllocations: dispatch({ _tag: "AllocationsChanged" }),
     markPods: (pods) =>

@@ -1,6 +1,6 @@
 /** From who may announce what to the routes that the kernel lacks or has too many of. Pure. */
 import { HashMap, Option } from "effect"
-import { mayAnnounce, type PodCache } from "../domain/announcement.ts"
+import { mayAnnounce, type PodCache, type Rules } from "../domain/announcement.ts"
 import { hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { primaryOf } from "../domain/PodAddresses.ts"
 import { type HostRoute, type NextHop, PROTOCOL_EXPORT } from "../netlink/Netlink.ts"
@@ -15,7 +15,7 @@ export type Installed = HashMap.HashMap<string, ReadonlyArray<HostRoute>>
 export const routesTo = (installed: Installed, key: string): ReadonlyArray<HostRoute> =>
   Option.getOrElse(HashMap.get(installed, key), () => [])
 
-export interface World extends PodCache {
+export interface World extends PodCache, Rules {
   /** Index of a host-side link; undefined: there is no such link. */
   readonly ifIndexOf: (hostIfName: string) => number | undefined
   readonly installed: Installed

@@ -89,6 +89,7 @@ export const renderStatus = (report: StatusReport): string =>
     report.nodeConfig.present
       ? `config  NodeConfig ${report.node}, generation ${report.nodeConfig.generation}`
       : `config  none: ${report.nodeConfig.unknown ?? "write a NodeConfig with this node's name"}`,
+    ...(report.nodeConfig.warnings ?? []).map((words) => `        warning: ${words}`),
     ...(report.nodeConfig.rejected === undefined ? [] : [`        NOT in force: ${report.nodeConfig.rejected}`]),
     ...poolLines(report),
     ...birdLines(report),

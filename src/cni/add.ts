@@ -4,6 +4,7 @@ import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import type { Request } from "../domain/Wire.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
+import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { Uplink } from "../netlink/Uplink.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { makeConnect } from "./connect.ts"
@@ -16,6 +17,7 @@ export const makeAdd = Effect.fnUntraced(function*({ bootId }: { readonly bootId
   const allocations = yield* Allocations
   const ipam = yield* Ipam
   const kube = yield* KubeApi
+  const network = yield* NodeNetwork
   const uplink = yield* Uplink
   const podOf = yield* makePodOf
   const reserve = yield* makeReserve
@@ -53,7 +55,8 @@ export const makeAdd = Effect.fnUntraced(function*({ bootId }: { readonly bootId
     const pod = yield* podOf(call.args)
     const { containerId, ifName, netns } = call
     const owner = attachmentKey(call)
-    const addresses = yield* reserve({ owner, containerId, pod, spec })
+    const occupied = yield* network.occupied(spec)
+    const addresses = yield* reserve({ owner, containerId, pod, spec, occupied })
     const { allocation, link } = yield* Effect.gen(function*() {
       const draft: Allocation = {
         version: 1,

@@ -1,9 +1,14 @@
 /** A pod's addresses, and the Events that tell its owner what it does not get. */
-import { Effect } from "effect"
+import { Effect, Metric } from "effect"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import type { AddressRequest } from "../ipam/reservation.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
+
+const refusals = Metric.counter("flock_address_refusals_total", {
+  description: "ADDs that got no addresses, by reason",
+  incremental: true
+})
 
 export const makeReserve = Effect.gen(function*() {
   const ipam = yield* Ipam
@@ -16,7 +21,10 @@ export const makeReserve = Effect.gen(function*() {
     const { pod } = request
     const { addresses, warnings } = yield* ipam.reserve(request).pipe(
       Effect.tapError(({ message, reason }) =>
-        tell(pod, reason === "Exhausted" ? "AddressesExhausted" : "AddressRefused", message)
+        Effect.andThen(
+          Metric.update(Metric.withAttributes(refusals, { reason }), 1),
+          tell(pod, reason === "Exhausted" ? "AddressesExhausted" : "AddressRefused", message)
+        )
       )
     )
     for (const warning of warnings) {

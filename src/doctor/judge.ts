@@ -92,6 +92,12 @@ const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
       problem: `the newest NodeConfig is not in force: ${nodeConfig.rejected}`,
       remedy: "correct it"
     }]),
+    ...(nodeConfig.warnings ?? []).map((problem) => ({
+      severity: "warning" as const,
+      check: "anycast-open",
+      problem,
+      remedy: "write the prefixes that are meant, or for whom they are (spec.anycast.grants)"
+    })),
     ...(!bird.enabled || bird.up ? [] : [{
       severity: "error" as const,
       check: "bird",

@@ -4,13 +4,21 @@
  * right. `manifests/crd.yaml` says the same to the API server; a test holds the two against each other.
  */
 import { Data, Result, Schema } from "effect"
-import { formatAddress } from "./Ip.ts"
+import { type Cidr, containsCidr, formatAddress, formatCidr } from "./Ip.ts"
 import { NodeConfigSpec } from "./NodeConfigSpec.ts"
 import { quote } from "./quote.ts"
 import { record } from "./record.ts"
 import { type Problem, problemsOf } from "./schemaProblems.ts"
 
-export { AlgoField, type Bgp, NodeConfigSpec, type Peer, type SecretKeyRef } from "./NodeConfigSpec.ts"
+export {
+  AlgoField,
+  type AnycastSpec,
+  type Bgp,
+  type Grant,
+  NodeConfigSpec,
+  type Peer,
+  type SecretKeyRef
+} from "./NodeConfigSpec.ts"
 export type { Problem } from "./schemaProblems.ts"
 
 export const API_VERSION = "flock.fritzlab.net/v1alpha1"
@@ -39,12 +47,40 @@ export class NodeConfigInvalid extends Data.TaggedError("NodeConfigInvalid")<{
 
 const decodeSpec = Schema.decodeUnknownResult(NodeConfigSpec, { onExcessProperty: "error", errors: "all" })
 
+const poolIn = (cidr: Cidr, { cidr4, cidr6 }: NodeConfigSpec): Cidr | undefined =>
+  [cidr6, cidr4].find((pool) => pool !== undefined && containsCidr(cidr, pool))
+
+const grantProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> =>
+  spec.anycast.grants.flatMap(({ cidr }, i) => {
+    const pool = poolIn(cidr, spec)
+    return pool === undefined ? [] : [{
+      field: `spec.anycast.grants[${i}].cidr`,
+      message: `"${formatCidr(cidr)}": has the node's own ${formatCidr(pool)} in it, where other pods' addresses ` +
+        "come from; write the prefixes beside it"
+    }]
+  })
+
+/** What is taken as it is written, although it can hardly be meant: in force, and said. */
+export const specWarnings = (spec: NodeConfigSpec): ReadonlyArray<string> =>
+  spec.anycast.allowedCIDRs.flatMap((cidr, i) => {
+    const pool = poolIn(cidr, spec)
+    if (cidr.prefix > 0 && pool === undefined) return []
+    const what = cidr.prefix === 0
+      ? "lets every namespace draw any address of the network to itself"
+      : `has the node's own ${formatCidr(pool as Cidr)} in it, where pods' addresses come from`
+    return [
+      `spec.anycast.allowedCIDRs[${i}]: "${formatCidr(cidr)}": ${what}; write the prefixes that are meant, ` +
+      "or spec.anycast.grants"
+    ]
+  }).slice(0, MOST_SHOWN)
+
 /** What no field can say alone. */
 const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
   if (spec.cidr6 === undefined && spec.cidr4 === undefined) {
     problems.push({ field: "spec", message: "needs cidr6, cidr4 or both: without one no pod can have an address" })
   }
+  problems.push(...grantProblems(spec))
   const peers = spec.bgp?.peers ?? []
   peers.forEach((peer, i) => {
     const field = `spec.bgp.peers[${i}]`

@@ -38,6 +38,10 @@ const int = (minimum: number, maximum: number) =>
 const matching = (pattern: RegExp, message: string) =>
   Schema.String.pipe(Schema.check(Schema.isPattern(pattern, { message })))
 
+/** The CRD's bounds: the API server can count what it is to look through, and a check of all of it stays short. */
+const MOST_GRANTS = 256
+const MOST_NAMESPACES = 64
+
 /** Fields that `ip-algo` can embed in an IPv6 address, in the operator's order. */
 export const AlgoField = Schema.Literals(["namespace", "pod", "image"]).annotate({
   message: "must be one of namespace, pod, image"
@@ -100,6 +104,52 @@ export const Bgp = Schema.Struct({
 })
 export type Bgp = typeof Bgp.Type
 
+/** Prefixes of one owner: a field more per prefix comes here. */
+export const Grant = Schema.Struct({
+  cidr: CidrFromString.pipe(Schema.check(Schema.makeFilter((cidr: Cidr) => {
+    const special = insideProblem("pod", cidr)
+    return cidr.prefix === 0
+      ? "would grant every address there is; write the prefixes that these namespaces may announce"
+      : special && `lies in a range that is ${special}: no pod can have an address of it`
+  }))),
+  namespaces: Schema.Array(
+    matching(
+      /^[a-z0-9*]([-a-z0-9*]{0,61}[a-z0-9*])?$/,
+      "must be a namespace's name, or a glob in which * stands for any characters, such as shop or team-*"
+    )
+  ).pipe(
+    Schema.check(
+      Schema.makeFilter((it: ReadonlyArray<string>) =>
+        it.length === 0 || it.length > MOST_NAMESPACES ? `must list 1 to ${MOST_NAMESPACES} namespaces` : undefined
+      )
+    )
+  )
+})
+export type Grant = typeof Grant.Type
+
+export const Anycast = Schema.Struct({
+  /** For pods of every namespace. */
+  allowedCIDRs: cidrsFor("pod", "no pod can have an address of it"),
+  /** For pods of some; `domain/grants.ts` has how the two go together. */
+  grants: withDefault(
+    Schema.Array(Grant).pipe(
+      Schema.check(
+        Schema.makeFilter((it: ReadonlyArray<Grant>) =>
+          it.length > MOST_GRANTS ? `${it.length} grants; ${MOST_GRANTS} are the limit` : undefined
+        )
+      )
+    ),
+    []
+  ),
+  /** Distinct anycast and chosen addresses of one pod. */
+  maxPerPod: withDefault(int(0, 64), 8),
+  /** … of all pods that a namespace has on this node. */
+  maxPerNamespace: withDefault(int(0, 65535), 32),
+  /** … of all pods of this node. */
+  maxPerNode: withDefault(int(0, 65535), 256)
+})
+export type AnycastSpec = typeof Anycast.Type
+
 export const NodeConfigSpec = Schema.Struct({
   cidr6: Schema.optionalKey(cidrOf(6, "2001:db8:1::/64", 16, 126)),
   cidr4: Schema.optionalKey(cidrOf(4, "10.42.1.0/24", 8, 30)),
@@ -123,10 +173,7 @@ export const NodeConfigSpec = Schema.Struct({
     }),
     {}
   ),
-  anycast: withDefault(
-    Schema.Struct({ allowedCIDRs: cidrsFor("pod", "no pod can have an address of it") }),
-    {}
-  ),
+  anycast: withDefault(Anycast, {}),
   /** A packet from a pod is dropped unless its source is that pod's own. */
   antiSpoofing: withDefault(Schema.Boolean, true),
   /** Where the annotation `allow-spoofing` is honoured. */

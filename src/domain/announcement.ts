@@ -5,16 +5,29 @@
  */
 import { addressProblem } from "./addressRules.ts"
 import type { Allocation } from "./Allocation.ts"
-import { type Cidr, contains, equalAddress, type Family, formatCidr, type IpAddress } from "./Ip.ts"
+import { decisiveFor, isFor, openTo } from "./grants.ts"
+import { bitsOf, type Cidr, equalAddress, type Family, formatCidr, type IpAddress } from "./Ip.ts"
 import type { NodeConfigSpec } from "./NodeConfig.ts"
+import { occupation, type Occupied } from "./occupied.ts"
 import { type PodInfo, podKey } from "./Pod.ts"
 import { type AnnouncedKind, primaryOf } from "./PodAddresses.ts"
+import { quote } from "./quote.ts"
 import { reservedIn } from "./reserved.ts"
+
+/** The node or its network use it; `how` follows the address. */
+export interface OccupiedNo {
+  readonly _tag: "Occupied"
+  readonly how: string
+}
 
 /** Why a pod may not have an address. */
 export type Refusal =
   | { readonly _tag: "SpecialUse"; readonly is: string }
-  | { readonly _tag: "NotAllowed"; readonly allowed: ReadonlyArray<Cidr> }
+  /** In no list. `allowed`: what the namespace may have something of. */
+  | { readonly _tag: "NotAllowed"; readonly allowed: ReadonlyArray<Cidr>; readonly lists: string }
+  /** In a prefix that is for other namespaces. */
+  | { readonly _tag: "NotGranted"; readonly cidr: Cidr; readonly namespace: string }
+  | OccupiedNo
   | { readonly _tag: "Reserved"; readonly is: string }
   | { readonly _tag: "NoFamily"; readonly family: Family }
   /** As anycast and as its own address. */
@@ -27,6 +40,7 @@ export type Refusal =
  */
 export type NotNow =
   | { readonly _tag: "NoFamily"; readonly family: Family }
+  | OccupiedNo
   | { readonly _tag: typeof WAITS[number] }
 
 const WAITS = ["NotReady", "Ended", "Deleting", "NoPod", "OtherPod", "Unknown"] as const
@@ -55,11 +69,18 @@ export const heldBy = (allocations: ReadonlyArray<Allocation>): Holders => {
   }
 }
 
+/** What a permission depends on beside the address. */
+export interface Ground {
+  /** The pod's. */
+  readonly namespace: string
+  readonly spec: NodeConfigSpec
+  readonly occupied: Occupied
+}
+
 /** What a pod asks for. */
-export interface Ask {
+export interface Ask extends Ground {
   readonly address: IpAddress
   readonly kind: AnnouncedKind
-  readonly spec: NodeConfigSpec
   /** Those that the pod has. */
   readonly families: ReadonlyArray<Family>
   /** All that the pod asks for as anycast. */
@@ -73,25 +94,51 @@ export const neverAnnounced = (address: IpAddress): Refusal | undefined => {
   return is === undefined ? undefined : { _tag: "SpecialUse", is }
 }
 
-/** What forbids an address whoever has what: the operator's word. */
-export const permission = (address: IpAddress, spec: NodeConfigSpec): Refusal | undefined => {
+const isListed = (address: IpAddress, spec: NodeConfigSpec): boolean =>
+  decisiveFor(address, spec.anycast)?.cidr.prefix === bitsOf(address.family)
+
+/** What the node or its network use; this can come about while a pod has the address. */
+export const occupiedNow = (address: IpAddress, spec: NodeConfigSpec, occupied: Occupied): OccupiedNo | undefined => {
+  const how = occupation(address, occupied, false)
+  // Most addresses are out of question, so the lists are looked through only where they matter.
+  const still = how === undefined || !isListed(address, spec) ? how : occupation(address, occupied, true)
+  return still === undefined ? undefined : { _tag: "Occupied", how: still }
+}
+
+/** What forbids an address whoever has what: the operator's word, and the network's. */
+export const permission = (address: IpAddress, { namespace, occupied, spec }: Ground): Refusal | undefined => {
   const never = neverAnnounced(address)
   if (never !== undefined) return never
-  const { allowedCIDRs } = spec.anycast
-  if (!allowedCIDRs.some((cidr) => contains(cidr, address))) return { _tag: "NotAllowed", allowed: allowedCIDRs }
+  const decisive = decisiveFor(address, spec.anycast)
+  if (decisive === undefined) {
+    const { allowedCIDRs } = spec.anycast
+    const allowed = openTo(spec.anycast, namespace)
+    const lists = allowed.length > allowedCIDRs.length ? "allowedCIDRs and grants" : "allowedCIDRs"
+    return { _tag: "NotAllowed", allowed, lists }
+  }
+  if (!isFor(decisive, namespace)) return { _tag: "NotGranted", cidr: decisive.cidr, namespace }
   for (const node of [spec.cidr6, spec.cidr4]) {
     const is = node && reservedIn(node, address)
     if (is !== undefined) return { _tag: "Reserved", is }
   }
-  return undefined
+  return occupiedNow(address, spec, occupied)
+}
+
+/** By which prefix an address is allowed, in words that follow it. */
+export const allowedBy = (address: IpAddress, spec: NodeConfigSpec): string => {
+  const decisive = decisiveFor(address, spec.anycast)
+  return decisive?.namespaces === undefined
+    ? "lies in spec.anycast.allowedCIDRs"
+    : `lies in ${formatCidr(decisive.cidr)}, which spec.anycast.grants gives to namespaces ${few(decisive.namespaces)}`
 }
 
 const inUse = (by: string | undefined, as: "primary" | "anycast"): Refusal | undefined =>
   by === undefined ? undefined : { _tag: "InUse", by, as }
 
 /** Whether a pod may have an address that it names itself; undefined: yes. */
-export const mayHave = ({ address, anycast, families, holders, kind, spec }: Ask): Refusal | undefined => {
-  const forbidden = permission(address, spec)
+export const mayHave = (ask: Ask): Refusal | undefined => {
+  const { address, anycast, families, holders, kind } = ask
+  const forbidden = permission(address, ask)
   if (forbidden !== undefined) return forbidden
   const taken = inUse(holders.primaryOwner(address), "primary")
   const noFamily: Refusal | undefined = families.includes(address.family)
@@ -101,6 +148,12 @@ export const mayHave = ({ address, anycast, families, holders, kind, spec }: Ask
   if (noFamily !== undefined) return noFamily
   if (anycast.some((it) => equalAddress(it, address))) return { _tag: "ListedTwice" }
   return taken ?? inUse(holders.anycastOwner(address), "anycast")
+}
+
+/** Whether what has been given may be announced; the NodeConfig in force, undefined: none is known. */
+export interface Rules {
+  readonly spec: NodeConfigSpec | undefined
+  readonly occupied: Occupied
 }
 
 export interface PodCache {
@@ -132,9 +185,11 @@ const UNKNOWN = { _tag: "Unknown" } as const
 export const mayAnnounce = (
   address: IpAddress,
   allocation: Allocation,
-  { pods, synced }: PodCache
+  { occupied, pods, spec, synced }: PodCache & Rules
 ): NotNow | undefined => {
   if (primaryOf(allocation.addresses, address.family) === undefined) return NO_FAMILY[address.family]
+  const conflict = spec && occupiedNow(address, spec, occupied)
+  if (conflict !== undefined) return conflict
   const pod = pods.get(podKey(allocation.pod))
   if (pod === undefined) return synced ? NO_POD : UNKNOWN
   if (allocation.pod.uid !== "" && pod.uid !== "" && allocation.pod.uid !== pod.uid) return synced ? OTHER_POD : UNKNOWN
@@ -143,20 +198,23 @@ export const mayAnnounce = (
 }
 
 /** `Ready`: announced. Otherwise the tag of the first "no". */
-export const GATES = ["Ready", "NoFamily", ...WAITS] as const
+export const GATES = ["Ready", "NoFamily", "Occupied", ...WAITS] as const
 export type Gate = typeof GATES[number]
 
+const few = (all: ReadonlyArray<string>): string => all.slice(0, 4).join(", ") + (all.length > 4 ? ", ..." : "")
+
 const listed = (allowed: ReadonlyArray<Cidr>): string =>
-  allowed.length === 0
-    ? "which is empty: nothing is allowed"
-    : allowed.slice(0, 4).map(formatCidr).join(", ") + (allowed.length > 4 ? ", ..." : "")
+  allowed.length === 0 ? "which is empty: nothing is allowed" : few(allowed.map(formatCidr))
 
 type Words = { readonly [T in No["_tag"]]: (no: Extract<No, { readonly _tag: T }>) => string }
 
 /** A refusal's words follow the address, those of {@link NotNow} the pod. */
 const WORDS: Words = {
   SpecialUse: ({ is }) => `is ${is}; it must be ordinary unicast`,
-  NotAllowed: ({ allowed }) => `is not in this node's spec.anycast.allowedCIDRs, ${listed(allowed)}`,
+  NotAllowed: ({ allowed, lists }) => `is not in this node's spec.anycast.${lists}, ${listed(allowed)}`,
+  NotGranted: ({ cidr, namespace }) =>
+    `lies in ${formatCidr(cidr)}, which spec.anycast.grants gives to other namespaces than ${quote(namespace)}`,
+  Occupied: ({ how }) => how,
   Reserved: ({ is }) => `is ${is} of this node; choose another`,
   ListedTwice: () => "is listed in anycast too; keep it in one of the two",
   InUse: ({ as, by }) => `is in use by ${by} as its ${as} address; choose another`,

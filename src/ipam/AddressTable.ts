@@ -5,18 +5,24 @@
  */
 import type { Holders } from "../domain/announcement.ts"
 import { type Cidr, contains, equalCidr, type Family, type IpAddress } from "../domain/Ip.ts"
+import type { Announced } from "../domain/limits.ts"
 import { reservedIn } from "../domain/reserved.ts"
+import { AnnouncedTable } from "./AnnouncedTable.ts"
 import { BusySet } from "./BusySet.ts"
 
 /** What address selection may ask. */
 export interface AddressView extends Holders {
   readonly lowestFree4: (from: bigint, to: bigint) => bigint | undefined
+  readonly announced: Announced
 }
 
 interface Holding {
   label: string
   readonly primary: Array<IpAddress>
   readonly anycast: Array<IpAddress>
+  /** Under which {@link AnnouncedTable} counts; undefined: nothing is. */
+  namespace: string | undefined
+  readonly announced: Array<IpAddress>
 }
 
 export class AddressTable implements AddressView {
@@ -24,6 +30,7 @@ export class AddressTable implements AddressView {
   readonly #anycast = { 4: new Map<bigint, Set<string>>(), 6: new Map<bigint, Set<string>>() }
   readonly #owners = new Map<string, Holding>()
   readonly #busy4 = new BusySet()
+  readonly announced = new AnnouncedTable()
   readonly #count: { [F in Family]?: { readonly cidr: Cidr; used: number } } = {}
 
   readonly primaryOwner = (address: IpAddress): string | undefined =>
@@ -44,7 +51,7 @@ export class AddressTable implements AddressView {
   }
 
   #holding(owner: string, label: string): Holding {
-    const holding = this.#owners.get(owner) ?? { label, primary: [], anycast: [] }
+    const holding = this.#owners.get(owner) ?? { label, primary: [], anycast: [], namespace: undefined, announced: [] }
     this.#owners.set(owner, holding)
     return holding
   }
@@ -86,10 +93,20 @@ export class AddressTable implements AddressView {
     return undefined
   }
 
+  /** Counts addresses of `owner`, anycast and chosen, as announced by a pod of `namespace`. Once for an owner. */
+  announce(owner: string, label: string, namespace: string, addresses: ReadonlyArray<IpAddress>): void {
+    const holding = this.#holding(owner, label)
+    if (holding.namespace !== undefined) return
+    holding.namespace = namespace
+    holding.announced.push(...addresses)
+    for (const address of addresses) this.announced.add(address, namespace)
+  }
+
   /** Takes back everything of `owner`. Idempotent. */
   release(owner: string): void {
     const holding = this.#owners.get(owner)
     this.#owners.delete(owner)
+    for (const address of holding?.announced ?? []) this.announced.delete(address, holding?.namespace ?? "")
     for (const address of holding?.primary ?? []) {
       this.#primary[address.family].delete(address.value)
       this.#counted(address, -1)

@@ -1,11 +1,12 @@
 /** Addresses of this node: who has which, and the next free one. Its rules are `choose.ts` and what that uses. */
 import { Context, Effect, Layer, Result, Schema } from "effect"
 import { randomBytes } from "node:crypto"
+import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { AddressError } from "../domain/errors.ts"
-import { type Cidr, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import { type Cidr, equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import { podKey } from "../domain/Pod.ts"
-import { primariesOf } from "../domain/PodAddresses.ts"
+import { followsReadiness, type PodAddresses, primariesOf } from "../domain/PodAddresses.ts"
 import { usableIn } from "../domain/reserved.ts"
 import { AddressTable } from "./AddressTable.ts"
 import { plan } from "./choose.ts"
@@ -36,6 +37,9 @@ const usageOf = (table: AddressTable, cidr: Cidr): PoolUsage => {
   }
 }
 
+const announcedOf = (addresses: PodAddresses): ReadonlyArray<IpAddress> =>
+  followsReadiness(addresses).map(({ address }) => address)
+
 const reserveIn = (
   table: AddressTable,
   random: Random,
@@ -52,9 +56,38 @@ const reserveIn = (
     const label = pod.name === "" ? owner : podKey(pod)
     for (const address of primariesOf(addresses)) table.takePrimary(owner, label, address)
     for (const address of addresses.anycast) table.takeAnycast(owner, label, address)
+    table.announce(owner, label, pod.namespace, announcedOf(addresses))
   }
   return planned
 }
+
+interface Conflict {
+  readonly address: IpAddress
+  readonly holder: string
+}
+
+/** What others have already. */
+const takeAll = (
+  table: AddressTable,
+  owner: string,
+  label: string,
+  primaries: ReadonlyArray<IpAddress>,
+  anycast: ReadonlyArray<IpAddress>
+): ReadonlyArray<Conflict> =>
+  [
+    ...primaries.map((address) => ({ address, holder: table.takePrimary(owner, label, address) })),
+    ...anycast.map((address) => ({ address, holder: table.takeAnycast(owner, label, address) }))
+  ].flatMap(({ address, holder }) => holder === undefined ? [] : [{ address, holder }])
+
+const warn = (whose: string, conflicts: ReadonlyArray<Conflict>): Effect.Effect<void> =>
+  Effect.forEach(
+    conflicts,
+    ({ address, holder }) =>
+      Effect.logWarning(`address ${formatAddress(address)} of ${whose} is in use by ${holder}; it stays there`),
+    {
+      discard: true
+    }
+  )
 
 /**
  * Kept in memory; `Allocations` is what outlives the agent. Each operation is one synchronous step, so fibers cannot
@@ -70,15 +103,12 @@ export class Ipam extends Context.Service<Ipam, {
   /** Gives back everything of an owner. Idempotent. */
   readonly release: (owner: string) => Effect.Effect<void>
   /**
-   * Records addresses that are in use already (start-up, adopted state); a primary address may have one owner only,
-   * `anycast` ones several. Idempotent for the same owner; what another owner has stays with that one, and a warning is
-   * logged.
+   * Records what an allocation has already (start-up): it counts for every limit, and is refused by none. What another
+   * owner has stays with that one, and a warning is logged. Idempotent.
    */
-  readonly markInUse: (
-    owner: string,
-    addresses: ReadonlyArray<IpAddress>,
-    anycast?: ReadonlyArray<IpAddress>
-  ) => Effect.Effect<void>
+  readonly adopt: (allocation: Allocation) => Effect.Effect<void>
+  /** Records addresses that something unknown has: nobody gets them. Otherwise as {@link adopt}. */
+  readonly markInUse: (owner: string, addresses: ReadonlyArray<IpAddress>) => Effect.Effect<void>
   /** Per family, for the node's CIDRs; addresses that are never given out count as neither used nor free. */
   readonly usage: (spec: NodeConfigSpec) => Effect.Effect<{ readonly ipv6?: PoolUsage; readonly ipv4?: PoolUsage }>
 }>()("flock/Ipam") {
@@ -90,17 +120,19 @@ export class Ipam extends Context.Service<Ipam, {
       return Ipam.of({
         reserve: (request) => Effect.suspend(() => Effect.fromResult(reserveIn(table, random, request))),
         release: (owner) => Effect.sync(() => table.release(owner)),
-        markInUse: Effect.fnUntraced(function*(owner, addresses, anycast = []) {
-          const conflicts = [
-            ...addresses.map((address) => ({ address, holder: table.takePrimary(owner, owner, address) })),
-            ...anycast.map((address) => ({ address, holder: table.takeAnycast(owner, owner, address) }))
-          ].filter(({ holder }) => holder !== undefined)
-          for (const { address, holder } of conflicts) {
-            yield* Effect.logWarning(
-              `address ${formatAddress(address)} of ${owner} is in use by ${holder}; it stays there`
-            )
-          }
-        }),
+        adopt: (allocation) => {
+          const owner = attachmentKey(allocation)
+          const { addresses, pod } = allocation
+          const label = pod.name === "" ? owner : podKey(pod)
+          return Effect.suspend(() => {
+            const primaries = primariesOf(addresses)
+            const anycast = addresses.anycast.filter((it) => !primaries.some((primary) => equalAddress(primary, it)))
+            const conflicts = takeAll(table, owner, label, primaries, anycast)
+            table.announce(owner, label, pod.namespace, announcedOf(addresses))
+            return warn(label, conflicts)
+          })
+        },
+        markInUse: (owner, addresses) => Effect.suspend(() => warn(owner, takeAll(table, owner, owner, addresses, []))),
         usage: (spec) =>
           Effect.sync(() => ({
             ...(spec.cidr6 && { ipv6: usageOf(table, spec.cidr6) }),

@@ -1,10 +1,10 @@
 /** The `addresses` and `anycast` annotations, checked: addresses that a pod names itself. */
 import { Result } from "effect"
 import type { Annotations } from "../domain/annotations.ts"
-import { type Ask, mayHave, type Refusal, words } from "../domain/announcement.ts"
+import { type Ask, type Ground, mayHave, type Refusal, words } from "../domain/announcement.ts"
 import { AddressError } from "../domain/errors.ts"
 import { type Cidr, formatAddress, type IpAddress } from "../domain/Ip.ts"
-import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import { limitWords, overLimit } from "../domain/limits.ts"
 import type { AnnouncedKind } from "../domain/PodAddresses.ts"
 import type { AddressView } from "./AddressTable.ts"
 
@@ -20,6 +20,8 @@ const ANNOTATION = { chosen: "addresses", anycast: "anycast" } as const
 const REASONS: Readonly<Record<Refusal["_tag"], AddressError["reason"]>> = {
   SpecialUse: "Invalid",
   NotAllowed: "NotAllowed",
+  NotGranted: "NotAllowed",
+  Occupied: "NotAllowed",
   Reserved: "Invalid",
   NoFamily: "NoFamily",
   ListedTwice: "Invalid",
@@ -39,13 +41,13 @@ const refuse = (kind: AnnouncedKind, address: IpAddress, refusal: Refusal): Addr
 /** `nodes`: the node's CIDRs of the families that the pod has. */
 export const checkAsked = (
   view: AddressView,
-  spec: NodeConfigSpec,
+  ground: Ground,
   annotations: Annotations,
   nodes: ReadonlyArray<Cidr>,
   warn: (text: string) => void
 ): Result.Result<Asked, AddressError> => {
   const ask: Omit<Ask, "address" | "kind"> = {
-    spec,
+    ...ground,
     families: nodes.map(({ family }) => family),
     anycast: annotations.anycast,
     holders: view
@@ -63,5 +65,12 @@ export const checkAsked = (
       warn(`annotation anycast: ${formatAddress(address)} skipped, the pod ${words(refusal)}`)
     } else return Result.fail(refuse("anycast", address, refusal))
   }
-  return Result.succeed({ chosen: annotations.addresses, anycast })
+  const chosen = annotations.addresses
+  const over = overLimit([...chosen, ...anycast], ground.namespace, ground.spec, view.announced)
+  if (over !== undefined) {
+    const annotation = anycast.length > 0 ? ANNOTATION.anycast : ANNOTATION.chosen
+    const message = `annotation ${annotation}: ${limitWords(over)}`
+    return Result.fail(new AddressError({ reason: "OverLimit", annotation, message }))
+  }
+  return Result.succeed({ chosen, anycast })
 }

@@ -69,11 +69,12 @@ const pickIpv6 = (
 /** Fails with nothing taken; `warnings` of the result say what was left out and why. */
 export const plan = (view: AddressView, request: AddressRequest, random: Random): Planned<Reservation> =>
   Result.gen(function*() {
-    const { pod, spec } = request
+    const { occupied, pod, spec } = request
+    const ground = { namespace: pod.namespace, occupied, spec }
     const annotations = yield* parseAnnotations(pod.annotations)
     const warnings = [...annotations.warnings]
     const nodes = yield* poolsOf(spec, annotations)
-    const { anycast, chosen } = yield* checkAsked(view, spec, annotations, nodes, (text) => warnings.push(text))
+    const { anycast, chosen } = yield* checkAsked(view, ground, annotations, nodes, (text) => warnings.push(text))
     const asked = [...anycast, ...chosen]
     const holder = (address: IpAddress) =>
       asked.some((a) => equalAddress(a, address))

@@ -1,5 +1,6 @@
 /** What an ADD asks of the addresses, and what it gets. */
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import type { Occupied } from "../domain/occupied.ts"
 import type { PodInfo } from "../domain/Pod.ts"
 import type { PodAddresses } from "../domain/PodAddresses.ts"
 
@@ -9,6 +10,8 @@ export interface AddressRequest {
   readonly containerId: string
   readonly pod: PodInfo
   readonly spec: NodeConfigSpec
+  /** What no pod may name for itself. */
+  readonly occupied: Occupied
 }
 
 export interface Reservation {

@@ -3,7 +3,7 @@
  * what is to be done come out.
  */
 import { Option, Result } from "effect"
-import { decode } from "../domain/NodeConfig.ts"
+import { decode, specWarnings } from "../domain/NodeConfig.ts"
 import { record } from "../domain/record.ts"
 import { type NodeConfigState, NodeConfigUnreadable } from "./KubeApi.ts"
 
@@ -83,6 +83,7 @@ const arrived = (state: State, object: unknown, source: string, save: boolean): 
       { ...state, last, nodeConfig: { current: Option.some(config), rejected: Option.none() } },
       [
         log("Info", `${named(name)} generation ${config.generation} from ${source}`),
+        ...specWarnings(config.spec).map((words) => log("Warn", words)),
         ...(save ? [{ _tag: "Save", object: kept } as const] : [])
       ]
     ]

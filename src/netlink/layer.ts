@@ -61,7 +61,6 @@ const make = (options: Options) =>
       deleteRoutes: (routes) => Routes.deleteRoutes(host, routes),
       interfaces: Routes.interfaces(dumps),
       outgoing: (address) => Routes.outgoing(host, address),
-      answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
       prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),
       changes: changes(namespaces)
     })

@@ -3,6 +3,7 @@ import { Context, Effect, Layer, Option, SubscriptionRef } from "effect"
 import { Anycast } from "../anycast/Anycast.ts"
 import { Bird } from "../bird/Bird.ts"
 import { formatCidr, type IpAddress } from "../domain/Ip.ts"
+import { specWarnings } from "../domain/NodeConfig.ts"
 import { AntiSpoofing } from "../firewall/AntiSpoofing.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
@@ -46,6 +47,7 @@ export class Introspection extends Context.Service<Introspection, {
               generation: config?.generation ?? 0,
               ...(config?.spec.cidr6 ? { cidr6: formatCidr(config.spec.cidr6) } : {}),
               ...(config?.spec.cidr4 ? { cidr4: formatCidr(config.spec.cidr4) } : {}),
+              ...(config === undefined ? {} : { warnings: specWarnings(config.spec) }),
               ...(unknown === undefined ? {} : { unknown }),
               ...(Option.isSome(rejected) ? { rejected: rejected.value.message } : {})
             },

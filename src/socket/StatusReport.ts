@@ -32,6 +32,8 @@ export const StatusReport = Schema.Struct({
     generation: Schema.Number,
     cidr6: Schema.optionalKey(Schema.String),
     cidr4: Schema.optionalKey(Schema.String),
+    /** What is in force although it can hardly be meant. */
+    warnings: Schema.optionalKey(Schema.Array(Schema.String)),
     /** Why it is not known whether there is one. */
     unknown: Schema.optionalKey(Schema.String),
     /** Why the newest NodeConfig is not in force; absent if it is. */

@@ -3,8 +3,10 @@ import { Effect, Option, SubscriptionRef } from "effect"
 import { Anycast } from "../anycast/Anycast.ts"
 import { Bird } from "../bird/Bird.ts"
 import type { IpAddress } from "../domain/Ip.ts"
+import { NOTHING_OCCUPIED } from "../domain/occupied.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink, PROTOCOL_EXPORT, PROTOCOL_POD } from "../netlink/Netlink.ts"
+import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { Allocations } from "../state/Allocations.ts"
 import type { Snapshot } from "./snapshot.ts"
 import { walk, type WhyReport } from "./walk.ts"
@@ -17,6 +19,7 @@ export const make = (node: string) =>
     const bird = yield* Bird
     const kube = yield* KubeApi
     const netlink = yield* Netlink
+    const network = yield* NodeNetwork
 
     const kernel = Effect.all({
       podRoutes: netlink.routes(PROTOCOL_POD),
@@ -32,9 +35,11 @@ export const make = (node: string) =>
         (protocol) => bird.exportedTo(address, protocol)
       )
       const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
+      const spec = Option.getOrUndefined(current)?.spec
       const snapshot: Snapshot = {
         node,
-        spec: Option.getOrUndefined(current)?.spec,
+        spec,
+        occupied: spec === undefined ? NOTHING_OCCUPIED : yield* network.occupied(spec),
         allocations: yield* allocations.list,
         pods: yield* kube.pods,
         podsListed: yield* kube.podsListed,

@@ -1,7 +1,7 @@
 /** The steps that a pod and its allocation decide. */
 import type { Holder } from "../anycast/holders.ts"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
-import { heldBy, mayAnnounce, mayHave, permission, words } from "../domain/announcement.ts"
+import { allowedBy, heldBy, mayAnnounce, mayHave, occupiedNow, permission, words } from "../domain/announcement.ts"
 import { type Cidr, equalAddress, formatAddress, formatCidr, type IpAddress, parseAddress } from "../domain/Ip.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { type AnnouncedKind, primariesOf } from "../domain/PodAddresses.ts"
@@ -11,7 +11,21 @@ import { check, failed, passed, skipped, type Step } from "./step.ts"
 const nameOf = (allocation: Allocation): string =>
   allocation.pod.name === "" ? `container ${allocation.containerId}` : `pod ${podKey(allocation.pod)}`
 
-const ALLOWED = "it lies in spec.anycast.allowedCIDRs"
+/** Of an address that holders have: what was allowed once stays, but not what the node or its network use. */
+const allowedStep = (address: IpAddress, holders: ReadonlyArray<Holder>, { occupied, spec }: Snapshot): Step => {
+  if (spec === undefined) return passed("allowed", "no NodeConfig says otherwise")
+  const conflict = occupiedNow(address, spec, occupied)
+  if (conflict !== undefined) return failed("allowed", `it ${words(conflict)}`)
+  const refusal = holders.map(({ allocation: { pod: { namespace } } }) =>
+    permission(address, { namespace, occupied, spec })
+  ).find((no) => no !== undefined)
+  return passed(
+    "allowed",
+    refusal === undefined
+      ? `it ${allowedBy(address, spec)}`
+      : `it was when the pod was added, and stays so; for new pods, it ${words(refusal)}`
+  )
+}
 
 /** Steps for an address that allocations hold; `serving`: the holders that should have it announced. */
 export const holderSteps = (
@@ -31,14 +45,23 @@ export const holderSteps = (
       ]
     }
   }
-  const cache = { pods: snapshot.pods, synced: snapshot.podsListed }
+  const allowed = allowedStep(address, holders, snapshot)
+  const { occupied, spec } = snapshot
+  const cache = { pods: snapshot.pods, synced: snapshot.podsListed, occupied, spec }
   const judged = holders.map((holder) => ({ holder, no: mayAnnounce(address, holder.allocation, cache) }))
   const say = (list: typeof judged): string =>
     list.map(({ holder, no }) => `${nameOf(holder.allocation)} ${no === undefined ? "is Ready" : words(no)}`).join("; ")
   const rightFamily = judged.filter(({ no }) => no?._tag !== "NoFamily")
   const ready = rightFamily.filter(({ no }) => no === undefined || no._tag === "Deleting")
   const serving = ready.filter(({ no }) => no === undefined)
-  const refusal = snapshot.spec && permission(address, snapshot.spec)
+  if (allowed.ok === false) {
+    const reason = "it may not be announced"
+    const allocated = passed("allocated", `to ${holders.map(({ allocation }) => nameOf(allocation)).join("; ")}`)
+    return {
+      serving: [],
+      steps: [allocated, allowed, ...(["family", "ready", "deleting"] as const).map((step) => skipped(step, reason))]
+    }
+  }
   return {
     serving: serving.map(({ holder }) => holder),
     steps: [
@@ -46,12 +69,7 @@ export const holderSteps = (
         "allocated",
         `to ${holders.map(({ allocation }) => `${nameOf(allocation)} (${attachmentKey(allocation)})`).join("; ")}`
       ),
-      passed(
-        "allowed",
-        refusal === undefined
-          ? ALLOWED
-          : `it was when the pod was added, and stays so; for new pods, it ${words(refusal)}`
-      ),
+      allowed,
       rightFamily.length > 0
         ? passed("family", `reached via the pod's IPv${address.family} address`)
         : failed("family", say(judged)),
@@ -96,13 +114,15 @@ export const demandSteps = (
   const name = `pod ${podKey(asking)}`
   const asked = `${name} asks for it (annotation ${ANNOTATION[kind]})`
   const allocation = snapshot.allocations.find((a) => podKey(a.pod) === podKey(asking))
-  const { spec } = snapshot
+  const { occupied, spec } = snapshot
   const nodes = [spec?.cidr6, spec?.cidr4].filter((cidr) => cidr !== undefined)
   const has = allocation && primariesOf(allocation.addresses)
   const refusal = spec && mayHave({
     address,
     kind,
     spec,
+    namespace: asking.namespace,
+    occupied,
     families: (has ?? nodes).map(({ family }) => family),
     anycast: [],
     holders: heldBy(snapshot.allocations)
@@ -111,7 +131,7 @@ export const demandSteps = (
     const only = has === undefined ? "" : `, only ${has.map(formatAddress).join(", ")}`
     return [
       skipped("allocated", asked),
-      passed("allowed", ALLOWED),
+      passed("allowed", spec === undefined ? "" : `it ${allowedBy(address, spec)}`),
       failed("family", `${name} ${words(refusal)}${only}`)
     ]
   }

@@ -4,6 +4,7 @@ import type { BirdStatus } from "../bird/birdStatus.ts"
 import type { Allocation } from "../domain/Allocation.ts"
 import type { IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import type { Occupied } from "../domain/occupied.ts"
 import type { PodInfo } from "../domain/Pod.ts"
 import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
 
@@ -12,6 +13,7 @@ export interface Snapshot {
   readonly node: string
   /** Absent: the agent has no NodeConfig. */
   readonly spec: NodeConfigSpec | undefined
+  readonly occupied: Occupied
   readonly allocations: ReadonlyArray<Allocation>
   readonly pods: ReadonlyMap<string, PodInfo>
   /** `KubeApi.podsListed`. */

@@ -10,6 +10,7 @@ import { World } from "../../lab/World.ts"
 import { makeIndex } from "../../src/anycast/holders.ts"
 import { allKeys, byDestination, plan } from "../../src/anycast/routePlan.ts"
 import type { Allocation } from "../../src/domain/Allocation.ts"
+import { NOTHING_OCCUPIED } from "../../src/domain/occupied.ts"
 import { podKey } from "../../src/domain/Pod.ts"
 import { allocation, linkOf, pod } from "../unit/anycast/fakes.ts"
 import { type Bench, type Options, percentile, type Row } from "./report.ts"
@@ -98,6 +99,8 @@ const diffs = (count: number): ReadonlyArray<number> => {
       return [podKey(info), info] as const
     })),
     synced: true,
+    spec: undefined,
+    occupied: NOTHING_OCCUPIED,
     ifIndexOf: (name: string) => links.get(name),
     installed
   })

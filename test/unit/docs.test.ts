@@ -113,7 +113,7 @@ describe("docs/nodeconfig.md", () => {
       boolean: /^boolean$/,
       array: /^list of /,
       object: /^object$/,
-      string: /^(string|dotted quad|address|IPv[46] prefix)$/
+      string: /^(string|dotted quad|address|IPv[46] prefix|IPv6 prefix or IPv4 prefix)$/
     }
     assert.match(type, types[node.type ?? ""] ?? /^$/)
     const value = path === "spec.bgp.peers" ? get(empty, path) : get(defaults, path)

@@ -213,7 +213,7 @@ describe("Anycast", () => {
         assert.deepStrictEqual(scene.calls.slice(before), [[`put ${ROUTE}`]])
       })))
 
-  it.effect("a batch that fails is tried again after 100 ms", () =>
+  it.effect("a batch that fails is tried again after 100 ms, then after 200", () =>
     scenario(oneReady, (scene) =>
       Effect.gen(function*() {
         scene.failNext.push("ENOBUFS", "ENOBUFS")
@@ -222,7 +222,7 @@ describe("Anycast", () => {
         assert.deepStrictEqual(scene.installed(), [ROUTE])
         yield* pass("100 millis")
         assert.deepStrictEqual(scene.installed(), [ROUTE])
-        yield* pass("100 millis")
+        yield* pass("200 millis")
         assert.deepStrictEqual(scene.installed(), [])
       })))
 

@@ -5,6 +5,7 @@ import { destinationKey } from "../../../src/anycast/holders.ts"
 import { LINGER_MS } from "../../../src/anycast/linger.ts"
 import { lacksLink, lookOf, needsFullPass, planPass, takeBatch } from "../../../src/anycast/pass.ts"
 import { formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
+import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
 import { allocation, linkOf, pod, route, show } from "./fakes.ts"
 
@@ -59,7 +60,9 @@ const after = (...events: ReadonlyArray<Event>) => {
 
 const cache = (pods: ReadonlyArray<PodInfo>, synced = true) => ({
   pods: new Map(pods.map((it) => [podKey(it), it])),
-  synced
+  synced,
+  spec: undefined,
+  occupied: NOTHING_OCCUPIED
 })
 
 const taken = (added: ReadonlyArray<typeof ROUTE>, deleted: ReadonlyArray<typeof ROUTE> = []) => ({ added, deleted })

@@ -16,6 +16,7 @@ import {
   PROTOCOL_LINGERING
 } from "../../../src/netlink/Netlink.ts"
 import { layerTest as netlinkTest, NetlinkTest, type TestKernel } from "../../../src/netlink/NetlinkTest.ts"
+import { NodeNetwork } from "../../../src/netlink/NodeNetwork.ts"
 import { Allocations } from "../../../src/state/Allocations.ts"
 import { layerTest as allocationsTest } from "../../../src/state/AllocationsTest.ts"
 
@@ -176,5 +177,6 @@ const isAnnouncing = (routes: ReadonlyArray<HostRoute>): boolean =>
 
 /** {@link Anycast} and what it stands on, all in memory. */
 export const layer = Anycast.layer.pipe(
+  Layer.provideMerge(Layer.orDie(NodeNetwork.layer)),
   Layer.provideMerge(Layer.mergeAll(allocationsTest(), kubeTest(), netlinkTest(), birdTest()))
 )

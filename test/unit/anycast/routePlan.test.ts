@@ -4,6 +4,7 @@ import { allKeys, byDestination, plan, type World } from "../../../src/anycast/r
 import type { Allocation } from "../../../src/domain/Allocation.ts"
 import { mayAnnounce } from "../../../src/domain/announcement.ts"
 import { address, formatAddress } from "../../../src/domain/Ip.ts"
+import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
 import type { HostRoute } from "../../../src/netlink/Netlink.ts"
 import { allocation, linkOf, pod, route, show } from "./fakes.ts"
@@ -17,6 +18,8 @@ const world = (
   return {
     pods: new Map(pods.map((p) => [podKey(p), p])),
     synced: options.synced ?? true,
+    spec: undefined,
+    occupied: NOTHING_OCCUPIED,
     ifIndexOf: (name) => links.get(name),
     installed: byDestination(kernel)
   }

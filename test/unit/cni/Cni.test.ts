@@ -13,6 +13,7 @@ import { type KubeApi, KubeUnavailable, type NodeConfigState } from "../../../sr
 import { KubeApiTest, layerTest as kubeTest } from "../../../src/kube/KubeApiTest.ts"
 import { InterfaceExists, LinkNameTaken, NetlinkError, NetnsError } from "../../../src/netlink/Netlink.ts"
 import { type Faults, layerTest as netlinkTest, TestKernel } from "../../../src/netlink/NetlinkTest.ts"
+import { NodeNetwork } from "../../../src/netlink/NodeNetwork.ts"
 import { Uplink } from "../../../src/netlink/Uplink.ts"
 import { Allocations } from "../../../src/state/Allocations.ts"
 import { layerTest as allocationsTest, TestDisk } from "../../../src/state/AllocationsTest.ts"
@@ -38,6 +39,7 @@ const services = (kernel = new TestKernel(), options: Options = {}) => {
     Effect.succeedSome({ ...ref, ready: false, deleting: false, annotations: {} })
   return Cni.layer({ bootId: "boot" }).pipe(
     Layer.provideMerge(configured),
+    Layer.provideMerge(Layer.orDie(NodeNetwork.layer)),
     Layer.provideMerge(Layer.mergeAll(
       Ipam.layer,
       allocationsTest(disk),

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import * as fc from "fast-check"
 import { formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
-import { API_VERSION, decode, type NodeConfigInvalid, sameSpec } from "../../../src/domain/NodeConfig.ts"
+import { API_VERSION, decode, type NodeConfigInvalid, sameSpec, specWarnings } from "../../../src/domain/NodeConfig.ts"
 import { quote } from "../../../src/domain/quote.ts"
 import { anyUnit } from "../ipam/support.ts"
 
@@ -65,7 +65,7 @@ describe("decode", () => {
     const { spec } = Result.getOrThrow(decode("host001", object({ cidr6: "2001:db8:1::/64" })))
     assert.deepStrictEqual([spec.defaults, spec.anycast, spec.bgp, spec.cidr4, spec.mtu], [
       { ipv6: true, ipv4: true },
-      { allowedCIDRs: [] },
+      { allowedCIDRs: [], grants: [], maxPerPod: 8, maxPerNamespace: 32, maxPerNode: 256 },
       undefined,
       undefined,
       undefined
@@ -135,6 +135,42 @@ describe("decode", () => {
       { ...CIDRS, anycast: { allowedCIDRs: ["::/0", "127.8.0.0/16"] } },
       "spec.anycast.allowedCIDRs[1]",
       /^"127\.8\.0\.0\/16": lies in a range that is loopback \(RFC 1122\): no pod can have an address of it$/
+    ],
+    [
+      "a grant of everything",
+      { ...CIDRS, anycast: { grants: [{ cidr: "0.0.0.0/0", namespaces: ["shop"] }] } },
+      "spec.anycast.grants[0].cidr",
+      /^"0\.0\.0\.0\/0": would grant every address there is; write the prefixes that these namespaces may announce$/
+    ],
+    [
+      "a grant that covers the node's prefix",
+      { ...CIDRS, anycast: { grants: [{ cidr: "10.0.0.0/8", namespaces: ["shop"] }] } },
+      "spec.anycast.grants[0].cidr",
+      /^"10\.0\.0\.0\/8": has the node's own 10\.[0-9.]+\/24 in it, where other pods' addresses come from; write/
+    ],
+    [
+      "a grant of multicast",
+      { ...CIDRS, anycast: { grants: [{ cidr: "ff02::/16", namespaces: ["shop"] }] } },
+      "spec.anycast.grants[0].cidr",
+      /lies in a range that is multicast/
+    ],
+    [
+      "a grant to nobody",
+      { ...CIDRS, anycast: { grants: [{ cidr: "192.0.2.0/24", namespaces: [] }] } },
+      "spec.anycast.grants[0].namespaces",
+      /must list 1 to 64 namespaces$/
+    ],
+    [
+      "a pattern that is none",
+      { ...CIDRS, anycast: { grants: [{ cidr: "192.0.2.0/24", namespaces: ["shop", "team-[ab]"] }] } },
+      "spec.anycast.grants[0].namespaces[1]",
+      /^"team-\[ab\]": must be a namespace's name, or a glob in which \* stands for any characters/
+    ],
+    [
+      "a limit below 0",
+      { ...CIDRS, anycast: { maxPerNode: -1 } },
+      "spec.anycast.maxPerNode",
+      /^-1: must be 0 to 65535$/
     ],
     [
       "an import of link-local",
@@ -243,6 +279,18 @@ it("sameSpec looks at what is asked for, not at how it is written or at metadata
   assert.isTrue(sameSpec(read(CIDRS, 1), read({ cidr4: "10.42.1.0/24", cidr6: "2001:DB8:1:0::/64", defaults: {} }, 2)))
   assert.isFalse(sameSpec(read(CIDRS, 1), read({ ...CIDRS, mtu: 1500 }, 1)))
   assert.isFalse(sameSpec(read(CIDRS, 1), read({ ...CIDRS, cidr4: "10.42.2.0/24" }, 1)))
+})
+
+it("warns of what is taken as it is written, although it can hardly be meant", () => {
+  const warnings = (allowedCIDRs: ReadonlyArray<string>) =>
+    specWarnings(Result.getOrThrow(decode("host001", object({ ...CIDRS, anycast: { allowedCIDRs } }))).spec)
+  assert.deepStrictEqual(warnings(["192.0.2.0/24", "2001:db8:a::/64"]), [])
+  assert.match(
+    warnings(["192.0.2.0/24", "::/0"])[0] ?? "",
+    /^spec\.anycast\.allowedCIDRs\[1\]: "::\/0": lets every names/
+  )
+  assert.match(warnings(["10.0.0.0/8"])[0] ?? "", /has the node's own 10\.[0-9.]+\/24 in it/)
+  assert.lengthOf(warnings(Array<string>(50).fill("::/0")), 10)
 })
 
 describe("quote", () => {

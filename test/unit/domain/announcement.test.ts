@@ -9,9 +9,11 @@ import {
   type No,
   permission,
   type PodCache,
+  type Rules,
   words
 } from "../../../src/domain/announcement.ts"
 import { address } from "../../../src/domain/Ip.ts"
+import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import type { PodInfo } from "../../../src/domain/Pod.ts"
 import { addresses, addresses6, allocation, nodeConfig } from "../fixtures.ts"
 
@@ -28,7 +30,9 @@ const runtime = allocation({ pod: { namespace: "", name: "", uid: "" }, containe
 const ask = (text: string, over: Partial<Ask> = {}): Ask => ({
   address: address(text),
   kind: "anycast",
+  namespace: "default",
   spec,
+  occupied: NOTHING_OCCUPIED,
   families: [6, 4],
   anycast: [],
   holders: heldBy([other, runtime]),
@@ -69,8 +73,8 @@ describe("mayHave", () => {
   ])("yes: %s", (_, it) => assert.isUndefined(mayHave(it)))
 
   it("is permission first, and never what has a special use", () => {
-    assert.strictEqual(permission(address("192.0.3.1"), spec)?._tag, "NotAllowed")
-    assert.isUndefined(permission(address("192.0.2.1"), spec))
+    assert.strictEqual(permission(address("192.0.3.1"), ask("192.0.3.1"))?._tag, "NotAllowed")
+    assert.isUndefined(permission(address("192.0.2.1"), ask("192.0.2.1")))
     assert.isUndefined(neverAnnounced(address("192.0.3.1")))
     assert.strictEqual(neverAnnounced(address("169.254.1.1"))?._tag, "SpecialUse")
   })
@@ -88,11 +92,13 @@ describe("mayAnnounce", () => {
     annotations: {},
     ...over
   })
-  const cache = (found: PodInfo | undefined, synced = true): PodCache => ({
+  const cache = (found: PodInfo | undefined, synced = true): PodCache & Rules => ({
+    spec: undefined,
+    occupied: NOTHING_OCCUPIED,
     pods: new Map(found === undefined ? [] : [["default/web", found]]),
     synced
   })
-  it.each<[string, string, PodCache, typeof GATES[number], RegExp]>([
+  it.each<[string, string, PodCache & Rules, typeof GATES[number], RegExp]>([
     ["Ready", V6, cache(pod()), "Ready", /^$/],
     ["Ready before the list is complete", V6, cache(pod(), false), "Ready", /^$/],
     ["not Ready", V6, cache(pod({ ready: false })), "NotReady", /^is not Ready$/],

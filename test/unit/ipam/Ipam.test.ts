@@ -3,11 +3,13 @@ import { Context, Effect, Layer, Logger, Result } from "effect"
 import * as fc from "fast-check"
 import { address, cidr, contains, formatAddress, type IpAddress, lastOf } from "../../../src/domain/Ip.ts"
 import type { NodeConfigSpec } from "../../../src/domain/NodeConfig.ts"
+import * as PodAddresses from "../../../src/domain/PodAddresses.ts"
 import { primariesOf, primaryOf } from "../../../src/domain/PodAddresses.ts"
 import { reservedIn } from "../../../src/domain/reserved.ts"
 import { AddressRandom, Ipam } from "../../../src/ipam/Ipam.ts"
 import { effectiveRange } from "../../../src/ipam/range.ts"
 import type { Reservation } from "../../../src/ipam/reservation.ts"
+import { allocation } from "../fixtures.ts"
 import { request, seeded, spec } from "./support.ts"
 
 type IpamService = Context.Service.Shape<typeof Ipam>
@@ -181,12 +183,22 @@ describe("Ipam.markInUse", () => {
       warnings.length = 0
       const ipam = yield* Ipam
       const shared = address("10.42.1.2")
-      yield* ipam.markInUse("a/eth0", [], [shared, shared])
-      yield* ipam.markInUse("b/eth0", [], [shared])
+      const holder = (containerId: string, ipv4: string, anycast: string) =>
+        allocation({
+          containerId,
+          addresses: PodAddresses.make({
+            primaries: [address(ipv4)],
+            gateway4: undefined,
+            chosen: [],
+            anycast: [address(anycast)]
+          })
+        })
+      yield* ipam.adopt(holder("a", "10.9.9.1", "10.42.1.2"))
+      yield* ipam.adopt(holder("b", "10.9.9.2", "10.42.1.2"))
       assert.deepStrictEqual(warnings, [])
       yield* ipam.markInUse("c/eth0", [shared])
       yield* ipam.markInUse("d/eth0", [address("10.42.1.3")])
-      yield* ipam.markInUse("b/eth0", [], [address("10.42.1.3")])
+      yield* ipam.adopt(holder("e", "10.9.9.3", "10.42.1.3"))
       assert.lengthOf(warnings, 2)
       yield* ipam.release("a/eth0")
       assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 2)

@@ -2,6 +2,7 @@
 import { Result } from "effect"
 import * as fc from "fast-check"
 import { API_VERSION, decode, type NodeConfigSpec } from "../../../src/domain/NodeConfig.ts"
+import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import type { PodInfo } from "../../../src/domain/Pod.ts"
 import type { Random } from "../../../src/ipam/pick.ts"
 import type { AddressRequest } from "../../../src/ipam/reservation.ts"
@@ -35,7 +36,14 @@ export const request = (
   options: Partial<AddressRequest> = {}
 ): AddressRequest => {
   const containerId = `c${serial++}`
-  return { owner: `${containerId}/eth0`, containerId, pod: pod(annotations), spec: spec(), ...options }
+  return {
+    owner: `${containerId}/eth0`,
+    containerId,
+    pod: pod(annotations),
+    spec: spec(),
+    occupied: NOTHING_OCCUPIED,
+    ...options
+  }
 }
 
 /** The given numbers in turn, then the last one for ever. */

@@ -130,6 +130,26 @@ const community = fc.oneof(
   { weight: 1, arbitrary: fc.string() }
 )
 
+const namespace = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.constantFrom(
+      "shop",
+      "team-*",
+      "*",
+      "a*-b",
+      "-a",
+      "a-",
+      "Shop",
+      "",
+      "a".repeat(63),
+      "a".repeat(64),
+      "a.b"
+    )
+  },
+  { weight: 1, arbitrary: fc.string() }
+)
+
 const list = <A>(item: fc.Arbitrary<A>, maxLength = 3) => fc.array(item, { maxLength })
 
 const some = <A>(fields: { [K in keyof A]: fc.Arbitrary<A[K]> }, requiredKeys: Array<keyof A> = []) =>
@@ -154,6 +174,14 @@ const peer = some({
   communities: list(community)
 }, ["address", "asn"])
 
+const grant = some({
+  cidr,
+  namespaces: fc.oneof({ weight: 9, arbitrary: list(namespace) }, {
+    weight: 1,
+    arbitrary: fc.constantFrom(Array<string>(64).fill("shop"), Array<string>(65).fill("shop"))
+  })
+}, ["cidr", "namespaces"])
+
 /** Everything, mostly near the edge of what is right. */
 export const specs: fc.Arbitrary<unknown> = some({
   cidr6: fc.oneof({ weight: 3, arbitrary: fc.constant("2001:db8:1::/64") }, { weight: 1, arbitrary: cidr }),
@@ -164,7 +192,13 @@ export const specs: fc.Arbitrary<unknown> = some({
     ipv4: boolean,
     ipAlgo: list(fc.constantFrom("namespace", "pod", "image", "namespace", "node"), 4)
   }),
-  anycast: some({ allowedCIDRs: list(cidr) }),
+  anycast: some({
+    allowedCIDRs: list(cidr),
+    grants: list(grant),
+    maxPerPod: integer(0, 8, 64, 65, -1),
+    maxPerNamespace: integer(0, 32, 65535, 65536, -1),
+    maxPerNode: integer(0, 256, 65535, 65536, -1)
+  }),
   antiSpoofing: boolean,
   antiSpoofingExemptNamespaces: list(
     fc.oneof(
@@ -188,6 +222,7 @@ export const single: fc.Arbitrary<unknown> = fc.oneof(
   fc.record({ cidr6: cidr }),
   fc.record({ cidr4: cidr }),
   cidr.map((c) => ({ cidr6: "2001:db8:1::/64", anycast: { allowedCIDRs: [c] } })),
+  grant.map((g) => ({ cidr6: "2001:db8:1::/64", anycast: { grants: [g] } })),
   cidr.map((c) => ({ cidr6: "2001:db8:1::/64", bgp: { asn: 65001, importCIDRs: [c] } })),
   address.map((a) => ({ cidr6: "2001:db8:1::/64", bgp: { asn: 65001, peers: [{ address: a, asn: 65000 }] } })),
   community.map((c) => ({

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { aliasOf, type Allocation } from "../../../src/domain/Allocation.ts"
-import { heldBy } from "../../../src/domain/announcement.ts"
 import { address, hostCidr } from "../../../src/domain/Ip.ts"
+import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import type { HostLink, HostRoute } from "../../../src/netlink/Netlink.ts"
-import { completeFromPod } from "../../../src/state/takeOver.ts"
+import { completeFromPod } from "../../../src/state/complete.ts"
 import { type KernelState, takeOverPlan } from "../../../src/state/takeOverPlan.ts"
 import { addresses, addresses6, allocation, nodeConfig } from "../fixtures.ts"
 
@@ -113,11 +113,16 @@ describe("a rebuilt allocation", () => {
       deleting: false,
       annotations: { anycast: "2001:db8:a::1,2001:db8:a::2,2001:db8:b::1,192.0.2.1" }
     }
-    const completed = completeFromPod(six, pod, spec, heldBy([six]))
+    const ground = { spec, occupied: NOTHING_OCCUPIED }
+    const { allocation: completed, left } = completeFromPod(six, pod, ground, [six])
     assert.strictEqual(completed.pod.uid, "u9")
+    assert.deepStrictEqual(left, [
+      "2001:db8:b::1 is not in this node's spec.anycast.allowedCIDRs, 2001:db8:a::/64, 192.0.2.0/24",
+      "192.0.2.1 has no IPv4 address to reach it by"
+    ])
     assert.deepStrictEqual(completed.addresses.anycast, [address("2001:db8:a::1"), address("2001:db8:a::2")])
     assert.deepStrictEqual(
-      completeFromPod(six, { ...pod, annotations: { anycast: "rubbish" } }, spec, heldBy([six])).addresses,
+      completeFromPod(six, { ...pod, annotations: { anycast: "rubbish" } }, ground, [six]).allocation.addresses,
       six.addresses
     )
   })
@@ -128,7 +133,8 @@ describe("a rebuilt allocation", () => {
     const thief = allocation({ addresses: addresses6({ ipv6: address("2001:db8:1::b") }) })
     const annotations = { anycast: "2001:db8:1::a,2001:db8:1::b,2001:db8:1::1,ff02::1,2001:db8:7::7" }
     const pod = { namespace: "default", name: "web", uid: "u9", ready: true, deleting: false, annotations }
-    const completed = completeFromPod(thief, pod, everything, heldBy([victim, thief]))
+    const ground = { spec: everything, occupied: NOTHING_OCCUPIED }
+    const { allocation: completed } = completeFromPod(thief, pod, ground, [victim, thief])
     assert.deepStrictEqual(completed.addresses.anycast, [address("2001:db8:7::7")])
   })
 })

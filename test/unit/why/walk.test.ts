@@ -3,6 +3,7 @@ import { Result } from "effect"
 import type { Allocation } from "../../../src/domain/Allocation.ts"
 import { address, formatAddress } from "../../../src/domain/Ip.ts"
 import { decode } from "../../../src/domain/NodeConfig.ts"
+import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import { type PodInfo, podKey } from "../../../src/domain/Pod.ts"
 import { render } from "../../../src/why/render.ts"
 import type { Snapshot } from "../../../src/why/snapshot.ts"
@@ -55,6 +56,7 @@ const kernel = {
 const good: Snapshot = {
   node: "host001",
   spec,
+  occupied: NOTHING_OCCUPIED,
   allocations: [allocation(1, { anycast: [V6] })],
   pods: new Map([["default/web-1", pod(1)]]),
   podsListed: true,
