@@ -17,7 +17,9 @@ import * as NetlinkLayer from "./netlink/layer.ts"
 import { Netlink } from "./netlink/Netlink.ts"
 import { NodeNetwork } from "./netlink/NodeNetwork.ts"
 import { Uplink } from "./netlink/Uplink.ts"
+import { keepRunning } from "./process/keepRunning.ts"
 import * as LoopDelay from "./process/LoopDelay.ts"
+import { sayOnce } from "./process/sayOnce.ts"
 import { keepTrimmed } from "./process/trim.ts"
 import { VERSION } from "./process/version.ts"
 import * as Http from "./report/Http.ts"
@@ -36,12 +38,13 @@ const BOOT_ID = "/proc/sys/kernel/random/boot_id"
 export const run = (settings: Settings) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
+    const target = yield* Effect.fromResult(Http.targetOf(settings.http))
     yield* assertUnserved(settings.socket)
     const bootId = (yield* fs.readFileString(BOOT_ID)).trim()
     yield* fs.makeDirectory(settings.stateDir, { recursive: true, mode: 0o755 })
     const loopDelay = LoopDelay.make()
     return yield* start(settings, bootId).pipe(
-      Effect.flatMap((failedDels) => serve(settings, loopDelay, failedDels)),
+      Effect.flatMap((failedDels) => serve(settings, target, loopDelay, failedDels)),
       // Building them reads the records, and the NodeConfig that the agent before this one knew.
       Effect.provide(layerOf(settings, bootId, loopDelay))
     )
@@ -59,7 +62,12 @@ const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   return yield* doQueuedDels(settings, rpc.listen)
 })
 
-const serve = Effect.fnUntraced(function*(settings: Settings, loopDelay: LoopDelay.LoopDelay, failedDels: number) {
+const serve = Effect.fnUntraced(function*(
+  settings: Settings,
+  target: Http.Target,
+  loopDelay: LoopDelay.LoopDelay,
+  failedDels: number
+) {
   const antiSpoofing = yield* AntiSpoofing
   const anycast = yield* Anycast
   const bird = yield* Bird
@@ -67,25 +75,24 @@ const serve = Effect.fnUntraced(function*(settings: Settings, loopDelay: LoopDel
   const kube = yield* KubeApi
   const network = yield* NodeNetwork
   const reporter = yield* NodeReporter
-  yield* Layer.build(
-    Http.layer({ address: settings.http, beforeScrape: loopDelay.publish, podMetrics: antiSpoofing.metrics })
-  )
+  const http = Http.serve({ target, beforeScrape: loopDelay.publish, podMetrics: antiSpoofing.metrics })
   const milliseconds = Math.round(performance.now())
   yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
     Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })
   )
   const loops = [
-    cni.run,
-    kube.run,
-    bird.run,
-    anycast.run,
-    antiSpoofing.run,
-    network.run,
-    reporter.run,
-    writeConflist(settings, reporter.notServing),
-    keepPrepared,
-    keepTrimmed,
-    retryQueuedDels(settings, failedDels)
+    keepRunning("freeing what ended pods had")(cni.run),
+    keepRunning("Kubernetes")(kube.run),
+    keepRunning("BIRD")(bird.run),
+    keepRunning("anycast")(anycast.run),
+    keepRunning("anti-spoofing")(antiSpoofing.run),
+    keepRunning("the node's network")(network.run),
+    keepRunning("the node's condition and status")(reporter.run),
+    keepRunning("HTTP")(Effect.scoped(http)),
+    keepRunning("the conflist")(Effect.andThen(writeConflist(settings, reporter.notServing), Effect.never)),
+    keepRunning("the node's settings")(keepPrepared),
+    keepRunning("giving memory back")(keepTrimmed),
+    keepRunning("queued DELs")(Effect.andThen(retryQueuedDels(settings, failedDels), Effect.never))
   ]
   return yield* Effect.all(loops, { concurrency: "unbounded", discard: true })
 })
@@ -108,7 +115,7 @@ const doQueuedDels = Effect.fn("doQueuedDels")(function*<E>(settings: Settings, 
 /** The runtime was told that a queued DEL succeeded and will not ask again: one that failed is tried until it does. */
 const retryQueuedDels = (settings: Settings, failed: number) =>
   doQueuedDels(settings, Effect.void).pipe(
-    Effect.tapError((error) => Effect.logError(error.message)),
+    sayOnce(Effect.logError),
     Effect.retry(Schedule.spaced("60 seconds")),
     Effect.repeat({ while: (left) => left > 0, schedule: Schedule.spaced("60 seconds") }),
     Effect.delay("60 seconds"),
@@ -127,7 +134,7 @@ const writeConflist = (settings: Settings, notServing: Effect.Effect<string | un
       )
       return conflistWhenReady({ confDir, binDir: settings.cniBinDir }, { takeover: false, ready }).pipe(
         // Pods that run, and a conflist that is there already, need the agent whatever this folder's state is.
-        Effect.tapError((error) => Effect.logError(error.message)),
+        sayOnce(Effect.logError),
         Effect.retry(Schedule.spaced("15 seconds"))
       )
     }

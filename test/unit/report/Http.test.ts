@@ -1,9 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Metric, Ref } from "effect"
-import { subscribe, unsubscribe } from "node:diagnostics_channel"
-import { createServer } from "node:http"
+import { Effect, Layer, Logger, Metric, Ref, Result } from "effect"
 import * as Net from "node:net"
-import { layer } from "../../../src/report/Http.ts"
+import { serve, targetOf } from "../../../src/report/Http.ts"
 import { NodeReporter } from "../../../src/report/NodeReporter.ts"
 
 /** A port of loopback that is free now. */
@@ -25,19 +23,33 @@ const reporter = (members: Partial<NodeReporter["Service"]> = {}) =>
 
 const gauge = Metric.gauge("flock_test_scrapes", { description: "Of this test" })
 
+interface Options {
+  readonly members?: Partial<NodeReporter["Service"]>
+  readonly beforeScrape?: Effect.Effect<void>
+  readonly freshMillis?: number
+}
+
+const listening = (port: number) =>
+  Effect.callback<boolean>((resume) => {
+    const socket = Net.connect(port, "127.0.0.1", () => {
+      socket.destroy()
+      resume(Effect.succeed(true))
+    })
+    socket.on("error", () => resume(Effect.succeed(false)))
+  })
+
+const podMetrics = Effect.succeed("flock_test_of_pods 1\n")
+
 /** Serves while `use` runs. */
-const serving = <A>(
-  use: (port: number) => Effect.Effect<A>,
-  options: { readonly members?: Partial<NodeReporter["Service"]>; readonly beforeScrape?: Effect.Effect<void> } = {}
-) =>
+const serving = <A, E>(use: (port: number) => Effect.Effect<A, E>, options: Options = {}) =>
   Effect.gen(function*() {
     const port = yield* freePort
-    const http = layer({
-      address: `127.0.0.1:${port}`,
-      beforeScrape: options.beforeScrape ?? Effect.void,
-      podMetrics: Effect.succeed("flock_test_of_pods 1\n")
-    })
-    yield* Layer.build(http.pipe(Layer.provide(reporter(options.members))))
+    const { beforeScrape = Effect.void, freshMillis = 0, members } = options
+    yield* serve({ target: { host: "127.0.0.1", port }, beforeScrape, freshMillis, podMetrics }).pipe(
+      Effect.provide(reporter(members)),
+      Effect.forkScoped
+    )
+    yield* Effect.repeat(listening(port), { until: (is) => is })
     return yield* use(port)
   }).pipe(Effect.scoped)
 
@@ -104,42 +116,99 @@ describe("the agent's HTTP", () => {
       assert.isBelow(performance.now() - ended, 2000)
     }))
 
-  it.live("does not end where a connection could not be accepted", () =>
+  it.live("renders once a second, however many ask", () =>
+    Effect.gen(function*() {
+      const renderings = yield* Ref.make(0)
+      yield* serving((port) =>
+        Effect.gen(function*() {
+          yield* Effect.all(Array.from({ length: 20 }, () => get(port, "/metrics")), { concurrency: 20 })
+          assert.strictEqual(yield* Ref.get(renderings), 1)
+          yield* Effect.sleep("1100 millis")
+          yield* get(port, "/metrics")
+          assert.strictEqual(yield* Ref.get(renderings), 2)
+        }), { beforeScrape: Ref.update(renderings, (n) => n + 1), freshMillis: 1000 })
+    }))
+
+  it.live("answers the first request of a connection, whatever else is sent on it", () =>
     serving((port) =>
       Effect.gen(function*() {
-        const servers: Array<Net.Server> = []
-        const note = (message: unknown) => servers.push((message as { readonly server: Net.Server }).server)
-        subscribe("http.server.request.start", note)
-        yield* get(port, "/healthz")
-        unsubscribe("http.server.request.start", note)
-        assert.isTrue(servers[0]?.emit("error", new Error("accept EMFILE")))
+        const ask = (text: string) =>
+          Effect.callback<string>((resume) => {
+            const got: Array<string> = []
+            const socket = Net.connect(port, "127.0.0.1", () => socket.write(text))
+            socket.on("error", () => undefined).on("data", (chunk) => got.push(String(chunk)))
+            socket.on("close", () => resume(Effect.sync(() => got.join(""))))
+          })
+        const one = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert.strictEqual((yield* ask(one.repeat(3))).match(/HTTP\/1.1 200 OK/g)?.length, 1)
+        const head = yield* ask("HEAD /metrics HTTP/1.0\n\n")
+        assert.match(head, /^HTTP\/1.1 200 OK\r\n[\s\S]*Content-Length: [1-9]\d+\r\nConnection: close\r\n\r\n$/)
+        assert.match(yield* ask(`GET / HTTP/1.1\r\nX: ${"x".repeat(9000)}`), /^HTTP\/1.1 431 /)
+        for (const text of ["\r\n\r\n", "GET\r\n\r\n", "\0\xff\n\n", "PRI * HTTP/2.0\r\n\r\n"]) {
+          assert.match(yield* ask(text), /^HTTP\/1.1 404 /)
+        }
+      })
+    ))
+
+  it.live("does not listen while connections come faster than it takes them, and does again", () =>
+    serving((port) =>
+      Effect.gen(function*() {
+        const outcomes = yield* Effect.forEach(Array.from({ length: 400 }), () => listening(port), { concurrency: 50 })
+        assert.isAbove(outcomes.filter((connected) => !connected).length, 100, "the kernel refuses them")
+        yield* Effect.sleep("2500 millis")
         assert.strictEqual((yield* get(port, "/healthz")).status, 200)
       })
     ))
 
-  it.live.each<[string, RegExp]>([
-    ["9476", /cannot listen on 9476 \(--http\): must be HOST:PORT, such as/],
-    ["127.0.0.1:70000", /must be HOST:PORT/],
-    ["::1:9476", /must be HOST:PORT/],
-    ["192.0.2.1:9476", /cannot listen on 192\.0\.2\.1:9476 \(--http\): .*EADDRNOTAVAIL/]
-  ])("refuses %s in one sentence", ([address, words]) =>
-    Effect.gen(function*() {
-      const http = layer({ address, beforeScrape: Effect.void, podMetrics: Effect.succeed("") }).pipe(
-        Layer.provide(reporter())
-      )
-      const error = yield* Effect.flip(Effect.scoped(Layer.build(http)))
-      assert.match(error.message, words)
-    }))
+  it.live(
+    "holds 32 connections and no more, and none of them for ever",
+    () =>
+      serving((port) =>
+        Effect.gen(function*() {
+          const sockets = Array.from({ length: 40 }, () => Net.connect(port, "127.0.0.1").on("error", () => undefined))
+          const began = performance.now()
+          yield* Effect.sleep("500 millis")
+          const open = () => sockets.filter((socket) => socket.readyState === "open").length
+          assert.strictEqual(open(), 32)
+          const dripping = setInterval(() => sockets.forEach((socket) => socket.write("G")), 500)
+          yield* Effect.repeat(Effect.delay(Effect.sync(open), "100 millis"), { until: (n) => n === 0 }).pipe(
+            Effect.timeout("13 seconds")
+          )
+          clearInterval(dripping)
+          assert.isBelow(performance.now() - began, 12_000)
+          assert.strictEqual((yield* get(port, "/healthz")).status, 200)
+        })
+      ),
+    20_000
+  )
 
-  it.live("says that the port is taken", () =>
+  it.each(["9476", "127.0.0.1:70000", "::1:9476"])("refuses %s in one sentence", (address) => {
+    const target = targetOf(address)
+    assert.strictEqual(
+      Result.isFailure(target) ? target.failure.message : "taken",
+      `--http ${address}: must be HOST:PORT, such as 127.0.0.1:9476`
+    )
+  })
+
+  it.live("waits for a port that is taken, says so once, and answers when it is free", () =>
     Effect.gen(function*() {
-      const server = createServer()
-      const port = yield* Effect.callback<number>((resume) => {
-        server.listen(0, "127.0.0.1", () => resume(Effect.succeed((server.address() as Net.AddressInfo).port)))
+      const port = yield* freePort
+      const other = yield* Effect.callback<Net.Server>((resume) => {
+        const server = Net.createServer().listen(port, "127.0.0.1", () => resume(Effect.succeed(server)))
       })
-      const http = layer({ address: `127.0.0.1:${port}`, beforeScrape: Effect.void, podMetrics: Effect.succeed("") })
-      const error = yield* Effect.flip(Effect.scoped(Layer.build(http.pipe(Layer.provide(reporter())))))
-      assert.match(error.message, /EADDRINUSE/)
-      server.close()
-    }))
+      const said: Array<string> = []
+      const logger = Logger.make(({ message }) => void said.push(String(message)))
+      yield* serve({ target: { host: "127.0.0.1", port }, beforeScrape: Effect.void, podMetrics }).pipe(
+        Effect.provide(Layer.merge(reporter(), Logger.layer([logger]))),
+        Effect.forkScoped
+      )
+      yield* Effect.sleep("3500 millis")
+      assert.strictEqual(said.length, 1, said.join("\n"))
+      assert.match(said[0] ?? "", new RegExp(`cannot listen on 127\\.0\\.0\\.1:${port} \\(--http\\): .*EADDRINUSE`))
+      yield* Effect.callback<void>((resume) => void other.close(() => resume(Effect.void)))
+      yield* Effect.repeat(Effect.delay(listening(port), "100 millis"), { until: (is) => is }).pipe(
+        Effect.timeout("6 seconds")
+      )
+      assert.strictEqual((yield* get(port, "/healthz")).status, 200)
+    }).pipe(Effect.scoped), 15_000)
 })
