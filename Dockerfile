@@ -8,7 +8,7 @@ WORKDIR /flock
 COPY package.json package-lock.json .npmrc ./
 # as scripts/setup.sh does, without install scripts; a current Node comes with the packages
 RUN npm ci --omit=dev --omit=peer --ignore-scripts --loglevel=error
-COPY tsconfig.json ./
+COPY tsconfig.json LICENSE ./
 COPY cni cni
 COPY scripts scripts
 COPY src src
@@ -16,7 +16,7 @@ RUN cp node_modules/node-linux-*/bin/node /usr/local/bin/node \
  && node scripts/build.mjs
 
 FROM debian:bookworm-slim AS agent
-# Node's binary links libstdc++
+# Node's binary links libstdc++. Licences: /usr/lib/flock/LICENSE, THIRD-PARTY-NOTICES.txt; Debian's: /usr/share/doc/*/copyright
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libstdc++6 \
  && rm -rf /var/lib/apt/lists/*
@@ -30,5 +30,6 @@ CMD ["flock-agent", "run"]
 FROM debian:bookworm-slim AS bird
 RUN apt-get update \
  && apt-get install -y --no-install-recommends bird2 \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* \
+ && test -s /usr/share/doc/bird2/copyright
 CMD ["bird", "--version"]

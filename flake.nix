@@ -67,8 +67,10 @@
       source = lib.fileset.toSource {
         root = ./.;
         fileset = lib.fileset.unions [
+          ./LICENSE
           ./package.json
           ./scripts/build.mjs
+          ./scripts/notices.mjs
           ./src
           ./tsconfig.json
         ];

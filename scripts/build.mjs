@@ -1,5 +1,6 @@
 /**
- * `npm run build`: src/main.ts → dist/flock-agent.mjs with koffi's native files beside it, cni/ → dist/cni/flock.
+ * `npm run build`: src/main.ts → dist/flock-agent.mjs with koffi's native files and the licences beside it, cni/ →
+ * dist/cni/flock.
  * Does nothing when no input changed. `--entry FILE` and `--out DIR` build something else (tests do).
  */
 import { execFile } from "node:child_process"
@@ -17,12 +18,15 @@ import {
 import { dirname, join, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseArgs, promisify } from "node:util"
+import { notices } from "./notices.mjs"
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..")
 const { values } = parseArgs({ options: { entry: { type: "string" }, out: { type: "string" } } })
 const entry = resolve(values.entry ?? join(root, "src/main.ts"))
 const out = resolve(values.out ?? join(root, "dist"))
 const bundle = join(out, "flock-agent.mjs")
+const licence = { from: join(root, "LICENSE"), to: join(out, "LICENSE") }
+const thirdParty = join(out, "THIRD-PARTY-NOTICES.txt")
 const MINIMUM_NODE = [22, 19]
 
 const arch = process.arch
@@ -44,7 +48,7 @@ const put = (path, content, mode) => {
 /** One line per input: changed content shows as another size or time, a changed option as another line. */
 const fingerprint = (inputs) =>
   createHash("sha256").update(
-    [fileURLToPath(import.meta.url), ...inputs].map((path) => {
+    [fileURLToPath(import.meta.url), join(root, "scripts/notices.mjs"), ...inputs].map((path) => {
       const stat = statSync(path, { throwIfNoEntry: false })
       return `${path} ${stat?.size} ${stat?.mtimeMs}`
     }).join("\n") + process.version
@@ -57,7 +61,10 @@ const stampPath = join(
 )
 
 const upToDate = () => {
-  if (!existsSync(stampPath) || ![bundle, ...natives.map(({ to }) => to)].every((path) => existsSync(path))) {
+  if (
+    !existsSync(stampPath) ||
+    ![bundle, licence.to, thirdParty, ...natives.map(({ to }) => to)].every((path) => existsSync(path))
+  ) {
     return false
   }
   const { inputs, hash } = JSON.parse(readFileSync(stampPath, "utf8"))
@@ -142,7 +149,8 @@ const buildAgent = async () => {
   for (const file of result.outputFiles) {
     put(file.path, file.contents, file.path === bundle ? 0o755 : 0o644)
   }
-  for (const { from, to } of natives) put(to, from, 0o644)
+  for (const { from, to } of [...natives, licence]) put(to, from, 0o644)
+  put(thirdParty, Buffer.from(notices(result.metafile, root)), 0o644)
   const real = Object.keys(result.metafile.inputs).filter((path) => !path.startsWith("left-out:"))
   const inputs = [...real.map((path) => join(root, path)), ...natives.map((n) => n.from)]
   put(stampPath, Buffer.from(JSON.stringify({ inputs, hash: fingerprint(inputs) })), 0o644)
