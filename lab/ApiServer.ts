@@ -34,7 +34,7 @@ export interface ApiServer {
     path: string,
     body?: unknown,
     type?: string,
-    who?: string,
+    who?: string | { readonly token: string },
     accept?: string
   ) => Promise<Answer>
   /** Of the API server's process. */
@@ -54,7 +54,7 @@ export const pathOf = (
     readonly metadata: { readonly name: string; readonly namespace?: string }
   }
 ): string => {
-  const plural = `${kind.toLowerCase()}s`
+  const plural = kind.toLowerCase().replace(/y$/, "ie") + "s"
   const root = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`
   const scope = metadata.namespace === undefined ? "" : `/namespaces/${metadata.namespace}`
   return `${root}${scope}/${plural}/${metadata.name}`
@@ -85,7 +85,8 @@ export const start = async (world: World, flags = ""): Promise<ApiServer> => {
   const url = read("url")
   const call: ApiServer["call"] = (method, path, body, type = "application/json", who = "admin", accept = "*/*") =>
     new Promise((done, fail) => {
-      const headers = { Authorization: `Bearer ${who}-token`, "Content-Type": type, Accept: accept }
+      const token = typeof who === "string" ? `${who}-token` : who.token
+      const headers = { Authorization: `Bearer ${token}`, "Content-Type": type, Accept: accept }
       const request = https.request(url + path, { method, headers, agent }, (response) => {
         const chunks: Array<Buffer> = []
         response.on("data", (chunk: Buffer) => chunks.push(chunk))

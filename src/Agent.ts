@@ -29,6 +29,7 @@ import * as DelQueue from "./socket/DelQueue.ts"
 import { Introspection } from "./socket/Introspection.ts"
 import { assertUnserved, RpcServer } from "./socket/RpcServer.ts"
 import { Allocations } from "./state/Allocations.ts"
+import { answerForGateways, keepGateways } from "./state/gateways.ts"
 import { countUnreadable, takeOver } from "./state/takeOver.ts"
 
 /** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
@@ -58,6 +59,7 @@ const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
   yield* antiSpoofing.enforce
   yield* takeOver({ bootId })
+  yield* answerForGateways
   // No ADD may be served while an address that a queued DEL frees is still held.
   return yield* doQueuedDels(settings, rpc.listen)
 })
@@ -91,6 +93,7 @@ const serve = Effect.fnUntraced(function*(
     keepRunning("HTTP")(Effect.scoped(http)),
     keepRunning("the conflist")(Effect.andThen(writeConflist(settings, reporter.notServing), Effect.never)),
     keepRunning("the node's settings")(keepPrepared),
+    keepRunning("pods' gateways")(keepGateways),
     keepRunning("giving memory back")(keepTrimmed),
     keepRunning("queued DELs")(Effect.andThen(retryQueuedDels(settings, failedDels), Effect.never))
   ]

@@ -1,7 +1,7 @@
 /**
  * STATUS: can ADD be served? (CNI spec 1.1.0, section 4: codes 50 and 51.) Nothing else is an error here. go-cni asks every
- * 5 s and containerd makes of any error, 51 as well, a node that is not Ready: its pods count as not ready, and after five
- * minutes they are evicted (containerd/go-cni#123). A router that is away is no reason for that; nor is a full prefix.
+ * 5 s and containerd makes of any error, 51 as well, a node that is not Ready: no sandbox is made, and after five minutes its
+ * pods are evicted (containerd/go-cni#123). A router that is away is no reason for that; nor is a full prefix.
  */
 import { Effect, SubscriptionRef } from "effect"
 import { Bird } from "../bird/Bird.ts"

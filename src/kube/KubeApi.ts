@@ -62,6 +62,8 @@ export interface NodeConfigStatus {
     readonly ipv6?: { readonly used: number; readonly free: number }
     readonly ipv4?: { readonly used: number; readonly free: number }
   }
+  /** Established and configured, such as `1/2`; absent: BIRD is not flock's. */
+  readonly sessions?: string
   readonly peers: ReadonlyArray<{
     readonly address: string
     readonly asn: number

@@ -45,6 +45,7 @@ export const patchOf = (status: NodeConfigStatus, transitions: Transitions, now:
       }
     }),
     addresses: { ipv6: counts(status.addresses.ipv6), ipv4: counts(status.addresses.ipv4) },
+    sessions: status.sessions ?? null,
     peers: status.peers
   }
 })

@@ -14,6 +14,10 @@ import { type BackOff, backOff } from "./reflectorState.ts"
 /** A Secret that nobody asked for in this time is no longer watched. */
 const FORGET_MILLIS = 3_600_000
 const ANSWER_MILLIS = 12_000
+const FORBIDDEN = 403
+
+/** manifests/rbac.yaml grants Secrets by name. */
+const grantHint = (name: string): string => `add "${name}" to resourceNames of the Role flock-agent`
 
 type Values = Readonly<Record<string, Redacted.Redacted>>
 
@@ -66,8 +70,12 @@ export const make = Effect.fnUntraced(
 
     const handle = Effect.fnUntraced(function*(name: string, { known, listed }: Watched, signal: Signal<Values>) {
       if (signal._tag === "Failed") {
-        yield* Ref.update(known, (before) => ({ ...before, lastError: signal.error.message }))
-        return yield* Effect.logWarning(`Secret ${namespace}/${name}: ${signal.error.message}`)
+        const { status } = signal.error
+        const lastError = status === FORBIDDEN ? `${signal.error.message}; ${grantHint(name)}` : signal.error.message
+        yield* Ref.update(known, (before) => ({ ...before, lastError }))
+        // an answer as well: whoever waits for one need not wait longer
+        if (status === FORBIDDEN) yield* Deferred.succeed(listed, undefined)
+        return yield* Effect.logWarning(`Secret ${namespace}/${name}: ${lastError}`)
       }
       const values = valuesIn(signal)
       const keys = changedKeys(yield* Ref.get(known), values)
@@ -119,7 +127,8 @@ export const make = Effect.fnUntraced(
           new KubeUnavailable({ message: `Secret ${namespace}/${ref.name} cannot be read: ${lastError}` })
         ))
       yield* Effect.timeoutOrElse(Deferred.await(listed), { duration: ANSWER_MILLIS, orElse: () => unavailable })
-      return Option.fromUndefinedOr((yield* Ref.get(known)).values?.[ref.key])
+      const { values } = yield* Ref.get(known)
+      return values === undefined ? yield* unavailable : Option.fromUndefinedOr(values[ref.key])
     })
 
     return { get, changes: Stream.fromPubSub(changes) }

@@ -159,6 +159,8 @@ export class Netlink extends Context.Service<Netlink, {
   readonly interfaces: Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError>
   /** Interface that the kernel would send a packet for `address` out of (`ip route get`); undefined: no route. */
   readonly outgoing: (address: IpAddress) => Effect.Effect<{ readonly ifIndex: number } | undefined, NetlinkError>
+  /** The host answers for these IPv4 gateways of pods, by ARP and to pings, and for no others that it once did. */
+  readonly answerFor: (gateways: ReadonlyArray<IpAddress>) => Effect.Effect<void, NetlinkError>
   /**
    * Turns the node into a router: forwarding on for both families, uplinks' `accept_ra` 1 → 2 first (Documentation/
    * networking/ip-sysctl.rst), `fib_multipath_hash_policy=1`; and makes pods' links believe nothing that they hear, those

@@ -189,6 +189,7 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
         const outward = kernel.interfaces.find((i) => own(i)) ?? kernel.interfaces.find(({ ifName }) => ifName !== "lo")
         return outward === undefined ? undefined : { ifIndex: outward.ifIndex }
       }),
+    answerFor: () => Effect.void,
     prepareHost: Effect.succeed([]),
     changes: kernel.changes
   })

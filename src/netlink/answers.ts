@@ -2,7 +2,7 @@
 import { bitsOf, type Cidr, formatCidr, fromBytes, type IpAddress } from "../domain/Ip.ts"
 import { type Attrs, attrs, readText, readU32, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
-import { type HostRoute, METRICS, type NextHop } from "./Netlink.ts"
+import { type HostRoute, METRICS, type NextHop, PROTOCOL_POD } from "./Netlink.ts"
 import { macText } from "./requests.ts"
 
 export interface Link {
@@ -159,6 +159,10 @@ export const readLocal = (message: Received): IpAddress | undefined =>
   message.type === C.RTM_NEWROUTE && message.body.length >= 12 && message.body[7] === C.RTN_LOCAL
     ? addressOf(attrs(message.body, 12).get(C.RTA_DST))
     : undefined
+
+/** The address of a local route of ours (`addLocal`). */
+export const readOurLocal = (message: Received): IpAddress | undefined =>
+  message.body[5] === PROTOCOL_POD && message.body[4] === C.RT_TABLE_LOCAL ? readLocal(message) : undefined
 
 /** The interface in the answer to a route lookup; undefined unless packets are sent or delivered. */
 export const readLookup = (message: Received | undefined): { readonly ifIndex: number } | undefined => {

@@ -98,12 +98,14 @@ export const NDA_IFINDEX = 8
 export const NUD_PERMANENT = 0x80
 
 export const RT_TABLE_MAIN = 254
+export const RT_TABLE_LOCAL = 255
 export const RTPROT_REDIRECT = 1
 export const RTPROT_KERNEL = 2
 export const RTPROT_BOOT = 3
 export const RTPROT_RA = 9
 export const RT_SCOPE_UNIVERSE = 0
 export const RT_SCOPE_LINK = 253
+export const RT_SCOPE_HOST = 254
 export const RT_SCOPE_NOWHERE = 255
 export const RTN_UNICAST = 1
 export const RTN_LOCAL = 2

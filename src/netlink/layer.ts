@@ -61,6 +61,7 @@ const make = (options: Options) =>
       deleteRoutes: (routes) => Routes.deleteRoutes(host, routes),
       interfaces: Routes.interfaces(dumps),
       outgoing: (address) => Routes.outgoing(host, address),
+      answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
       prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),
       changes: changes(namespaces)
     })

@@ -3,7 +3,7 @@ import { bitsOf, type Cidr, type IpAddress, toBytes } from "../domain/Ip.ts"
 import { attr, concat, type Message, nested, text, u32, u8 } from "./codec.ts"
 import * as C from "./constants.ts"
 import { HOST_IPV4 } from "./hostSettings.ts"
-import { METRICS, type NextHop } from "./Netlink.ts"
+import { METRICS, type NextHop, PROTOCOL_POD } from "./Netlink.ts"
 
 export type Mac = Uint8Array
 
@@ -240,6 +240,36 @@ export const deleteRoute = (destination: Cidr, protocol: number): Message => ({
     rtmsg(destination, protocol, C.RT_SCOPE_NOWHERE, 0),
     ...(destination.prefix === 0 ? [] : [attr(C.RTA_DST, baseBytes(destination))])
   ])
+})
+
+/** struct rtmsg of a local route of ours. */
+const localRtmsg = (family: 4 | 6, prefix: number, scope: number): Uint8Array =>
+  Uint8Array.of(familyNumber(family), prefix, 0, 0, C.RT_TABLE_LOCAL, PROTOCOL_POD, scope, C.RTN_LOCAL, 0, 0, 0, 0)
+
+const localRoute = (type: number, flags: number, scope: number) => (address: IpAddress): Message => ({
+  type,
+  flags,
+  body: concat([
+    localRtmsg(address.family, bitsOf(address.family), scope),
+    attr(C.RTA_DST, toBytes(address)),
+    attr(C.RTA_OIF, u32(LOOPBACK))
+  ])
+})
+
+/** Index of `lo` in every namespace. */
+const LOOPBACK = 1
+
+/** `ip route add local ADDRESS dev lo proto 200`: the host answers for it, on every link. */
+export const addLocal = localRoute(C.RTM_NEWROUTE, C.NLM_F_CREATE | C.NLM_F_EXCL, C.RT_SCOPE_HOST)
+
+/** `ip route del local ADDRESS dev lo proto 200`. */
+export const deleteLocal = localRoute(C.RTM_DELROUTE, 0, C.RT_SCOPE_NOWHERE)
+
+/** `ip route show table local proto 200`. */
+export const dumpLocal = (family: 4 | 6): Message => ({
+  type: C.RTM_GETROUTE,
+  flags: 0,
+  body: localRtmsg(family, 0, 0)
 })
 
 const lookup = (address: IpAddress, flags: number): Message => {

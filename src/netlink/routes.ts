@@ -1,14 +1,14 @@
 /** Routes, links and addresses of the host. */
 import { Effect } from "effect"
 import { constants } from "node:os"
-import { formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import { equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import * as Answers from "./answers.ts"
 import type { Message } from "./codec.ts"
 import { type HostInterface, type HostRoute, NetlinkError } from "./Netlink.ts"
 import * as R from "./requests.ts"
 import { type DumpSocket, failure, type RequestSocket } from "./socket.ts"
 
-const { EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ESRCH } = constants.errno
+const { EACCES, EEXIST, EHOSTUNREACH, EINVAL, ENETUNREACH, ESRCH } = constants.errno
 
 const families = [6, 4] as const
 
@@ -66,6 +66,27 @@ export const interfaces = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<HostI
       up,
       addresses: (addresses.get(ifIndex) ?? []).map(({ address, prefix }) => ({ address, prefix }))
     }))
+  })
+
+/**
+ * Makes the host answer for these IPv4 gateways, and for no others that it once did. They lie in the node's prefix, which
+ * is an `unreachable` route: ARP for them would have no answer, for `proxy_arp` needs a unicast route by another link.
+ */
+export const answerFor = (
+  socket: RequestSocket,
+  dumps: DumpSocket,
+  gateways: ReadonlyArray<IpAddress>
+): Effect.Effect<void, NetlinkError> =>
+  Effect.gen(function*() {
+    const there = Answers.collect(yield* dumps.dump("list local routes", R.dumpLocal(4)), Answers.readOurLocal)
+    const isIn = (list: ReadonlyArray<IpAddress>) => (a: IpAddress) => list.some((other) => equalAddress(other, a))
+    const missing = gateways.filter((a) => !isIn(there)(a))
+    const gone = there.filter((a) => !isIn(gateways)(a))
+    const replies = yield* socket.request([...missing.map(R.addLocal), ...gone.map(R.deleteLocal)])
+    const failed = replies.findIndex(({ ack }) => ack.code !== 0 && ack.code !== EEXIST && ack.code !== ESRCH)
+    if (failed < 0) return
+    const address = [...missing, ...gone][failed] as IpAddress
+    return yield* failure(`answer for gateway ${formatAddress(address)}`, replies[failed]?.ack ?? { code: 0 })
   })
 
 /** Without a route, and with an unreachable, prohibit or blackhole route. */

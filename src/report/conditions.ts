@@ -4,7 +4,27 @@ import { specWarnings } from "../domain/NodeConfig.ts"
 import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import type { NodeCondition, NodeConfigStatus, StatusCondition } from "../kube/KubeApi.ts"
-import { exhausted, existingAffected, type Facts, newAffected } from "./health.ts"
+import { GRACE_MILLIS } from "./grace.ts"
+import {
+  exhausted,
+  existingAffected,
+  type Facts,
+  isWithdrawn,
+  newAffected,
+  partlyAnnounced,
+  sessionsInWords
+} from "./health.ts"
+
+/** What is true of a node that is in the network, or was a moment ago. */
+const fineWords = (facts: Facts): string => {
+  const { bird } = facts
+  if (!bird.enabled) return "flock serves pods; announcing them is another's (--no-bird)"
+  const lost = existingAffected(facts)
+  if (lost !== undefined) return `flock serves pods; for less than ${GRACE_MILLIS / 1000} s: ${lost}`
+  if (bird.peers.length === 0) return "flock serves pods; no peers are configured, so that nothing is announced"
+  const partly = partlyAnnounced(facts)
+  return `flock serves pods and announces their routes${partly === undefined ? "" : `; ${partly}`}`
+}
 
 /**
  * `NetworkUnavailable`: `False` means that the network is available. In its `grace`, a node that lost its sessions counts as
@@ -20,8 +40,10 @@ export const nodeCondition = (facts: Facts, { grace }: { readonly grace: boolean
       message: existing === undefined ? fresh : `${fresh}; ${existing}`
     }
   }
-  if (existing !== undefined) return { status: "True", reason: "FlockNoRoute", message: existing }
-  return { status: "False", reason: "FlockReady", message: "flock serves pods and announces their routes" }
+  if (existing !== undefined) {
+    return { status: "True", reason: isWithdrawn(facts) ? "FlockWithdrawn" : "FlockNoRoute", message: existing }
+  }
+  return { status: "False", reason: "FlockReady", message: fineWords(facts) }
 }
 
 const condition = (
@@ -67,16 +89,15 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
     ? `the wanted configuration is not in force: ${bird.configError}`
     : undefined
   const full = exhausted(facts)
+  const withdrawn = isWithdrawn(facts)
+  const cutOff = existingAffected(facts)
   const warnings = Option.match(nodeConfig.current, { onNone: () => [], onSome: ({ spec }) => specWarnings(spec) })
-  const sessions = [
-    `${established} of ${bird.peers.length} sessions are Established`,
-    ...bird.peers.flatMap(({ problem }) => problem ?? [])
-  ].join("; ")
+  const sessions = [sessionsInWords(bird), ...bird.peers.flatMap(({ problem }) => problem ?? [])].join("; ")
   const conditions = [
-    condition("Ready", rejected?.message ?? newAffected(facts) ?? existingAffected(facts), [
+    condition("Ready", rejected?.message ?? newAffected(facts) ?? cutOff, [
       "FlockReady",
-      "FlockNotReady"
-    ], ["pods are served", ...warnings].join("; ")),
+      withdrawn && rejected === undefined && newAffected(facts) === undefined ? "FlockWithdrawn" : "FlockNotReady"
+    ], [fineWords(facts), ...warnings].join("; ")),
     condition("AddressesAvailable", full.length === 0 ? undefined : full.join("; "), [
       "AddressesFree",
       "AddressesExhausted"
@@ -91,8 +112,8 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
         ),
         condition(
           "BGPEstablished",
-          bird.peers.length > 0 && established === 0 ? sessions : undefined,
-          ["SessionsEstablished", "NoSession"],
+          bird.peers.length > 0 && established === 0 ? withdrawn ? cutOff : sessions : undefined,
+          ["SessionsEstablished", withdrawn ? "Withdrawn" : "NoSession"],
           bird.peers.length === 0 ? "no peers are configured" : sessions
         )
       ]
@@ -106,6 +127,7 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
       Option.match(nodeConfig.current, { onNone: () => 0, onSome: (config) => config.generation }),
     conditions,
     addresses: { ...(ipv6 ? { ipv6 } : {}), ...(ipv4 ? { ipv4 } : {}) },
+    ...(bird.enabled ? { sessions: `${established}/${bird.peers.length}` } : {}),
     peers: bird.peers.map(({ address, asn, problem, state }) => ({
       address,
       asn,

@@ -29,9 +29,36 @@ export const existingAffected = (facts: Reach): string | undefined => {
   if (!bird.enabled) return undefined
   if (!bird.up) return "BIRD does not answer on its control socket"
   if (!hasPeers(facts) || bird.peers.some((peer) => peer.state === "Established")) return undefined
-  return bird.drained === true
-    ? "no BGP session is Established: `flock-agent withdraw` shut them"
-    : "no BGP session is Established"
+  return bird.drained === true ? WITHDRAWN : "no BGP session is Established"
+}
+
+const WITHDRAWN =
+  "withdrawn by an operator: `flock-agent withdraw` shut its BGP sessions, `flock-agent restore` opens them"
+
+/** Nobody needs to look for a fault: an operator shut the sessions, and they are. */
+export const isWithdrawn = (facts: Facts): boolean => existingAffected(facts) === WITHDRAWN
+
+const MOST_NAMED = 4
+
+/** `2 of 3 sessions are Established, none over IPv4; not 192.0.2.1 (AS 65000)`. Nothing in it comes and goes with each try. */
+export const sessionsInWords = ({ peers }: BirdStatus): string => {
+  const up = peers.filter(({ state }) => state === "Established")
+  const down = peers.filter(({ state }) => state !== "Established")
+  const isV6 = ({ address }: { readonly address: string }) => address.includes(":")
+  const lost = [true, false].filter((six) =>
+    up.length > 0 && down.some((peer) => isV6(peer) === six) && !up.some((peer) => isV6(peer) === six)
+  )
+  const named = down.slice(0, MOST_NAMED).map(({ address, asn }) => `${address} (AS ${asn})`).join(", ")
+  const more = down.length > MOST_NAMED ? ` and ${down.length - MOST_NAMED} more` : ""
+  return `${up.length} of ${peers.length} sessions are Established` +
+    lost.map((six) => `, none over IPv${six ? 6 : 4}`).join("") +
+    (down.length === 0 ? "" : `; not ${named}${more}`)
+}
+
+/** Why the node is announced to fewer routers than it should be, though to some; undefined: to all, or to none. */
+export const partlyAnnounced = ({ bird }: Facts): string | undefined => {
+  const up = bird.peers.filter(({ state }) => state === "Established").length
+  return up === 0 || up === bird.peers.length ? undefined : sessionsInWords(bird)
 }
 
 /** Why no new pod can be served; undefined if one can. Not that a prefix is full: see {@link exhausted}. */

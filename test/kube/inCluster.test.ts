@@ -24,7 +24,7 @@ describe.runIf(available)("in a cluster, with a real API server", () => {
     const put = (token: string) => writeFileSync(join(account, "token"), token)
     mkdirSync(account)
     copyFileSync(join(api.dir, "ca.crt"), join(account, "ca.crt"))
-    put("agent-token")
+    put(await lab.tokenOf(api, lab.AGENT_POD))
     const { hostname, port } = new URL(api.url)
     // /run of its own, so that /var/run/secrets is there and this machine's is left alone
     const mounts = [
@@ -42,18 +42,16 @@ describe.runIf(available)("in a cluster, with a real API server", () => {
     await until("synced", () => lines.includes(`synced ${lab.NODE}`))
     await until("patched", () => lines.includes("patched"))
 
-    // the server forgets this token, as it does when one expires
-    const tokens = join(api.dir, "tokens.csv")
-    writeFileSync(
-      tokens,
-      `admin-token,admin,admin,"system:masters"\nrotated,system:serviceaccount:flock-system:flock-agent,agent\n`
-    )
+    // a token ends with the pod that it is bound to
+    await lab.create(api, lab.agentPod("flock-agent-next"))
+    const rotated = await lab.tokenOf(api, "flock-agent-next")
+    await api.call("DELETE", `/api/v1/namespaces/${lab.NAMESPACE}/pods/${lab.AGENT_POD}?gracePeriodSeconds=0`)
     api.signal("SIGKILL")
     api.restart()
     await until("refused", () => lines.some((line) => line.includes("answered 401")))
-    put("rotated")
+    put(rotated)
     lines.length = 0
     await until("patched again", () => lines.includes("patched"))
-    assert.notInclude(lines.join("\n"), "rotated")
+    assert.notInclude(lines.join("\n"), rotated)
   })
 })

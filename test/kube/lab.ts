@@ -1,7 +1,7 @@
 /** Objects of a small cluster, and the cluster layer against it. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Context, Effect, Layer, Metric, type Scope } from "effect"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
@@ -13,6 +13,7 @@ import { KubeApi } from "../../src/kube/KubeApi.ts"
 
 export const NODE = "host001"
 export const NAMESPACE = "flock-system"
+export const AGENT_POD = "flock-agent-host001"
 export const manifests = resolve(import.meta.dirname, "../../manifests")
 
 // oxlint-disable-next-line typescript/no-explicit-any -- YAML of any kind
@@ -65,13 +66,45 @@ export const setReady = (api: ApiServer, name: string, ready: boolean) =>
 export const remove = (api: ApiServer, name: string) =>
   api.call("DELETE", `/api/v1/namespaces/default/pods/${name}?gracePeriodSeconds=0`)
 
-/** The namespace, the CRD (served) and RBAC as the manifests say; one Node. */
+/** A pod of the DaemonSet as far as the API server needs one: tokens are bound to it. */
+export const agentPod = (name: string, nodeName = NODE) => ({
+  ...pod(name, {}, nodeName),
+  metadata: { name, namespace: NAMESPACE },
+  spec: { ...pod(name, {}, nodeName).spec, serviceAccountName: "flock-agent" }
+})
+
+/** The token that kubelet has made for a pod (TokenRequest, authentication.k8s.io/v1); with no pod, one bound to nothing. */
+export const tokenOf = async (api: ApiServer, podName?: string): Promise<string> => {
+  const bound = podName === undefined ? {} : {
+    boundObjectRef: {
+      apiVersion: "v1",
+      kind: "Pod",
+      name: podName,
+      uid: (await api.call("GET", `/api/v1/namespaces/${NAMESPACE}/pods/${podName}`)).body.metadata.uid
+    }
+  }
+  const { body, status } = await api.call(
+    "POST",
+    `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/flock-agent/token`,
+    { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec: { audiences: [], ...bound } }
+  )
+  if (status !== 201) throw new Error(`TokenRequest: ${status}: ${JSON.stringify(body)}`)
+  return body.status.token
+}
+
+/**
+ * Namespace, CRD (served), RBAC and admission as the manifests say; one Node, and the agent's pod on it, whose token is then
+ * the one of `agent.kubeconfig`: all that the agent does in these tests, it does under both.
+ */
 export const prepare = async (api: ApiServer): Promise<void> => {
-  for (const file of ["namespace.yaml", "crd.yaml", "rbac.yaml"]) {
+  for (const file of ["namespace.yaml", "crd.yaml", "rbac.yaml", "admission.yaml"]) {
     for (const document of documents(file)) await create(api, document)
   }
   await until("the CRD is served", async () => (await api.call("GET", NODECONFIGS)).status === 200)
   await create(api, node())
+  await create(api, agentPod(AGENT_POD))
+  const kubeconfig = api.kubeconfig("agent")
+  writeFileSync(kubeconfig, readFileSync(kubeconfig, "utf8").replace("agent-token", await tokenOf(api, AGENT_POD)))
 }
 
 export interface AgentOptions {

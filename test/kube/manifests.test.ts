@@ -62,10 +62,12 @@ describe.runIf(available)("the manifests, with a real API server", () => {
       cpSync(lab.manifests, join(dir, "flock/manifests"), { recursive: true })
       cpSync(join(lab.manifests, "examples/site"), join(dir, "site"), { recursive: true })
       const file = join(dir, "site/kustomization.yaml")
-      writeFileSync(file, readFileSync(file, "utf8").replace(/^# ( {2}- |components:)/gm, "$1"))
+      writeFileSync(file, readFileSync(file, "utf8").replace(/^# ( {2}|components:|patches:)/gm, "$1"))
       const built = spawnSync("kubectl", ["kustomize", join(dir, "site")], { encoding: "utf8" })
       assert.strictEqual(built.status, 0, built.stderr)
       assert.include(built.stdout, "kind: PodMonitor")
+      assert.notInclude(built.stdout, "ValidatingAdmission", "overlays/before-1.30")
+      assert.match(built.stdout, /resourceNames:\n +- tor1\n +- tor2\n/)
       assert.include(built.stdout, "image: registry.example.org/flock-agent:0.1.0")
       assert.match(built.stdout, /name: FLOCK_HTTP\n +value: '\[::\]:9476'/)
       // the Prometheus operator's kind is not on this server

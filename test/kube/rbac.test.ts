@@ -12,6 +12,7 @@ interface Rule {
   readonly apiGroups: ReadonlyArray<string>
   readonly resources: ReadonlyArray<string>
   readonly verbs: ReadonlyArray<string>
+  readonly resourceNames?: ReadonlyArray<string>
 }
 
 interface Role {
@@ -26,7 +27,13 @@ const roles: ReadonlyArray<Role> = lab.documents("rbac.yaml").filter(({ kind }) 
 const grants = roles.flatMap((role) =>
   role.rules.flatMap((rule) =>
     rule.resources.flatMap((resource) =>
-      rule.verbs.map((verb) => ({ role, resource, verb, group: rule.apiGroups[0] ?? "" }))
+      rule.verbs.map((verb) => ({
+        role,
+        resource,
+        verb,
+        group: rule.apiGroups[0] ?? "",
+        name: rule.resourceNames?.[0]
+      }))
     )
   )
 )
@@ -53,7 +60,7 @@ describe.runIf(available)("the agent's rights, with a real API server", () => {
       yield* kube.setStatus({ observedGeneration: i, conditions: [], addresses: {}, peers: [] })
       yield* Effect.ignore(kube.pod({ namespace: "default", name: "elsewhere", uid: "" }))
       yield* kube.event({ on: { kind: "Node" }, type: "Normal", reason: "Test", message: "" })
-      if (i === 0) yield* Effect.forkScoped(Effect.ignore(kube.secret({ name: "any", key: "password" })))
+      if (i === 0) yield* Effect.forkScoped(Effect.ignore(kube.secret({ name: "tor", key: "password" })))
       yield* Effect.sleep(50)
     }
     return kube
@@ -87,6 +94,7 @@ describe.runIf(available)("the agent's rights, with a real API server", () => {
               resource,
               subresource,
               verb: grant.verb,
+              name: grant.name,
               namespace: role.metadata.namespace
             }
           }

@@ -24,6 +24,7 @@ const status = (used: number, ready: "True" | "False" = "True"): NodeConfigStatu
   observedGeneration: 1,
   conditions: [{ type: "Ready", status: ready, reason: "Serving", message: "all is well" }],
   addresses: { ipv6: { used, free: 2 ** 64 }, ipv4: { used, free: 250 } },
+  sessions: "1/2",
   peers: [{ address: "2001:db8:ffff::1", asn: 65000, state: "Established" }]
 })
 
@@ -149,6 +150,7 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
         Name: "host001",
         Ready: "True",
         Reason: "Serving",
+        Sessions: "1/2",
         CIDR6: "2001:db8:1::/64",
         CIDR4: "10.42.1.0/24",
         Free4: 250
@@ -214,7 +216,13 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
       const lists = lab.requestsSeen({ verb: "list", resource: "secrets" })
       assert.isTrue(Option.isNone(yield* kube.secret({ name: "tor", key: "no-such-key" })))
       assert.strictEqual(lab.requestsSeen({ verb: "list", resource: "secrets" }), lists, "from the cache")
-      assert.isTrue(Option.isNone(yield* kube.secret({ name: "no-such-secret", key: "password" })))
+      const began = performance.now()
+      const refused = yield* Effect.flip(kube.secret({ name: "not-granted", key: "password" }))
+      assert.match(
+        refused.message,
+        /flock-system\/not-granted cannot be read: .*403.*add "not-granted" to resourceNames/
+      )
+      assert.isBelow(performance.now() - began, 6000, "it is not waited for what is refused")
       assert.notInclude(JSON.stringify(yield* kube.secret(password)), "first-pw")
 
       yield* Effect.promise(() =>

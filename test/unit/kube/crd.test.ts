@@ -186,7 +186,7 @@ describe("the CRD and the agent's schema", () => {
     assert.deepStrictEqual(crd.spec.names.shortNames, ["nc"])
     assert.deepStrictEqual(version.subresources, { status: {} })
     const columns = version.additionalPrinterColumns.map((c: { readonly name: string }) => c.name)
-    assert.includeMembers(columns, ["Ready", "Reason", "BIRD", "BGP", "Age"])
+    assert.includeMembers(columns, ["Ready", "Reason", "BIRD", "Sessions", "Age"])
     const status: Structural = version.schema.openAPIV3Schema.properties.status
     const written = {
       observedGeneration: 1,
@@ -199,6 +199,7 @@ describe("the CRD and the agent's schema", () => {
         lastTransitionTime: "2026-01-01T00:00:00Z"
       })),
       addresses: { ipv6: { used: 0, free: 1 } },
+      sessions: "0/2",
       peers: [
         { address: "192.0.2.1", asn: 1, state: "Idle" },
         { address: "192.0.2.2", asn: 1, state: "Down", problem: "no Secret" }

@@ -1,7 +1,8 @@
 /** The manifests against the code: names, flags, paths; and the promises that a reader of the DaemonSet relies on. */
 import { assert, describe, it } from "@effect/vitest"
+import { KubeConfig } from "@kubernetes/client-node/dist/config.js"
 import { readdirSync, readFileSync } from "node:fs"
-import { resolve } from "node:path"
+import { basename, dirname, resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
 import { DEFAULT_SOCKET } from "../../../src/cli/flags.ts"
 import { conflist, CONFLIST_NAME } from "../../../src/install/conflist.ts"
@@ -21,6 +22,26 @@ interface Mount {
   readonly mountPath: string
   readonly mountPropagation?: string
   readonly readOnly?: boolean
+}
+
+interface Source {
+  readonly path?: string
+  readonly items?: ReadonlyArray<{ readonly path: string }>
+}
+
+interface Volume {
+  readonly name: string
+  readonly hostPath?: { readonly path: string }
+}
+
+const mounts = ({ volumeMounts }: { readonly volumeMounts: ReadonlyArray<Mount> }) =>
+  Object.fromEntries(volumeMounts.map(({ mountPath, name }) => [name, mountPath]))
+
+/** Where client-node's `loadFromCluster` reads. */
+const tokenFiles = (): ReadonlyArray<string> => {
+  const config = new KubeConfig()
+  config.loadFromCluster()
+  return [config.clusters[0]?.caFile ?? "", config.users[0]?.authProvider?.config.tokenFile ?? ""]
 }
 
 const containerOf = (name: string) =>
@@ -44,16 +65,13 @@ describe("the DaemonSet", () => {
 
   it("shares the agent's folders with BIRD and the host at the agent's default paths", () => {
     assert.strictEqual(DEFAULT_SOCKET, "/run/flock/agent.sock")
-    for (const container of [agent, bird]) {
-      const mount = container.volumeMounts.find(({ name }: Mount) => name === "run-flock")
-      assert.strictEqual(mount?.mountPath, "/run/flock")
-    }
+    assert.strictEqual(mounts(agent)["run-flock"], "/run/flock")
     assert.match(
       bird.command.join(" "),
       /bird -f -R -c \/run\/flock\/bird\/bird\.conf -s \/run\/flock\/bird\/bird\.ctl/
     )
-    const volume = pod.volumes.find(({ name }: { readonly name: string }) => name === "run-flock")
-    assert.strictEqual(volume.hostPath.path, "/run/flock")
+    const paths = pod.volumes.filter((v: Volume) => v.name.startsWith("run-flock")).map((v: Volume) => v.hostPath?.path)
+    assert.deepStrictEqual(paths, ["/run/flock", "/run/flock/bird"])
     const propagated = agent.volumeMounts.filter((m: Mount) => m.mountPropagation === "HostToContainer")
     assert.deepStrictEqual(propagated.map((m: Mount) => m.mountPath), ["/run/netns", "/var/run/netns"])
     for (const container of [installCni, agent, bird]) {
@@ -92,6 +110,27 @@ describe("the DaemonSet", () => {
       assert.deepStrictEqual(securityContext.capabilities.drop, ["ALL"])
     }
     assert.isUndefined(pod.hostPID)
+    assert.deepStrictEqual(pod.securityContext.seccompProfile, { type: "RuntimeDefault" })
+    const added = [installCni, agent, bird].map(({ securityContext }) => securityContext.capabilities.add)
+    assert.deepStrictEqual(added, [
+      ["DAC_OVERRIDE"],
+      ["NET_ADMIN", "SYS_ADMIN", "DAC_OVERRIDE"],
+      ["NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"]
+    ])
+  })
+
+  it("gives BIRD its own folder alone, and the agent alone a token, where client-node looks for one", () => {
+    assert.deepStrictEqual(mounts(bird), { "run-flock-bird": "/run/flock/bird" })
+    assert.deepStrictEqual(mounts(installCni), { "cni-bin": "/host/opt/cni/bin" })
+    assert.isFalse(pod.automountServiceAccountToken)
+    const projected = pod.volumes.filter((v: object) => "projected" in v)
+    assert.deepStrictEqual(projected.map((v: Volume) => v.name), ["api-access"])
+    const wanted = tokenFiles()
+    assert.deepStrictEqual(wanted.map((path) => dirname(path)), wanted.map(() => mounts(agent)["api-access"]))
+    const files = projected[0].projected.sources.flatMap((source: Record<string, Source>) =>
+      Object.values(source).flatMap(({ items, path }) => path ?? (items ?? []).map((item) => item.path))
+    )
+    assert.includeMembers(files, wanted.map((path) => basename(path)))
   })
 })
 
@@ -110,8 +149,9 @@ describe("the manifests", () => {
 
   it("grant no wildcard and nothing that writes a Secret or a Pod", () => {
     const rules = documents("rbac.yaml").flatMap((d) => d.rules ?? [])
-    for (const { apiGroups, resources, verbs } of rules) {
+    for (const { apiGroups, resourceNames = [], resources, verbs } of rules) {
       assert.notIncludeMembers([...apiGroups, ...resources, ...verbs], ["*"])
+      if (resources.includes("secrets")) assert.isNotEmpty(resourceNames)
       if (["secrets", "pods"].some((r) => resources.includes(r))) {
         assert.isEmpty(verbs.filter((verb: string) => !["get", "list", "watch"].includes(verb)))
       }

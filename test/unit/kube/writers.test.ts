@@ -1,6 +1,6 @@
 /** The writers against a stand-in client on a test clock: what is asked, and when. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Exit, Option, Redacted, Stream } from "effect"
+import { Clock, Deferred, type Duration, Effect, Exit, Option, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { ApiError } from "../../../src/kube/access.ts"
 import type { Client } from "../../../src/kube/client.ts"
@@ -222,17 +222,31 @@ describe("Secrets", () => {
     items: [{ data: Object.fromEntries(Object.entries(data).map(([k, v]) => [k, Buffer.from(v).toString("base64")])) }]
   })
 
-  it.effect("are said to be unavailable, with the reason, until the API server was asked", () =>
+  const refusedWith = Effect.fnUntraced(function*(status: number, wait: Duration.Input) {
+    const { client } = recorded(() => failure(status))
+    const secrets = yield* Secrets.make(client, "flock-system")
+    const asking = yield* Effect.forkChild(Effect.flip(secrets.get({ name: "tor", key: "password" })))
+    yield* TestClock.adjust(wait)
+    const error = asking.pollUnsafe()
+    return error !== undefined && Exit.isSuccess(error) ? error.value.message : undefined
+  }, Effect.scoped)
+
+  it.effect("are said to be unavailable, with the reason, when the API server does not answer for 12 s", () =>
     Effect.gen(function*() {
-      const { client } = recorded(() => failure(403))
-      const secrets = yield* Secrets.make(client, "flock-system")
-      const asking = yield* Effect.forkChild(Effect.flip(secrets.get({ name: "tor", key: "password" })))
-      yield* TestClock.adjust("13 seconds")
-      const error = asking.pollUnsafe()
-      assert.isDefined(error)
-      if (error === undefined || !Exit.isSuccess(error)) return assert.fail("an error was to come")
-      assert.strictEqual(error.value.message, "Secret flock-system/tor cannot be read: answered 403")
-    }).pipe(Effect.scoped))
+      assert.isUndefined(yield* refusedWith(500, "11 seconds"))
+      assert.strictEqual(
+        yield* refusedWith(500, "13 seconds"),
+        "Secret flock-system/tor cannot be read: answered 500"
+      )
+    }))
+
+  it.effect("are said at once to be refused, and what grants them", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* refusedWith(403, "100 millis"),
+        "Secret flock-system/tor cannot be read: answered 403; add \"tor\" to resourceNames of the Role flock-agent"
+      )
+    }))
 
   it.effect("are one list however many keys, and never show", () =>
     Effect.gen(function*() {

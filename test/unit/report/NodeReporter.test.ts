@@ -58,7 +58,9 @@ describe("NodeReporter", () => {
       yield* TestClock.adjust("20 seconds")
       yield* bird.setStatus({ up: true })
       yield* settle
-      assert.deepStrictEqual(yield* reasons, ["FlockReady"], "a restart")
+      const restart = yield* kube.conditions
+      assert.deepStrictEqual([...new Set(restart.map(({ reason }) => reason))], ["FlockReady"], "a restart")
+      assert.match(restart[1]?.message ?? "", /for less than 30 s: BIRD does not answer/)
 
       yield* bird.setStatus({ up: false })
       yield* settle

@@ -60,7 +60,13 @@ const READY = ["FlockReady", "FlockReady"] as const
 const CANNOT = ["FlockCannotServe", "FlockCannotServe"] as const
 
 const table: Readonly<Record<string, Row>> = {
-  "pods are served, one session at least is Established": {
+  "pods are served, every session is Established": {
+    facts: facts({ nodeConfig: WITH_PEER, bird: bird({ peers: [peer("Established")] }) }),
+    status: 0,
+    condition: READY,
+    readyz: 200
+  },
+  "a session is not Established, another is": {
     facts: facts({ nodeConfig: WITH_PEER, bird: bird({ peers: oneUp }) }),
     status: 0,
     condition: READY,
@@ -99,7 +105,7 @@ const table: Readonly<Record<string, Row>> = {
   "`flock-agent withdraw`": {
     facts: facts({ nodeConfig: WITH_PEER, bird: bird({ peers: [peer("Down")], drained: true }) }),
     status: 0,
-    condition: ["FlockNoRoute", "FlockNoRoute"],
+    condition: ["FlockWithdrawn", "FlockWithdrawn"],
     readyz: 503,
     notTrue: ["Ready", "BGPEstablished"]
   },

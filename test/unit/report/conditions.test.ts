@@ -3,7 +3,8 @@ import { Option } from "effect"
 import type { PeerStatus } from "../../../src/bird/birdStatus.ts"
 import { initial } from "../../../src/bird/birdStatus.ts"
 import type { AntiSpoofingStatus } from "../../../src/firewall/AntiSpoofing.ts"
-import { nodeConfigStatus } from "../../../src/report/conditions.ts"
+import { nodeCondition, nodeConfigStatus } from "../../../src/report/conditions.ts"
+import type { Facts } from "../../../src/report/health.ts"
 import { nodeConfig } from "../fixtures.ts"
 
 const none = { announced: 0, learned: 0 }
@@ -55,12 +56,63 @@ describe("a NodeConfig's status", () => {
       { address: "192.0.2.1", asn: 65000, state: "Established" },
       { address: "203.0.113.1", asn: 65000, state: "Down", problem }
     ])
-    assert.deepInclude(bgp, { status: "True", message: `1 of 2 sessions are Established; ${problem}` })
+    assert.deepInclude(bgp, {
+      status: "True",
+      message: `1 of 2 sessions are Established; not 203.0.113.1 (AS 65000); ${problem}`
+    })
+  })
+
+  it("says which sessions are down, and which family is, to the Node and to NodeConfig; not each try of theirs", () => {
+    const of = (...states: ReadonlyArray<string>) => {
+      const addresses = ["2001:db8:ffff::1", "198.51.100.1", "198.51.100.2"]
+      const all = facts(states.map((state, i) => peer(addresses[i] ?? "", state)))
+      const { conditions, sessions } = nodeConfigStatus(all)
+      const said = conditions.filter(({ type }) => type === "Ready" || type === "BGPEstablished")
+      return { sessions, said: [nodeCondition(all, { grace: false }), ...said].map(({ message }) => message) }
+    }
+    const four = "none over IPv4; not 198.51.100.1 (AS 65000)"
+    assert.deepStrictEqual(of("Established", "Active"), of("Established", "Connect"))
+    for (const message of of("Established", "Active").said) {
+      assert.include(message, `1 of 2 sessions are Established, ${four}`)
+    }
+    assert.strictEqual(of("Established", "Active").sessions, "1/2")
+    for (const message of of("Established", "Active", "Established").said) {
+      assert.include(message, "2 of 3 sessions are Established; not 198.51.100.1 (AS 65000)")
+    }
+    for (const message of of("Idle", "Established").said) {
+      assert.include(message, "none over IPv6; not 2001:db8:ffff::1")
+    }
+    for (const message of of("Established", "Established").said) assert.notMatch(message, /none over|not 1/)
+  })
+
+  it("says that an operator withdrew the node, and names no fault", () => {
+    const all = facts([peer("192.0.2.1", "Down")])
+    const withdrawn = { ...all, bird: { ...all.bird, drained: true } }
+    const { conditions, sessions } = nodeConfigStatus(withdrawn)
+    const said = [nodeCondition(withdrawn, { grace: true }), ...conditions.filter(({ type }) => /Ready|BGP/.test(type))]
+    assert.deepStrictEqual(said.map(({ reason }) => reason), [
+      "FlockWithdrawn",
+      "FlockWithdrawn",
+      "BIRDRunning",
+      "Withdrawn"
+    ])
+    for (const i of [0, 1, 3]) assert.match(said[i]?.message ?? "", /^withdrawn by an operator/)
+    assert.strictEqual(sessions, "0/1")
+  })
+
+  it("does not say that routes are announced where nothing announces them", () => {
+    const message = (over: Partial<Facts>, grace = false) => nodeCondition({ ...facts([]), ...over }, { grace }).message
+    assert.match(message({}), /no peers are configured, so that nothing is announced/)
+    assert.match(message({ bird: initial(false) }), /another's \(--no-bird\)/)
+    assert.match(message(facts([peer("192.0.2.1", "Idle")]), true), /for less than 30 s: no BGP session is Established/)
   })
 
   it("is false where no session is up, and says why", () => {
     const { bgp } = statusWith(peer("203.0.113.1", "Down", problem))
-    assert.deepInclude(bgp, { status: "False", message: `0 of 1 sessions are Established; ${problem}` })
+    assert.deepInclude(bgp, {
+      status: "False",
+      message: `0 of 1 sessions are Established; not 203.0.113.1 (AS 65000); ${problem}`
+    })
     assert.deepInclude(statusWith().bgp, { status: "True", message: "no peers are configured" })
   })
 })
