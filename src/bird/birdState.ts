@@ -12,6 +12,7 @@ import {
   sameLiveness,
   withConfigured
 } from "./birdStatus.ts"
+import { type LimitHit, limitHitWords } from "./exportLimit.ts"
 import type { PeerProblem } from "./sessions.ts"
 
 export interface State {
@@ -26,6 +27,10 @@ export interface State {
   readonly problems: ReadonlyArray<string>
   /** Those of the problems that are one peer's. */
   readonly waiting: ReadonlyArray<PeerProblem>
+  /** How many addresses may be exported; absent until a NodeConfig and the export set are known. */
+  readonly ceiling: number | undefined
+  /** Sessions whose export limit holds routes back. */
+  readonly hits: ReadonlyArray<LimitHit>
   /** BIRD's words about a configuration that it refuses; empty if it refuses none. */
   readonly refusal: string
   /** Configurations that BIRD took. */
@@ -44,6 +49,8 @@ export const initialState: State = {
   config: undefined,
   problems: [],
   waiting: [],
+  ceiling: undefined,
+  hits: [],
   refusal: "",
   reloads: 0,
   changedAt: 0,
@@ -53,7 +60,12 @@ export const initialState: State = {
 
 /** BIRD's reply to the question for its sessions; `error` says why there is none. */
 export type Answer =
-  | { readonly _tag: "Up"; readonly version: string; readonly peers: ReadonlyArray<PeerStatus> }
+  | {
+    readonly _tag: "Up"
+    readonly version: string
+    readonly peers: ReadonlyArray<PeerStatus>
+    readonly hits: ReadonlyArray<LimitHit>
+  }
   | { readonly _tag: "Down"; readonly error: string }
 
 /** `at`: of `monotonicMillis`. */
@@ -64,6 +76,7 @@ export type Event =
     readonly _tag: "WantedRead"
     readonly config: NodeConfig | undefined
     readonly waiting: ReadonlyArray<PeerProblem>
+    readonly ceiling: State["ceiling"]
     readonly passwords: State["passwords"]
   }
   | {
@@ -81,6 +94,8 @@ export type Event =
 export type Action =
   | LogLine
   | { readonly _tag: "RequestReload" }
+  /** Export everything again: what was held back has room now. */
+  | { readonly _tag: "ExportAgain"; readonly protocol: string }
   /** The metrics. */
   | { readonly _tag: "Publish"; readonly now: BirdStatus; readonly before: BirdStatus }
 
@@ -111,26 +126,44 @@ const applied = (before: State, event: Extract<Event, { readonly _tag: "Applied"
   }
 }
 
+const sameChannel = (a: LimitHit, b: LimitHit): boolean => a.protocol === b.protocol && a.channel === b.channel
+
+const withHits = (peers: ReadonlyArray<PeerStatus>, hits: ReadonlyArray<LimitHit>): ReadonlyArray<PeerStatus> =>
+  peers.map((peer) => {
+    const words = hits.filter(({ protocol }) => protocol === peer.protocol).map(limitHitWords)
+    return words.length === 0 ? peer : { ...peer, problem: [peer.problem ?? [], words].flat().join("; ") }
+  })
+
 const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered" }>): Step => {
   const { answer, at, generation } = event
   const { config, drained, problems, refusal, reloads, status: before, waiting } = state
   const error = answer._tag === "Down" ? answer.error : ""
   const errors = [...problems, refusal, error].filter((text) => text !== "")
+  const hits = answer._tag === "Up" ? answer.hits : []
   const status: BirdStatus = {
     enabled: true,
     up: answer._tag === "Up",
     version: answer._tag === "Up" ? answer.version : "",
-    peers: withConfigured(answer._tag === "Up" ? answer.peers : [], config, waiting),
+    peers: withHits(withConfigured(answer._tag === "Up" ? answer.peers : [], config, waiting), hits),
     stale: errors.length > 0,
     configError: errors.join("; "),
     reloads,
     drained
   }
   return {
-    state: { ...state, status, generation, changedAt: sameLiveness(status, before) ? state.changedAt : at },
+    state: { ...state, status, hits, generation, changedAt: sameLiveness(status, before) ? state.changedAt : at },
     actions: [
       { _tag: "Publish", now: status, before },
       ...changeLines(status, before, error),
+      ...hits.filter((hit) => !state.hits.some((it) => sameChannel(it, hit))).map((hit): Action => ({
+        _tag: "Log",
+        level: "Error",
+        message: `${hit.protocol}: ${limitHitWords(hit)}`
+      })),
+      ...new Set(hits.filter(({ room }) => room).map(({ protocol }) => protocol)).values().map((protocol): Action => ({
+        _tag: "ExportAgain",
+        protocol
+      })),
       // A BIRD that came, or came back, may run anything.
       ...(generation === state.generation ? [] : [{ _tag: "RequestReload" } as const])
     ]
@@ -150,8 +183,8 @@ export const step = (state: State, event: Event): Step => {
     case "DrainAsked":
       return { state: { ...state, drained: event.drained }, actions: [] }
     case "WantedRead": {
-      const { config, passwords, waiting } = event
-      return { state: { ...state, config, passwords, waiting }, actions: [] }
+      const { ceiling, config, passwords, waiting } = event
+      return { state: { ...state, ceiling, config, passwords, waiting }, actions: [] }
     }
     case "Applied":
       return applied(state, event)

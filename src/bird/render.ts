@@ -6,6 +6,7 @@ import { createHash } from "node:crypto"
 import { neverAnnounced } from "../domain/announcement.ts"
 import { type Family, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec, Peer } from "../domain/NodeConfig.ts"
+import { exportLimit } from "./exportLimit.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
 import { nextHop, type NodeAddress, nodeAddresses, routerId } from "./local.ts"
 import { PeerProblem, type RenderInput, resolveSessions, type Session } from "./sessions.ts"
@@ -48,6 +49,7 @@ const FAMILIES: ReadonlyArray<Family> = [6, 4]
 const uses = (spec: NodeConfigSpec, family: Family): boolean =>
   (family === 6 ? spec.cidr6 : spec.cidr4) !== undefined ||
   spec.anycast.allowedCIDRs.some((cidr) => cidr.family === family) ||
+  spec.anycast.grants.some(({ cidr }) => cidr.family === family) ||
   (spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
 
 const kernel = (family: Family, resolving: boolean): ReadonlyArray<string> =>
@@ -103,12 +105,18 @@ const exportFilter = (
   ], ";")
 }
 
+interface Exports {
+  readonly exportSet: ReadonlyArray<IpAddress>
+  /** `exportCeiling` */
+  readonly ceiling: number
+}
+
 const channel = (
   spec: NodeConfigSpec,
   peer: Peer,
   family: Family,
   nextHop: ReadonlyArray<string>,
-  exportSet: ReadonlyArray<IpAddress>
+  { ceiling, exportSet }: Exports
 ): ReadonlyArray<string> =>
   block(`ipv${family}`, [
     "next hop self;",
@@ -116,6 +124,7 @@ const channel = (
     ...((spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
       ? [`import limit ${IMPORT_LIMIT} action block;`, `import filter flock_import${family};`]
       : ["import none;"]),
+    `export limit ${exportLimit(ceiling)} action block;`,
     ...exportFilter(spec, peer, family, exportSet)
   ], ";")
 
@@ -191,7 +200,7 @@ const channelsOf = (
   spec: NodeConfigSpec,
   { end, peer }: Session,
   addresses: ReadonlyArray<NodeAddress>,
-  exportSet: ReadonlyArray<IpAddress>
+  exports: Exports
 ): { readonly channels: ReadonlyArray<ReadonlyArray<string>>; readonly problem: string | undefined } => {
   const hopLine = (family: Family): ReadonlyArray<string> => {
     const hop = nextHop(peer.address, end, family, addresses)
@@ -199,7 +208,7 @@ const channelsOf = (
   }
   const family = peer.address.family
   const other: Family = family === 6 ? 4 : 6
-  const first = channel(spec, peer, family, end.reach === "node" ? hopLine(family) : [], exportSet)
+  const first = channel(spec, peer, family, end.reach === "node" ? hopLine(family) : [], exports)
   if (!uses(spec, other) || spec.bgp?.peers.some(({ address }) => address.family === other)) {
     return { channels: [first], problem: undefined }
   }
@@ -212,7 +221,7 @@ const channelsOf = (
       problem:
         `${end.ifName} has no IPv6 address to be the next hop of the node's IPv6 prefixes; they are not announced`
     }
-    : { channels: [first, channel(spec, peer, other, lines, exportSet)], problem: undefined }
+    : { channels: [first, channel(spec, peer, other, lines, exports)], problem: undefined }
 }
 
 /** The whole file. A peer that something is wrong with is in `waiting`, and never keeps the others out. */
@@ -232,7 +241,10 @@ export const renderConfig = (input: RenderInput): Rendered => {
   const exportSet = sorted(input.exportSet.filter((address) => neverAnnounced(address) === undefined))
   const imports = spec.bgp?.importCIDRs ?? []
   const never = connectedSubnets(input.interfaces)
-  const blocks = sessions.map((it) => ({ it, ...channelsOf(spec, it, addresses, exportSet) }))
+  const blocks = sessions.map((it) => ({
+    it,
+    ...channelsOf(spec, it, addresses, { exportSet, ceiling: input.ceiling })
+  }))
   const unannounced = blocks.flatMap(({ it: { peer }, problem }) =>
     problem === undefined ? [] : [
       new PeerProblem({

@@ -9,6 +9,7 @@ import { type Action, type Answer, type Event, initialState, step } from "./bird
 import { initial, sameForSubscribers } from "./birdStatus.ts"
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { type Control, makeControl } from "./control.ts"
+import { limitHits } from "./exportLimit.ts"
 import { publish } from "./metrics.ts"
 import { parseProtocols } from "./protocols.ts"
 import { readWanted } from "./wanted.ts"
@@ -54,7 +55,12 @@ const NO_PROTOCOLS_MATCH = 8003
 const ask = (control: Control): Effect.Effect<Answer> =>
   control.command("show protocols all").pipe(
     Effect.flatMap((reply) =>
-      Effect.map(control.version, (version): Answer => ({ _tag: "Up", version, peers: parseProtocols(reply) }))
+      Effect.map(control.version, (version): Answer => ({
+        _tag: "Up",
+        version,
+        peers: parseProtocols(reply),
+        hits: limitHits(reply)
+      }))
     ),
     Effect.catch((error) => Effect.succeed<Answer>({ _tag: "Down", error: error.message }))
   )
@@ -147,6 +153,8 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
         return publish(action.now, action.before)
       case "RequestReload":
         return coalescer.request
+      case "ExportAgain":
+        return Effect.ignore(control.command(`reload out ${action.protocol}`), { log: true })
     }
   }
 

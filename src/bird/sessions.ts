@@ -29,6 +29,8 @@ export interface RenderInput {
   readonly passwords: ReadonlyMap<string, Redacted.Redacted>
   /** Exported while the kernel has a route of protocol 201 to them. */
   readonly exportSet: ReadonlyArray<IpAddress>
+  /** How many addresses may be exported at most (`exportCeiling`). */
+  readonly ceiling: number
   /** The node shuts down: every session is configured, but administratively down. */
   readonly drained: boolean
 }

@@ -5,6 +5,7 @@ import type { NodeConfig } from "../domain/NodeConfig.ts"
 import type { KubeApi, NodeConfigState } from "../kube/KubeApi.ts"
 import type { Netlink, NetlinkError } from "../netlink/Netlink.ts"
 import type { State } from "./birdState.ts"
+import { exportCeiling } from "./exportLimit.ts"
 import { renderConfig, type Rendered } from "./render.ts"
 import { type PeerProblem, secretKey } from "./sessions.ts"
 
@@ -14,6 +15,8 @@ export interface Wanted {
   readonly problems: ReadonlyArray<string>
   /** Those of the problems that are one peer's. */
   readonly waiting: ReadonlyArray<PeerProblem>
+  /** `exportCeiling` as it is now. */
+  readonly ceiling: State["ceiling"]
   /** The NodeConfig that this is about. */
   readonly config: NodeConfig | undefined
   /** As they are known now. */
@@ -73,16 +76,22 @@ const readOutgoing = Effect.fnUntraced(function*(netlink: Netlink["Service"], co
 /** `drained`, `exportSet` and the known passwords come from the state, the rest is read anew. */
 export const readWanted = Effect.fnUntraced(function*(
   { confPath, fs, kube, netlink, nodeName }: Deps,
-  { drained, exportSet, passwords: known }: Pick<State, "drained" | "exportSet" | "passwords">
+  { ceiling: before, drained, exportSet, passwords: known }: Pick<
+    State,
+    "ceiling" | "drained" | "exportSet" | "passwords"
+  >
 ): Effect.fn.Return<Wanted, NetlinkError> {
   const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
   const refused = Option.isSome(nodeConfig.rejected) ? [nodeConfig.rejected.value.message] : []
   const exists = yield* fs.exists(confPath).pipe(Effect.orElseSucceed(() => false))
   if (exists && keepsFile({ exportSet, nodeConfig, synced: yield* kube.synced })) {
-    return { rendered: undefined, problems: refused, waiting: [], config: undefined, passwords: known }
+    return { rendered: undefined, problems: refused, waiting: [], ceiling: before, config: undefined, passwords: known }
   }
   const config = Option.getOrUndefined(nodeConfig.current)
   const passwords = config === undefined ? known : yield* readPasswords(kube, config, known)
+  const ceiling = config === undefined || exportSet === undefined
+    ? before
+    : exportCeiling(before, config.spec, exportSet)
   const rendered = renderConfig({
     nodeName,
     config: exportSet === undefined ? undefined : config,
@@ -90,9 +99,10 @@ export const readWanted = Effect.fnUntraced(function*(
     outgoing: config === undefined ? new Map() : yield* readOutgoing(netlink, config),
     passwords,
     exportSet: exportSet ?? [],
+    ceiling: ceiling ?? 0,
     drained
   })
   const { waiting } = rendered
   const problems = [...refused, ...waiting.map((problem) => problem.message)]
-  return { rendered, problems, waiting, config, passwords }
+  return { rendered, problems, waiting, ceiling, config, passwords }
 })

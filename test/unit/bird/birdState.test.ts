@@ -25,7 +25,7 @@ const peer = (state: string, lastError = ""): PeerStatus => ({
 
 const up = (peers: ReadonlyArray<PeerStatus>, at = 1000, generation = 1): Event => ({
   _tag: "Answered",
-  answer: { _tag: "Up", version: "2.0.12", peers },
+  answer: { _tag: "Up", version: "2.0.12", peers, hits: [] },
   generation,
   at
 })
@@ -43,7 +43,7 @@ const given = (...addresses: ReadonlyArray<string>): Event => ({
   _tag: "ExportSetGiven",
   addresses: addresses.map(address)
 })
-const wanted: Event = { _tag: "WantedRead", config, waiting: [], passwords: new Map() }
+const wanted: Event = { _tag: "WantedRead", config, waiting: [], ceiling: 256, passwords: new Map() }
 const refused = { _tag: "Rejected", detail: "bird.conf.new:7:13 syntax error" } as const
 
 const words = (action: Action): ReadonlyArray<string> => {
@@ -52,6 +52,8 @@ const words = (action: Action): ReadonlyArray<string> => {
       return [`${action.level} ${action.message}`]
     case "RequestReload":
       return ["reload"]
+    case "ExportAgain":
+      return [`export again to ${action.protocol}`]
     case "Publish":
       return []
   }

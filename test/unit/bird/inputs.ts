@@ -38,6 +38,7 @@ export const input = (spec: object | undefined, options: Partial<RenderInput> = 
   interfaces: dual,
   outgoing: new Map(),
   passwords: new Map(),
+  ceiling: 256,
   exportSet: [],
   drained: false,
   ...options

@@ -110,6 +110,7 @@ describe("renderConfig", () => {
               interfaces,
               outgoing: new Map((decoded.success.spec.bgp?.peers ?? []).map((p, i) => [formatAddress(p.address), i])),
               passwords: new Map([[secretKey({ name: "tor", key: "password" }), Redacted.make(password)]]),
+              ceiling: 256,
               exportSet,
               drained: nodeName.length % 2 === 1
             })
