@@ -11,6 +11,7 @@ import { Effect, Metric, type Scope, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import { type Accesses, ApiError } from "./access.ts"
+import { ListReader, NotAList } from "./ListReader.ts"
 import { OpenWatches } from "./openWatches.ts"
 import { broken, describe, httpRequest, isReset, noAnswer, refusal, type Request } from "./request.ts"
 import { type WatchEvent, watchEvents } from "./watchEvents.ts"
@@ -18,12 +19,17 @@ import { type WatchEvent, watchEvents } from "./watchEvents.ts"
 export interface Client {
   /** The decoded JSON of a 2xx answer. */
   readonly request: (request: Request) => Effect.Effect<unknown, ApiError>
+  /**
+   * Hands every object of a list to `each`, one after another, and gives the rest of the list. What came of a list that
+   * fails on the way has been handed on.
+   */
+  readonly list: (request: Request, each: (object: unknown) => void) => Effect.Effect<unknown, ApiError>
   /** Ends when the server ends the watch; fails when nothing came for `idleMillis`. */
   readonly watch: (request: Request) => Stream.Stream<WatchEvent, ApiError>
 }
 
 export interface Timing {
-  /** A request without a complete answer in this time fails. */
+  /** A request without a complete answer in this time fails; a list, where nothing more of it comes for so long. */
   readonly requestMillis: number
   /**
    * A watch on which nothing came is taken for dead. Longer than any `timeoutSeconds` asked for: servers promise no
@@ -34,6 +40,9 @@ export interface Timing {
 }
 
 export const timing: Timing = { requestMillis: 10_000, idleMillis: 510_000 }
+
+/** A list may be long; one that takes so many times as long as a request may is no answer. */
+const LIST_TIMES = 30
 
 const requests = Metric.counter("flock_kube_requests_total", {
   description: "Answers of the API server by verb, resource and status code (0: no answer)",
@@ -95,6 +104,36 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
     }
   )
 
+  const readList = Effect.fnUntraced(
+    function*(request: Request, each: (object: unknown) => void): Effect.fn.Return<unknown, ApiError, Scope.Scope> {
+      const response = yield* open(request)
+      const reader = new ListReader(each)
+      const read = <A>(use: () => A) =>
+        Effect.try({
+          try: use,
+          catch: (error) =>
+            error instanceof NotAList
+              ? noAnswer(request, error.message)
+              : new ApiError({ message: `${describe(request)}: the answer is not JSON`, status: response.status })
+        })
+      yield* response.stream.pipe(
+        Stream.mapError((error) => broken(request, error)),
+        Stream.timeoutOrElse({
+          duration: requestMillis,
+          orElse: () =>
+            Stream.unwrap(Effect.as(suspect, Stream.fail(noAnswer(request, `nothing more within ${requestMillis} ms`))))
+        }),
+        Stream.runForEach((chunk) => read(() => reader.push(chunk)))
+      )
+      return yield* read(() => reader.end())
+    },
+    (effect, request) =>
+      Effect.timeoutOrElse(effect, {
+        duration: requestMillis * LIST_TIMES,
+        orElse: () => Effect.fail(noAnswer(request, `no end within ${requestMillis * LIST_TIMES} ms`))
+      })
+  )
+
   /** A token that was rotated, or a kubeconfig that was replaced: read again, try again, once. */
   const renewed = <A, R>(effect: Effect.Effect<A, ApiError, R>): Effect.Effect<A, ApiError, R> =>
     Effect.catchIf(effect, (e) => e.status === 401, () => Effect.andThen(accesses.renew, effect))
@@ -121,6 +160,7 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
 
   return {
     request: (request) => renewed(attempt(request)),
+    list: (request, each) => renewed(Effect.scoped(readList(request, each))),
     watch: (request) => Stream.unwrap(watch(request))
   }
 }

@@ -45,7 +45,8 @@ const nodeConfigsOf = (nodeName: string) => ({
 const podsOf = (nodeName: string) => ({
   name: "pods",
   path: "/api/v1/pods",
-  fieldSelector: `spec.nodeName=${nodeName}`,
+  // A pod that ended has no network, and jobs leave many behind. The watch says DELETED when one ends.
+  fieldSelector: `spec.nodeName=${nodeName},status.phase!=Succeeded,status.phase!=Failed`,
   decode: decodePod
 })
 

@@ -32,15 +32,15 @@ export interface Resource<A> {
   readonly decode: (object: unknown) => A | undefined
 }
 
-/** Objects of one page of a list. */
-const PAGE = 500
+/** Objects of one page of a list, where the server makes pages: for its sake, not for ours. */
+const PAGE = 100
 
 const list = Effect.fnUntraced(function*<A>(client: Client, resource: Resource<A>, minimumVersion: string) {
   const items: Array<A> = []
   let token = ""
   while (true) {
     const page = record(
-      yield* client.request({
+      yield* client.list({
         verb: "list",
         resource: resource.name,
         path: resource.path,
@@ -49,12 +49,11 @@ const list = Effect.fnUntraced(function*<A>(client: Client, resource: Resource<A
           limit: String(PAGE),
           ...(token !== "" ? { continue: token } : minimumVersion !== "" ? { resourceVersion: minimumVersion } : {})
         }
+      }, (object) => {
+        const item = resource.decode(object)
+        if (item !== undefined) items.push(item)
       })
     )
-    for (const object of Array.isArray(page["items"]) ? page["items"] : []) {
-      const item = resource.decode(object)
-      if (item !== undefined) items.push(item)
-    }
     const next = record(page["metadata"])["continue"]
     if (typeof next !== "string" || next === "") {
       const version = versionOf(page)

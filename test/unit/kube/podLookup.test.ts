@@ -15,6 +15,7 @@ const fixture = Effect.gen(function*() {
         paths.push(path)
         return Deferred.await(answer)
       }),
+    list: () => Effect.never,
     watch: () => Stream.never
   }
   return { answer, paths, lookUp: yield* PodLookup.make(client) }

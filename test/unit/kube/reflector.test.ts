@@ -9,7 +9,7 @@ import { backOff, delayOf } from "../../../src/kube/reflectorState.ts"
 import type { Request } from "../../../src/kube/request.ts"
 import type { WatchEvent } from "../../../src/kube/watchEvents.ts"
 
-type Reply = ApiError | { readonly list: unknown } | {
+type Reply = ApiError | { readonly list: { readonly items: ReadonlyArray<unknown> } } | {
   readonly watch: ReadonlyArray<WatchEvent>
   readonly fails?: ApiError
 }
@@ -37,7 +37,14 @@ const scripted = Effect.fnUntraced(function*(script: ReadonlyArray<Reply>) {
       return answer instanceof ApiError ? Effect.fail(answer) : Effect.succeed(answer)
     })
   const client: Client = {
-    request: (request) => Effect.map(reply(request), (r) => "list" in r ? r.list : assert.fail("a list was asked for")),
+    request: () => Effect.die("lists and watches only"),
+    list: (request, each) =>
+      Effect.map(reply(request), (r) => {
+        if (!("list" in r)) return assert.fail("a list was asked for")
+        const { items, ...rest } = r.list
+        items.forEach(each)
+        return rest
+      }),
     watch: (request) =>
       Stream.unwrap(Effect.map(reply(request), (r) => {
         if (!("watch" in r)) return assert.fail("a watch was asked for")

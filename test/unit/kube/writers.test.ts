@@ -22,6 +22,13 @@ const recorded = (answer: (request: Request, nth: number) => unknown = () => ({}
         const given = answer(request, requests.push(request))
         return given instanceof ApiError ? Effect.fail(given) : Effect.succeed(given)
       }),
+    // Of a Secret: its answer to a list is that of a request.
+    list: (request, each) =>
+      Effect.map(client.request(request), (page) => {
+        const { items = [] } = page as { readonly items?: ReadonlyArray<unknown> }
+        items.forEach(each)
+        return page
+      }),
     watch: () => Stream.never
   }
   return { client, requests }
@@ -98,6 +105,7 @@ describe("the status writer", () => {
       const paths: Array<string> = []
       const client: Client = {
         request: ({ path }) => Effect.as(Effect.suspend(() => (paths.push(path), Deferred.await(answer))), object("u")),
+        list: () => Effect.never,
         watch: () => Stream.never
       }
       const writer = yield* Status.make(client, "n")
