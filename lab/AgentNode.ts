@@ -98,6 +98,8 @@ export class AgentNode {
   writePod(
     name: string,
     pod: {
+      /** Default: `default`. A name is in one namespace at a time. */
+      readonly namespace?: string
       readonly uid?: string
       readonly annotations?: Record<string, string>
       readonly ready?: boolean
@@ -108,7 +110,7 @@ export class AgentNode {
       apiVersion: "v1",
       kind: "Pod",
       metadata: {
-        namespace: "default",
+        namespace: pod.namespace ?? "default",
         name,
         uid: pod.uid ?? "",
         annotations: Object.fromEntries(

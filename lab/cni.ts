@@ -19,8 +19,10 @@ export interface CallOptions {
   readonly netns?: string
   readonly ifName?: string
   readonly args?: string
-  /** Pod name in namespace `default`. */
+  /** Pod name. */
   readonly pod?: string
+  /** Default: `default`. */
+  readonly namespace?: string
   readonly uid?: string
   /** Over the default network configuration. */
   readonly config?: Record<string, unknown>
@@ -37,7 +39,8 @@ export const cniEnv = (
 ): NodeJS.ProcessEnv => {
   const args = options.pod === undefined
     ? ""
-    : `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${options.pod};K8S_POD_UID=${options.uid ?? ""}`
+    : `IgnoreUnknown=1;K8S_POD_NAMESPACE=${options.namespace ?? "default"};K8S_POD_NAME=${options.pod};` +
+      `K8S_POD_UID=${options.uid ?? ""}`
   return {
     PATH: process.env["PATH"],
     FLOCK_SOCKET: socket,

@@ -3,7 +3,7 @@
  * holds it is Ready and not being deleted. BIRD exports those routes with no reload; its export set follows
  * allocations only.
  */
-import { Context, Effect, HashMap, Layer, Ref, Schedule, Stream } from "effect"
+import { Context, Effect, HashMap, Layer, Ref, Schedule, Stream, SubscriptionRef } from "effect"
 import type { Bird } from "../bird/Bird.ts"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
@@ -64,7 +64,13 @@ export class Anycast extends Context.Service<Anycast, {
             "the watch of allocations",
             Stream.runForEachArray(allocations.changes, () => worker.markAllocations)
           ),
-          forever("the watch of the node's network", Stream.runForEach(network.changes, () => worker.markFull)),
+          forever(
+            "the watch of the node's network",
+            Stream.runForEach(
+              Stream.merge(network.changes, Stream.drop(SubscriptionRef.changes(kube.nodeConfig), 1)),
+              () => worker.markFull
+            )
+          ),
           forever("the kernel's notifications", Stream.runForEachArray(netlink.changes, worker.markKernel)),
           Effect.repeat(worker.markFull, Schedule.spaced("2 seconds"))
         ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
