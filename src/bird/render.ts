@@ -176,8 +176,14 @@ const finish = (
   return { text: head + body, revision, peers, waiting }
 }
 
+/**
+ * All but `remote`: what neighbours do wrong. BIRD writes a line of that class for each bad packet, BFD's without any
+ * limit (10 MB in 5 s seen), and any host of the network may send them. What ends a session is in the agent's log.
+ */
+const LOG = "log stderr { debug, trace, info, warning, error, auth, fatal, bug };"
+
 const head = (id: string): ReadonlyArray<string> => [
-  "log stderr all;",
+  LOG,
   "timeformat protocol iso long;",
   `router id ${id};`,
   "graceful restart wait 5;",
