@@ -155,6 +155,12 @@ route add default via ${ROUTER4} metric 100
     return JSON.parse(await run("vtysh", "--vty_socket", this.directory, "-c", command))
   }
 
+  /** FRR's configuration mode, line by line. */
+  async configure(...lines: ReadonlyArray<string>): Promise<void> {
+    const commands = ["configure terminal", ...lines].flatMap((line) => ["-c", line])
+    await run("vtysh", "--vty_socket", this.directory, ...commands)
+  }
+
   /** Waits until so many BFD sessions are up. */
   bfdUp(count: number): Promise<true> {
     return until(`${count} BFD sessions`, async () => {

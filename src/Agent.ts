@@ -77,7 +77,11 @@ const serve = Effect.fnUntraced(function*(
   const kube = yield* KubeApi
   const network = yield* NodeNetwork
   const reporter = yield* NodeReporter
-  const http = Http.serve({ target, beforeScrape: loopDelay.publish, podMetrics: antiSpoofing.metrics })
+  const http = Http.serve({
+    target,
+    beforeScrape: Effect.andThen(loopDelay.publish, anycast.publish),
+    podMetrics: antiSpoofing.metrics
+  })
   const milliseconds = Math.round(performance.now())
   yield* Effect.logInfo(`flock-agent ${VERSION} serves on ${settings.socket}`).pipe(
     Effect.annotateLogs({ node: nodeNameOf(settings), milliseconds })

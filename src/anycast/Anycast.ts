@@ -3,25 +3,34 @@
  * holds it is Ready and not being deleted. BIRD exports those routes with no reload; its export set follows
  * allocations only.
  */
-import { Context, Effect, HashMap, Layer, Ref, Schedule, Stream, SubscriptionRef } from "effect"
-import type { Bird } from "../bird/Bird.ts"
+import { Context, Effect, HashMap, Layer, Metric, Ref, Schedule, Stream, SubscriptionRef } from "effect"
+import { Bird } from "../bird/Bird.ts"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
-import { Netlink } from "../netlink/Netlink.ts"
+import { Netlink, PROTOCOL_EXPORT } from "../netlink/Netlink.ts"
 import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { Allocations } from "../state/Allocations.ts"
-import { addressesOf } from "./addresses.ts"
-import type { AnycastAddress } from "./AnycastAddress.ts"
+import { addressesOf, heldAddresses } from "./addresses.ts"
+import type { AnycastAddress, HeldAddress } from "./AnycastAddress.ts"
 import { initial } from "./anycastState.ts"
 import * as exportProbe from "./exportProbe.ts"
 import { destinationKey } from "./holders.ts"
+import * as metrics from "./metrics.ts"
 import * as reconciler from "./reconciler.ts"
+import { byDestination } from "./routePlan.ts"
+
+/** A BIRD that answers later than this is up for nothing: the scrape must not wait. */
+const PUBLISH_TIMEOUT = "2 seconds"
 
 export class Anycast extends Context.Service<Anycast, {
   /** Follows pods, allocations and the kernel, and looks at everything every 2 s. */
   readonly run: Effect.Effect<never>
-  /** Every anycast and chosen address of the committed allocations. */
+  /** Every anycast and chosen address of the committed allocations, and who has it. */
+  readonly held: Effect.Effect<ReadonlyArray<HeldAddress>>
+  /** The same with what the kernel and BIRD say now: both are asked. Not for what happens often. */
   readonly status: Effect.Effect<ReadonlyArray<AnycastAddress>>
+  /** Sets the gauge of what is announced, which BIRD is asked for; for the scrape. */
+  readonly publish: Effect.Effect<void>
   /** The export set that BIRD was given last. */
   readonly exportSet: Effect.Effect<ReadonlyArray<IpAddress>>
 }>()("flock/Anycast") {
@@ -30,6 +39,7 @@ export class Anycast extends Context.Service<Anycast, {
       Anycast,
       Effect.gen(function*() {
         const allocations = yield* Allocations
+        const bird = yield* Bird
         const kube = yield* KubeApi
         const netlink = yield* Netlink
         const network = yield* NodeNetwork
@@ -75,12 +85,33 @@ export class Anycast extends Context.Service<Anycast, {
           Effect.repeat(worker.markFull, Schedule.spaced("2 seconds"))
         ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
 
+        const cache = Effect.gen(function*() {
+          return { pods: yield* kube.pods, synced: yield* kube.podsListed, ...yield* worker.rules }
+        })
+
+        const status = Effect.gen(function*() {
+          const { index, installed: mirror } = yield* Ref.get(state)
+          if (index.exportSet.length === 0) return []
+          const installed = yield* netlink.routes(PROTOCOL_EXPORT).pipe(
+            Effect.map(byDestination),
+            Effect.catch((error) =>
+              Effect.as(Effect.logWarning(`anycast: the kernel's routes, for the status: ${error.message}`), mirror)
+            )
+          )
+          return addressesOf(index, yield* cache, { installed, exports: yield* bird.exports })
+        })
+
         return Anycast.of({
           run,
-          status: Effect.gen(function*() {
-            const cache = { pods: yield* kube.pods, synced: yield* kube.podsListed }
-            return addressesOf(yield* Ref.get(state), { ...cache, ...yield* worker.rules })
+          held: Effect.gen(function*() {
+            return heldAddresses((yield* Ref.get(state)).index, yield* cache)
           }),
+          status,
+          publish: status.pipe(
+            Effect.map((all) => all.filter(({ state }) => state === "announced").length),
+            Effect.timeoutOrElse({ duration: PUBLISH_TIMEOUT, orElse: () => Effect.succeed(0) }),
+            Effect.flatMap((count) => Metric.update(metrics.announced, count))
+          ),
           exportSet: Effect.map(Ref.get(state), ({ index }) => index.exportSet)
         })
       })

@@ -13,10 +13,23 @@ export const AnycastHolder = Schema.Struct({
 })
 export interface AnycastHolder extends Schema.Schema.Type<typeof AnycastHolder> {}
 
+/** An address, and who has it. */
+export interface HeldAddress {
+  readonly address: string
+  readonly holders: ReadonlyArray<AnycastHolder>
+}
+
 export const AnycastAddress = Schema.Struct({
   address: Schema.String,
-  /** `pending`: the kernel does not have yet what the gate says. */
-  state: Schema.Literals(["announced", "withdrawn", "pending"]),
+  /**
+   * `withdrawn`: no pod is to serve it, and no route is there. `pending`: kernel or BIRD do not have yet what the gate says.
+   * `installed`: its route is in the kernel, and BIRD exports it to no Established session. `announced`: to one at least.
+   */
+  state: Schema.Literals(["withdrawn", "pending", "installed", "announced"]),
+  /** Its route of protocol 201 is in the kernel. */
+  installed: Schema.Boolean,
+  /** Peers to whose Established session BIRD exports it. */
+  exportedTo: Schema.Array(Schema.String),
   holders: Schema.Array(AnycastHolder)
 })
 export interface AnycastAddress extends Schema.Schema.Type<typeof AnycastAddress> {}

@@ -15,7 +15,13 @@ export const layerTest = (
   Layer.effectContext(Effect.gen(function*() {
     const status = yield* Ref.make(initial.status ?? [])
     const exportSet = yield* Ref.make(initial.exportSet ?? [])
-    const service = Anycast.of({ run: Effect.never, status: Ref.get(status), exportSet: Ref.get(exportSet) })
+    const service = Anycast.of({
+      run: Effect.never,
+      held: Ref.get(status),
+      status: Ref.get(status),
+      publish: Effect.void,
+      exportSet: Ref.get(exportSet)
+    })
     const test = AnycastTest.of({
       setStatus: (addresses) => Ref.set(status, addresses),
       setExportSet: (addresses) => Ref.set(exportSet, addresses)

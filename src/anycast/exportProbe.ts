@@ -27,13 +27,12 @@ export const make = Effect.fnUntraced(function*(stillWanted: (flip: Flip) => Eff
   const flips = yield* Queue.dropping<Flip>(1)
 
   const follow = Effect.fnUntraced(function*(flip: Flip) {
-    const address = { family: flip.destination.family, value: flip.destination.base }
     const peers = (yield* bird.lastStatus).peers
     const peer = peers.find((p) => p.state === "Established")
     if (peer === undefined) return
     for (const wait of WAITS) {
       if (!(yield* stillWanted(flip))) return
-      if ((yield* bird.exportedTo(address, peer.protocol)) === flip.exported) {
+      if ((yield* bird.exportedTo(flip.destination, peer.protocol)) === flip.exported) {
         const now = yield* Clock.monotonicTimeNanos
         return yield* Metric.update(exportSeconds, Number(now - flip.since) / 1e9)
       }

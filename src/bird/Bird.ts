@@ -1,10 +1,11 @@
 /** BIRD: its configuration, applied through its control socket, and what it says of its sessions. */
 import { Context, Effect, type FileSystem, Layer, type Path, type Stream } from "effect"
-import type { IpAddress } from "../domain/Ip.ts"
+import type { Cidr, IpAddress } from "../domain/Ip.ts"
 import type { KubeApi } from "../kube/KubeApi.ts"
 import type { Netlink } from "../netlink/Netlink.ts"
 import type { BirdStatus } from "./birdStatus.ts"
 import type { BirdRefused, BirdUnavailable } from "./controlErrors.ts"
+import type { PeerExports } from "./exports.ts"
 import { disabled, make, type Options } from "./service.ts"
 
 export class Bird extends Context.Service<Bird, {
@@ -18,8 +19,15 @@ export class Bird extends Context.Service<Bird, {
   readonly lastStatus: Effect.Effect<BirdStatus>
   /** Emits when a session's state, BIRD's liveness or staleness changes. */
   readonly statusChanges: Stream.Stream<BirdStatus>
-  /** Whether BIRD exports this destination to this peer protocol now (`show route … export`). */
-  readonly exportedTo: (address: IpAddress, peerProtocol: string) => Effect.Effect<boolean>
+  /** Whether BIRD exports this destination to this peer protocol now (`show route … exported`). */
+  readonly exportedTo: (destination: Cidr, peerProtocol: string) => Effect.Effect<boolean>
+  /** All that BIRD exports to each Established session now; nothing where it does not answer. */
+  readonly exports: Effect.Effect<ReadonlyArray<PeerExports>>
+  /**
+   * Whether the configuration that BIRD runs lets this destination out: an address of its export set, or a prefix of the
+   * node. `undefined`: BIRD does not answer.
+   */
+  readonly mayExport: (destination: Cidr) => Effect.Effect<boolean | undefined>
   /**
    * Clean shutdown of the node: ends every session with a Cease (RFC 4486, administrative shutdown), so that routers
    * withdraw at once and graceful restart does not keep dead routes. Sessions stay down until {@link restoreAll} or a

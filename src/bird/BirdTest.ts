@@ -1,6 +1,6 @@
 /** A BIRD in memory, steered and watched by a test. */
 import { Context, Effect, Layer, Ref, Stream, SubscriptionRef } from "effect"
-import { formatAddress, type IpAddress } from "../domain/Ip.ts"
+import { type Cidr, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import { Bird } from "./Bird.ts"
 import { type BirdStatus, initial } from "./birdStatus.ts"
 import { BirdUnavailable } from "./controlErrors.ts"
@@ -14,6 +14,8 @@ export class BirdTest extends Context.Service<BirdTest, {
   readonly exportSets: Effect.Effect<ReadonlyArray<ReadonlyArray<IpAddress>>>
   /** How often a reload was asked for. */
   readonly reloadRequests: Effect.Effect<number>
+  /** What `mayExport` says of every destination; true until it is said. */
+  readonly setMayExport: (may: boolean | undefined) => Effect.Effect<void>
   /** How often `exportedTo` was asked. */
   readonly exportQuestions: Effect.Effect<number>
 }>()("flock/BirdTest") {}
@@ -24,6 +26,7 @@ const make = Effect.fnUntraced(function*(change: Partial<BirdStatus>) {
   const exportSets = yield* Ref.make<ReadonlyArray<ReadonlyArray<IpAddress>>>([])
   const reloadRequests = yield* Ref.make(0)
   const exportQuestions = yield* Ref.make(0)
+  const may = yield* Ref.make<boolean | undefined>(true)
   const status = SubscriptionRef.get(state)
   const setStatus = (change: Partial<BirdStatus>) => SubscriptionRef.update(state, (now) => ({ ...now, ...change }))
 
@@ -40,7 +43,8 @@ const make = Effect.fnUntraced(function*(change: Partial<BirdStatus>) {
   const test = BirdTest.of({
     setStatus,
     setExported: (address, protocols) =>
-      Ref.update(exported, (now) => new Map(now).set(formatAddress(address), protocols)),
+      Ref.update(exported, (now) => new Map(now).set(formatCidr(hostCidr(address)), protocols)),
+    setMayExport: (now) => Ref.set(may, now),
     exportSets: Ref.get(exportSets),
     reloadRequests: Ref.get(reloadRequests),
     exportQuestions: Ref.get(exportQuestions)
@@ -51,10 +55,19 @@ const make = Effect.fnUntraced(function*(change: Partial<BirdStatus>) {
     status,
     lastStatus: status,
     statusChanges: Stream.changes(SubscriptionRef.changes(state)),
-    exportedTo: Effect.fnUntraced(function*(address: IpAddress, protocol: string) {
+    exportedTo: Effect.fnUntraced(function*(destination: Cidr, protocol: string) {
       yield* Ref.update(exportQuestions, (n) => n + 1)
-      return (yield* Ref.get(exported)).get(formatAddress(address))?.includes(protocol) ?? false
+      return (yield* Ref.get(exported)).get(formatCidr(destination))?.includes(protocol) ?? false
     }),
+    exports: Effect.gen(function*() {
+      const all = [...yield* Ref.get(exported)]
+      return (yield* status).peers.filter(({ state }) => state === "Established").map(({ address, protocol }) => ({
+        address,
+        protocol,
+        destinations: new Set(all.flatMap(([text, to]) => to.includes(protocol) ? [text] : []))
+      }))
+    }),
+    mayExport: () => Ref.get(may),
     withdrawAll: drain(true),
     restoreAll: drain(false),
     run: Effect.never

@@ -1,6 +1,6 @@
 /** `Bird` over BIRD's file and control socket. */
 import { Effect, FileSystem, Path, Schedule, Stream, SubscriptionRef } from "effect"
-import { formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
@@ -10,6 +10,7 @@ import { initial, sameForSubscribers } from "./birdStatus.ts"
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { type Control, makeControl } from "./control.ts"
 import { limitHits } from "./exportLimit.ts"
+import { exportedTo, exportsTo, mayExport } from "./exports.ts"
 import { publish } from "./metrics.ts"
 import { parseProtocols } from "./protocols.ts"
 import { readWanted } from "./wanted.ts"
@@ -44,6 +45,8 @@ export const disabled = {
   lastStatus: Effect.succeed(initial(false)),
   statusChanges: Stream.never,
   exportedTo: () => Effect.succeed(false),
+  exports: Effect.succeed([]),
+  mayExport: () => Effect.succeed(undefined),
   withdrawAll: Effect.succeed([]),
   restoreAll: Effect.succeed([]),
   run: Effect.never
@@ -74,15 +77,6 @@ const switchSessions = (control: Control, verb: "disable" | "enable") =>
       (error) => error.code === NO_PROTOCOLS_MATCH ? Effect.succeed([]) : Effect.fail(error)
     )
   )
-
-const exportedTo = (control: Control) =>
-  Effect.fn("Bird.exportedTo")(function*(address: IpAddress, protocol: string) {
-    if (!/^[A-Za-z_]\w*$/.test(protocol)) return false
-    const destination = formatCidr(hostCidr(address))
-    const reply = yield* Effect.result(control.command(`show route ${destination} exported ${protocol}`))
-    return reply._tag === "Success" &&
-      reply.success.lines.some(({ text }) => text.trim().startsWith(`${destination} `))
-  })
 
 /** Asks for a reload when anything changed that `bird.conf` depends on, and now and then although nothing seems to. */
 const follow = (kube: KubeApi["Service"], netlink: Netlink["Service"], { request }: Coalescer) => {
@@ -181,6 +175,11 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
       Stream.changesWith(sameForSubscribers)
     ),
     exportedTo: exportedTo(control),
+    exports: Effect.flatMap(
+      status,
+      ({ peers }) => exportsTo(control, peers.filter(({ state }) => state === "Established"))
+    ),
+    mayExport: mayExport(control),
     withdrawAll: drain(true),
     restoreAll: drain(false),
     run: Effect.all([coalescer.run, Effect.forever(watch), ...follow(kube, netlink, coalescer)], {

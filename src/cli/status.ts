@@ -73,10 +73,11 @@ const announcementLines = ({ announcements }: StatusReport): ReadonlyArray<strin
   announcements.length === 0 ? [] : [
     "",
     ...table([
-      ["ADDRESS", "STATE", "PODS"],
-      ...announcements.map(({ address, holders, state }) => [
+      ["ADDRESS", "STATE", "EXPORTED TO", "PODS"],
+      ...announcements.map(({ address, exportedTo, holders, state }) => [
         address,
         state,
+        orDash(exportedTo.join(",")),
         holders.map((holder) => `${holder.namespace}/${holder.pod} (${holder.gate})`).join(", ")
       ])
     ])

@@ -17,7 +17,7 @@ export const makeCheck = Effect.gen(function*() {
 
   /** Addresses that should draw packets to this attachment now, but have no route that does. */
   const announcementProblems = Effect.fnUntraced(function*(key: string) {
-    const due = (yield* anycast.status).filter(({ holders }) =>
+    const due = (yield* anycast.held).filter(({ holders }) =>
       holders.some(({ gate, owner }) => owner === key && gate === "Ready")
     )
     if (due.length === 0) return []

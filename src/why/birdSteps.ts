@@ -1,67 +1,118 @@
 /** The steps that BIRD and the routers decide. */
-import { type Cidr, equalAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import type { BirdStatus, PeerStatus } from "../bird/birdStatus.ts"
+import { type Cidr, equalAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import type { Kind, Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step, type StepName } from "./step.ts"
 
 const rest = (detail: string, ...steps: ReadonlyArray<StepName>) => steps.map((step) => skipped(step, detail))
+
+const nameOf = ({ address, asn }: PeerStatus): string => `${address} (AS${asn})`
+
+const stateOf = (peer: PeerStatus): string =>
+  [`${nameOf(peer)} is ${peer.state}`, peer.problem ?? peer.lastError].filter((it) => it !== "").join(": ")
+
+const OUTSIDE = "it lies outside the node's CIDRs: they were changed after the pod was added"
+
+const exportSetStep = (
+  address: IpAddress,
+  kind: Kind,
+  aggregate: Cidr | undefined,
+  { bird, exportSet, mayExport }: Snapshot
+): Step => {
+  if (kind === "pod" && aggregate === undefined) return failed("export-set", OUTSIDE)
+  const wanted = kind === "pod" || exportSet.some((exported) => equalAddress(exported, address))
+  const what = kind === "pod" && aggregate !== undefined ? `, ${formatCidr(aggregate)},` : ""
+  if (mayExport === undefined) return skipped("export-set", "BIRD does not answer")
+  if (mayExport) {
+    return passed("export-set", `the configuration that BIRD runs lets it${what} out`)
+  }
+  const why = bird.stale ? `: ${bird.configError}` : ""
+  return failed(
+    "export-set",
+    wanted
+      ? `it${what} should be in BIRD's configuration, and is not in the one that BIRD runs${why}`
+      : `no committed allocation has it, and BIRD's configuration has it not${why}`
+  )
+}
+
+const sessionStep = ({ drained, peers }: BirdStatus): Step => {
+  if (drained === true) {
+    return failed("session", "this node was withdrawn by flock-agent withdraw; flock-agent restore takes it back")
+  }
+  return peers.length === 0
+    ? failed("session", "spec.bgp.peers is empty")
+    : check(peers.some(({ state }) => state === "Established"), "session", peers.map(stateOf).join("; "))
+}
+
+/** Where the answer ends: nothing here knows what a router makes of an UPDATE. */
+const routerStep = (destination: string): Step =>
+  skipped(
+    "router",
+    `whether a router took it, only that router knows. There: "show bgp ipv${
+      destination.includes(":") ? 6 : 4
+    } unicast ` +
+      `${destination}" (FRR, Cisco, Arista), "show route ${destination}" (BIRD, Junos)`
+  )
+
+const announcedSteps = (
+  address: IpAddress,
+  kind: Kind,
+  shouldServe: boolean,
+  aggregate: Cidr | undefined,
+  { bird, exportedTo }: Snapshot
+): ReadonlyArray<Step> => {
+  const established = bird.peers.filter(({ state }) => state === "Established")
+  if (established.length === 0) return [skipped("announced", "no session is Established")]
+  const receivers = established.filter(({ protocol }) => exportedTo.includes(protocol))
+  const destination = formatCidr((kind === "pod" ? aggregate : undefined) ?? hostCidr(address))
+  const down = bird.peers.filter(({ state }) => state !== "Established").map((peer) => `; ${stateOf(peer)}`).join("")
+  if (receivers.length === 0) {
+    return [
+      shouldServe
+        ? failed(
+          "announced",
+          `BIRD exports it to no peer${bird.stale ? `: ${bird.configError}` : ""}: not to ${
+            established.map(nameOf).join(", ")
+          }${down}`
+        )
+        : skipped("announced", "withdrawn, as it should be")
+    ]
+  }
+  const what = kind === "pod" ? `${destination}, ` : ""
+  return [
+    check(shouldServe, "announced", `${what}to ${receivers.map(nameOf).join(", ")}${down}`),
+    ...(shouldServe ? [routerStep(destination)] : [])
+  ]
+}
 
 export const birdSteps = (
   address: IpAddress,
   kind: Kind,
   shouldServe: boolean,
   aggregate: Cidr | undefined,
-  { bird, exportedTo, exportSet }: Snapshot
+  snapshot: Snapshot
 ): ReadonlyArray<Step> => {
+  const { bird } = snapshot
   if (!bird.enabled) {
     return [
       failed("bird", "the agent runs with --no-bird and announces nothing; another speaker may announce kernel routes"),
       ...rest("no BIRD", "session", "announced")
     ]
   }
-  const remark = bird.stale ? `; not all of the wanted configuration is in force: ${bird.configError}` : ""
-  const listed = exportSet.some((exported) => equalAddress(exported, address))
-  const exportSetStep = kind === "pod"
-    ? aggregate === undefined
-      ? failed("export-set", "it lies outside the node's CIDRs: they were changed after the pod was added")
-      : passed("export-set", `part of ${formatCidr(aggregate)}${remark}`)
-    : check(listed, "export-set", `${listed ? "" : "not "}in the export set of bird.conf${remark}`)
   if (!bird.up) {
     return [
-      exportSetStep,
+      skipped("export-set", "BIRD does not answer"),
       failed("bird", "BIRD does not answer on its control socket"),
       ...rest("BIRD does not answer", "session", "announced")
     ]
   }
-  const established = bird.peers.filter(({ state }) => state === "Established")
-  const states = bird.peers.map((peer) =>
-    [`${peer.address} (AS${peer.asn}) is ${peer.state}`, peer.problem ?? peer.lastError].filter((it) => it !== "").join(
-      ": "
-    )
-  )
-  const session = bird.drained
-    ? failed("session", "this node was withdrawn by flock-agent withdraw; flock-agent restore takes it back")
-    : bird.peers.length === 0
-    ? failed("session", "spec.bgp.peers is empty")
-    : check(established.length > 0, "session", states.join("; "))
-  const channel = address.family === 6 ? "ipv6" : "ipv4"
-  const receivers = established.filter((peer) =>
-    kind === "pod" ? peer[channel].announced > 0 : exportedTo.includes(peer.protocol)
-  )
-  const what = kind === "pod" && aggregate !== undefined ? `${formatCidr(aggregate)}, ` : ""
   return [
-    exportSetStep,
-    passed("bird", `BIRD ${bird.version} answers`),
-    session,
-    established.length === 0
-      ? skipped("announced", "no session is Established")
-      : receivers.length > 0
-      ? check(
-        shouldServe,
-        "announced",
-        `${what}to ${receivers.map((peer) => `${peer.address} (AS${peer.asn})`).join(", ")}`
-      )
-      : shouldServe
-      ? failed("announced", `BIRD exports it to no peer${remark}`)
-      : skipped("announced", "withdrawn, as it should be")
+    exportSetStep(address, kind, aggregate, snapshot),
+    passed(
+      "bird",
+      `BIRD ${bird.version} answers${bird.stale ? `; not all of what is wanted is in force: ${bird.configError}` : ""}`
+    ),
+    sessionStep(bird),
+    ...announcedSteps(address, kind, shouldServe, aggregate, snapshot)
   ]
 }

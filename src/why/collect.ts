@@ -8,7 +8,7 @@ import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink, PROTOCOL_EXPORT, PROTOCOL_POD } from "../netlink/Netlink.ts"
 import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { Allocations } from "../state/Allocations.ts"
-import type { Snapshot } from "./snapshot.ts"
+import { destinationOf, type Snapshot } from "./snapshot.ts"
 import { walk, type WhyReport } from "./walk.ts"
 
 /** The question, with its services taken once: `node` is this node's name. Never fails. */
@@ -29,14 +29,9 @@ export const make = (node: string) =>
 
     return Effect.fn("why")(function*(address: IpAddress) {
       const birdStatus = yield* bird.status
-      const established = birdStatus.peers.filter(({ state }) => state === "Established")
-      const exportedTo = yield* Effect.filter(
-        established.map(({ protocol }) => protocol),
-        (protocol) => bird.exportedTo(address, protocol)
-      )
       const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
       const spec = Option.getOrUndefined(current)?.spec
-      const snapshot: Snapshot = {
+      const facts = {
         node,
         spec,
         occupied: spec === undefined ? NOTHING_OCCUPIED : yield* network.occupied(spec),
@@ -45,8 +40,17 @@ export const make = (node: string) =>
         podsListed: yield* kube.podsListed,
         kernel: yield* kernel,
         bird: birdStatus,
-        exportSet: yield* anycast.exportSet,
-        exportedTo
+        exportSet: yield* anycast.exportSet
+      }
+      const destination = destinationOf(address, facts)
+      const established = birdStatus.peers.filter(({ state }) => state === "Established")
+      const snapshot: Snapshot = {
+        ...facts,
+        mayExport: yield* bird.mayExport(destination),
+        exportedTo: yield* Effect.filter(
+          established.map(({ protocol }) => protocol),
+          (protocol) => bird.exportedTo(destination, protocol)
+        )
       }
       return walk(address, snapshot) satisfies WhyReport
     })

@@ -1,10 +1,13 @@
 /** The steps that a pod and its allocation decide. */
+import { Result } from "effect"
 import type { Holder } from "../anycast/holders.ts"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { allowedBy, heldBy, mayAnnounce, mayHave, occupiedNow, permission, words } from "../domain/announcement.ts"
 import { type Cidr, equalAddress, formatAddress, formatCidr, type IpAddress, parseAddress } from "../domain/Ip.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
-import { type AnnouncedKind, primariesOf } from "../domain/PodAddresses.ts"
+import { type AnnouncedKind, followsReadiness, primariesOf } from "../domain/PodAddresses.ts"
+import { AddressTable } from "../ipam/AddressTable.ts"
+import { plan } from "../ipam/choose.ts"
 import type { Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step } from "./step.ts"
 
@@ -102,6 +105,21 @@ const nobodyAsks = (snapshot: Snapshot, aggregate: Cidr | undefined): Step =>
       : `no pod holds it; the node announces ${formatCidr(aggregate)}, and drops what comes for unused addresses of it`
   )
 
+/** In the words of ADD, by its own rules: the pod's other annotations, a limit, or a prefix that is full. */
+const addRefusal = (pod: PodInfo, { allocations, occupied, spec }: Snapshot): string | undefined => {
+  if (spec === undefined) return undefined
+  const table = new AddressTable()
+  for (const { addresses, containerId, ifName, pod } of allocations) {
+    const owner = attachmentKey({ containerId, ifName })
+    const label = pod.name === "" ? owner : podKey(pod)
+    for (const address of primariesOf(addresses)) table.takePrimary(owner, label, address)
+    for (const address of addresses.anycast) table.takeAnycast(owner, label, address)
+    table.announce(owner, label, pod.namespace, followsReadiness(addresses).map(({ address }) => address))
+  }
+  const planned = plan(table, { owner: "", containerId: "", pod, spec, occupied }, () => 2n)
+  return Result.isFailure(planned) ? planned.failure.message : undefined
+}
+
 /** Steps for an address that no allocation holds: did a pod ask for it, and what became of that? */
 export const demandSteps = (
   address: IpAddress,
@@ -142,7 +160,12 @@ export const demandSteps = (
     ]
   }
   if (allocation === undefined) {
-    return [failed("allocated", `${asked}, but has no network of flock's on this node yet`)]
+    const because = addRefusal(asking, snapshot)
+    return [
+      because === undefined
+        ? failed("allocated", `${asked}, but has no network of flock's on this node yet`)
+        : failed("allocated", `${asked} and was refused as a whole: ${because}`)
+    ]
   }
   return [
     failed("allocated", `${asked}, but did not when it was added: annotations are read once, when the pod starts`)

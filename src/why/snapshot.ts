@@ -1,11 +1,13 @@
 /** What `why` judges: facts of the node, of Kubernetes and of BIRD, read at one moment. */
 import { Schema } from "effect"
+import { type Holder, holdersOf } from "../anycast/holders.ts"
 import type { BirdStatus } from "../bird/birdStatus.ts"
 import type { Allocation } from "../domain/Allocation.ts"
-import type { IpAddress } from "../domain/Ip.ts"
+import { type Cidr, contains, equalAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import type { Occupied } from "../domain/occupied.ts"
 import type { PodInfo } from "../domain/Pod.ts"
+import { primaryOf } from "../domain/PodAddresses.ts"
 import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
 
 /** All that the walk judges, read at one moment. */
@@ -29,10 +31,36 @@ export interface Snapshot {
     /** It could not be read. */
     | { readonly error: string }
   readonly bird: BirdStatus
+  /** What the agent wants BIRD to be allowed to export. */
   readonly exportSet: ReadonlyArray<IpAddress>
-  /** Protocol names of the peers that BIRD exports the /32 or /128 to. */
+  /** `Bird.mayExport` of {@link destinationOf}. */
+  readonly mayExport: boolean | undefined
+  /** Protocol names of the Established peers that BIRD exports {@link destinationOf} to. */
   readonly exportedTo: ReadonlyArray<string>
 }
+
+/** The node's prefix that has the address in it. */
+export const aggregateOf = (spec: NodeConfigSpec | undefined, address: IpAddress): Cidr | undefined =>
+  [spec?.cidr6, spec?.cidr4].find((cidr) => cidr !== undefined && contains(cidr, address))
+
+/** Who holds the address, and whose own it is. */
+export const ownersOf = (
+  address: IpAddress,
+  allocations: ReadonlyArray<Allocation>
+): { readonly holders: ReadonlyArray<Holder>; readonly primary: Allocation | undefined; readonly kind: Kind } => {
+  const holders = allocations.flatMap(holdersOf).filter((holder) => equalAddress(holder.address, address))
+  const primary = allocations.find((a) => {
+    const held = primaryOf(a.addresses, address.family)
+    return held !== undefined && equalAddress(held, address)
+  })
+  return { holders, primary, kind: holders[0]?.kind ?? (primary === undefined ? "none" : "pod") }
+}
+
+/** What draws packets to the address if anything does: the node's prefix for a pod's own address, else its host route. */
+export const destinationOf = (
+  address: IpAddress,
+  { allocations, spec }: Pick<Snapshot, "allocations" | "spec">
+): Cidr => (ownersOf(address, allocations).kind === "pod" ? aggregateOf(spec, address) : undefined) ?? hostCidr(address)
 
 /** What the address is to this node. */
 export const Kind = Schema.Literals(["anycast", "chosen", "pod", "none"])

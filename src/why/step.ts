@@ -15,7 +15,8 @@ export const StepName = Schema.Literals([
   "export-set",
   "bird",
   "session",
-  "announced"
+  "announced",
+  "router"
 ])
 export type StepName = typeof StepName.Type
 

@@ -3,14 +3,11 @@
  * order, each with its own evidence. Pure: it judges one {@link Snapshot}.
  */
 import { Schema } from "effect"
-import { holdersOf } from "../anycast/holders.ts"
-import { contains, equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
-import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
-import { primaryOf } from "../domain/PodAddresses.ts"
+import { formatAddress, type IpAddress } from "../domain/Ip.ts"
 import { birdSteps } from "./birdSteps.ts"
 import { kernelSteps } from "./kernelSteps.ts"
 import { demandSteps, holderSteps } from "./podSteps.ts"
-import { Kind, type Snapshot } from "./snapshot.ts"
+import { aggregateOf, Kind, ownersOf, type Snapshot } from "./snapshot.ts"
 import { failed, passed, Step } from "./step.ts"
 
 export const WhyReport = Schema.Struct({
@@ -32,18 +29,10 @@ const KIND_WORDS = {
   none: "no pod's address"
 } as const
 
-const cidrOf = (spec: NodeConfigSpec | undefined, address: IpAddress) =>
-  [spec?.cidr6, spec?.cidr4].find((cidr) => cidr !== undefined && contains(cidr, address))
-
 export const walk = (address: IpAddress, snapshot: Snapshot): WhyReport => {
   const text = formatAddress(address)
-  const holders = snapshot.allocations.flatMap(holdersOf).filter((holder) => equalAddress(holder.address, address))
-  const primary = snapshot.allocations.find((a) => {
-    const held = primaryOf(a.addresses, address.family)
-    return held !== undefined && equalAddress(held, address)
-  })
-  const kind: Kind = holders[0]?.kind ?? (primary === undefined ? "none" : "pod")
-  const aggregate = cidrOf(snapshot.spec, address)
+  const { holders, kind, primary } = ownersOf(address, snapshot.allocations)
+  const aggregate = aggregateOf(snapshot.spec, address)
   const about = passed("address", `IPv${address.family}, ${KIND_WORDS[kind]}`)
 
   const steps: Array<Step> = snapshot.spec === undefined

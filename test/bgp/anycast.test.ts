@@ -299,13 +299,13 @@ describe("why and metrics", () => {
     const a = await pod(0, "a", { anycast: BOTH })
     a.set({ ready: true })
     await ways(1)
-    assert.strictEqual(await metric("flock_anycast_announced"), 2)
+    assert.strictEqual(await metric("flock_anycast_installed"), 2)
     // One flip at a time is followed: the next would be passed over while this one is.
     await until("the sample of the announcement", async () => await count("export") > start)
     const before = { kernel: await count("kernel"), exported: await count("export") }
     a.set({ ready: false })
     await ways(0)
-    assert.strictEqual(await metric("flock_anycast_announced"), 0)
+    assert.strictEqual(await metric("flock_anycast_installed"), 0)
     assert.strictEqual(await count("kernel"), before.kernel + 2)
     await until("the sample of BIRD's export", async () => await count("export") > before.exported)
   })

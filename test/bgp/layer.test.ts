@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { exec, inside, run } from "../../lab/exec.ts"
 import { node4, node6, ROUTER4, ROUTER6, ROUTER_ASN } from "../../lab/Lan.ts"
 import { until } from "../../lab/until.ts"
-import { address } from "../../src/domain/Ip.ts"
+import { address, hostCidr } from "../../src/domain/Ip.ts"
 import { makeFacts, runBird } from "./bird.ts"
 import { established, Single, some, spec, untilStatus, uplink } from "./single.ts"
 
@@ -80,16 +80,16 @@ describe("Bird against the real one", () => {
             `exported ${wanted}`,
             async () =>
               (await world.lan.kernelRoutes(6)).has("2001:db8:a::1") === wanted &&
-              await Effect.runPromise(service.exportedTo(anycast, "peer_2001_db8_ffff__1")) === wanted
+              await Effect.runPromise(service.exportedTo(hostCidr(anycast), "peer_2001_db8_ffff__1")) === wanted
           )
         )
       yield* exported(false)
       const route = ["2001:db8:a::1/128", "via", ROUTER6, "dev", "uplink", "onlink"]
       yield* Effect.promise(() => run("ip", "-n", world.netns, "-6", "route", "add", ...route, "proto", "201"))
       yield* exported(true)
-      assert.isFalse(yield* service.exportedTo(anycast, "peer_198_51_100_1"))
-      assert.isFalse(yield* service.exportedTo(anycast, "nosuch"))
-      assert.isFalse(yield* service.exportedTo(anycast, "x; configure undo"))
+      assert.isFalse(yield* service.exportedTo(hostCidr(anycast), "peer_198_51_100_1"))
+      assert.isFalse(yield* service.exportedTo(hostCidr(anycast), "nosuch"))
+      assert.isFalse(yield* service.exportedTo(hostCidr(anycast), "x; configure undo"))
       // Neither another protocol number nor another address is announced.
       yield* Effect.promise(() => run("ip", "-n", world.netns, "-6", "route", "del", ...route, "proto", "201"))
       yield* Effect.promise(() => run("ip", "-n", world.netns, "-6", "route", "add", ...route, "proto", "202"))
@@ -114,7 +114,7 @@ describe("Bird against the real one", () => {
       yield* service.setExportSet([anycast, address("2001:db8:a::3")])
       yield* service.requestReload
       yield* untilStatus(service, "reload", (status) => status.reloads > reloads)
-      assert.isFalse(yield* service.exportedTo(address("2001:db8:a::2"), "peer_2001_db8_ffff__1"))
+      assert.isFalse(yield* service.exportedTo(hostCidr(address("2001:db8:a::2")), "peer_2001_db8_ffff__1"))
       assert.isFalse((yield* Effect.promise(() => world.lan.kernelRoutes(6))).has("2001:db8:a::2"))
       yield* Effect.promise(() => run("ip", "-n", world.netns, "-6", "route", "flush", "2001:db8:a::2/128"))
     })

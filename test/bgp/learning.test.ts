@@ -4,7 +4,7 @@ import { Effect } from "effect"
 import { ip, run } from "../../lab/exec.ts"
 import { CLIENT6, kernelRoutes, ROUTER6, ROUTER_LOOPBACK } from "../../lab/Lan.ts"
 import { until } from "../../lab/until.ts"
-import { address } from "../../src/domain/Ip.ts"
+import { address, hostCidr } from "../../src/domain/Ip.ts"
 import { closeAll, established, has, open, peer6 } from "./birdNode.ts"
 
 afterEach(closeAll)
@@ -65,12 +65,12 @@ describe("what a node learns", () => {
     await Effect.runPromise(node.bird.setExportSet([anycast]))
     await Effect.runPromise(node.bird.requestReload)
     await run("ip", "-n", node.netns, "-6", "route", "add", "2001:db8:a::1", "via", ROUTER6, "proto", "201")
-    await until("exported", () => Effect.runPromise(node.bird.exportedTo(anycast, "peer_2001_db8_ffff__1")))
+    await until("exported", () => Effect.runPromise(node.bird.exportedTo(hostCidr(anycast), "peer_2001_db8_ffff__1")))
     assert.notInclude(await learned(node.netns), "2001:db8:a::1")
     await run("ip", "-n", node.netns, "-6", "route", "del", "2001:db8:a::1", "proto", "201")
     await until(
       "withdrawn",
-      async () => !await Effect.runPromise(node.bird.exportedTo(anycast, "peer_2001_db8_ffff__1"))
+      async () => !await Effect.runPromise(node.bird.exportedTo(hostCidr(anycast), "peer_2001_db8_ffff__1"))
     )
   })
 

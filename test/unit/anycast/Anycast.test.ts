@@ -237,7 +237,7 @@ describe("Anycast", () => {
       Effect.gen(function*() {
         assert.deepStrictEqual(scene.installed(), [show(route("192.0.2.1", [101, "10.42.1.2"]))])
         const states = (yield* anycast.status).map(({ address, state }) => [address, state])
-        assert.sameDeepMembers(states, [[V6, "pending"], ["192.0.2.1", "announced"]])
+        assert.sameDeepMembers(states, [[V6, "pending"], ["192.0.2.1", "installed"]])
         scene.kernel.refused.clear()
         yield* pass("100 millis")
         assert.strictEqual(scene.installed().length, 2)
@@ -266,7 +266,7 @@ describe("Anycast", () => {
       ), (_, anycast) =>
       Effect.gen(function*() {
         const [only] = yield* anycast.status
-        assert.strictEqual(only?.state, "announced")
+        assert.strictEqual(only?.state, "installed")
         assert.deepStrictEqual(only?.holders.map(({ gate, owner, pod }) => [owner, pod, gate]), [
           ["container1/eth0", "web-1", "Ready"],
           ["container2/eth0", "web-2", "Deleting"]

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import { Bird } from "../../../src/bird/Bird.ts"
 import { BirdTest, layerTest } from "../../../src/bird/BirdTest.ts"
-import { address } from "../../../src/domain/Ip.ts"
+import { address, hostCidr } from "../../../src/domain/Ip.ts"
 
 const V6 = address("2001:db8:a::1")
 
@@ -27,10 +27,10 @@ describe("Bird.layerTest", () => {
       yield* bird.requestReload
       assert.deepStrictEqual(yield* test.exportSets, [[V6], []])
       assert.strictEqual(yield* test.reloadRequests, 1)
-      assert.isFalse(yield* bird.exportedTo(V6, "peer_1"))
+      assert.isFalse(yield* bird.exportedTo(hostCidr(V6), "peer_1"))
       yield* test.setExported(address("2001:db8:a:0::1"), ["peer_1"])
-      assert.isTrue(yield* bird.exportedTo(V6, "peer_1"))
-      assert.isFalse(yield* bird.exportedTo(V6, "peer_2"))
+      assert.isTrue(yield* bird.exportedTo(hostCidr(V6), "peer_1"))
+      assert.isFalse(yield* bird.exportedTo(hostCidr(V6), "peer_2"))
       assert.strictEqual(yield* test.exportQuestions, 3)
       assert.strictEqual((yield* bird.status).version, "2.1")
     }).pipe(Effect.provide(layerTest({ version: "2.1" }))))

@@ -35,6 +35,8 @@ const report: StatusReport = {
   announcements: [{
     address: "192.0.2.1",
     state: "pending",
+    installed: true,
+    exportedTo: [HOSTILE],
     holders: [{ owner: HOSTILE, namespace: HOSTILE, pod: HOSTILE, hostIfName: HOSTILE, kind: "anycast", gate: "NoPod" }]
   }],
   antiSpoofing: { state: "failed", problem: HOSTILE, exempt: [HOSTILE] },

@@ -259,6 +259,8 @@ describe("CHECK of an announced address", () => {
   const announcement = (gate: "Ready" | "NotReady"): AnycastAddress => ({
     address: "192.0.2.1",
     state: gate === "Ready" ? "announced" : "withdrawn",
+    installed: gate === "Ready",
+    exportedTo: [],
     holders: [{ owner: "c1/eth0", namespace: "default", pod: "web", hostIfName: "x", kind: "anycast", gate }]
   })
   const check = (gate: "Ready" | "NotReady") =>

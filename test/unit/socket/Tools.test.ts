@@ -36,6 +36,8 @@ const status: StatusReport = {
   announcements: [{
     address: "2001:db8:a::53",
     state: "withdrawn",
+    installed: false,
+    exportedTo: [],
     holders: [{
       owner: "c/eth0",
       namespace: "default",

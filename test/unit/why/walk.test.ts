@@ -63,6 +63,7 @@ const good: Snapshot = {
   kernel,
   bird: { ...idleBird, peers: [peer] },
   exportSet: [address(V6)],
+  mayExport: true,
   exportedTo: ["peer1"]
 }
 
@@ -90,8 +91,10 @@ describe("why", () => {
       ["export-set", true],
       ["bird", true],
       ["session", true],
-      ["announced", true]
+      ["announced", true],
+      ["router", "skipped"]
     ])
+    assert.include(report.steps.at(-1)?.detail, `only that router knows. There: "show bgp ipv6 unicast ${V6}/128"`)
   })
 
   const noRoute = { kernel: { ...kernel, exportRoutes: [] }, exportedTo: [] }
@@ -132,6 +135,20 @@ describe("why", () => {
         "allocated",
         "has no network of flock's"
       ],
+      [
+        "asked for by a pod that is refused for another address",
+        { ...asking({ anycast: `${V6},198.51.100.1` }), ...holding() },
+        V6,
+        "allocated",
+        "was refused as a whole: annotation anycast: 198.51.100.1 is not in this node's spec.anycast.allowedCIDRs"
+      ],
+      [
+        "asked for by a pod whose range is not the node's",
+        { ...asking({ anycast: V6, cidr4: "192.168.0.0/24" }), ...holding() },
+        V6,
+        "allocated",
+        "was refused as a whole: annotation cidr4: 192.168.0.0/24 does not overlap"
+      ],
       ["not Ready", { ...pods(pod(1, { ready: false })), ...noRoute }, V6, "ready", "pod default/web-1 is not Ready"],
       ["ended", { ...pods(pod(1, { ended: "Failed" })), ...noRoute }, V6, "ready", "has ended (phase"],
       ["pod gone", { ...pods(), ...noRoute }, V6, "ready", "does not exist"],
@@ -150,16 +167,48 @@ describe("why", () => {
         "none of the serving pods' links"
       ],
       ["kernel not to be asked", { kernel: { error: "dump routes: EPERM" } }, V6, "link", "dump routes: EPERM"],
-      ["not in the export set", { exportSet: [] }, V6, "export-set", "not in the export set of bird.conf"],
+      [
+        "not in the export set",
+        { exportSet: [], mayExport: false },
+        V6,
+        "export-set",
+        "no committed allocation has it"
+      ],
       [
         "bird.conf rejected",
-        { bird: { ...good.bird, stale: true, configError: "bird.conf:3:1 syntax error" }, exportedTo: [] },
+        {
+          bird: { ...good.bird, stale: true, configError: "bird.conf:3:1 syntax error" },
+          mayExport: false,
+          exportedTo: []
+        },
+        V6,
+        "export-set",
+        "not in the one that BIRD runs: bird.conf:3:1 syntax error"
+      ],
+      [
+        "the session of one family down",
+        {
+          bird: {
+            ...good.bird,
+            peers: [
+              { ...peer, state: "Active", lastError: "Socket: No route to host" },
+              { ...peer, address: "198.51.100.1", protocol: "peer2" }
+            ]
+          },
+          exportedTo: []
+        },
         V6,
         "announced",
-        "bird.conf:3:1 syntax error"
+        "no peer: not to 198.51.100.1 (AS65000); 2001:db8:ffff::1 (AS65000) is Active: Socket: No route to host"
       ],
       ["BIRD down", { bird: { ...good.bird, up: false, peers: [] } }, V6, "bird", "does not answer"],
-      ["withdrawn by hand", { bird: { ...good.bird, drained: true } }, V6, "session", "flock-agent restore"],
+      [
+        "withdrawn by hand",
+        { bird: { ...good.bird, drained: true }, exportedTo: [] },
+        V6,
+        "session",
+        "flock-agent restore"
+      ],
       ["--no-bird", { bird: { ...idleBird, enabled: false, up: false } }, V6, "bird", "--no-bird"],
       ["no peers", { bird: idleBird, exportedTo: [] }, V6, "session", "spec.bgp.peers is empty"],
       [
@@ -230,7 +279,7 @@ describe("why", () => {
   it("a peer that waits for its Secret does not hide that others are told", () => {
     const report = why({ bird: { ...good.bird, stale: true, configError: "spec.bgp.peers[2]: no such Secret" } })
     assert.isTrue(report.announced)
-    assert.include(report.steps.find(({ step }) => step === "export-set")?.detail, "spec.bgp.peers[2]: no such Secret")
+    assert.include(report.steps.find(({ step }) => step === "bird")?.detail, "spec.bgp.peers[2]: no such Secret")
   })
 
   it("renders the answer first and one line a step", () => {
