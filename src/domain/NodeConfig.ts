@@ -89,7 +89,10 @@ const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
       problems.push({ field: `${field}.address`, message: `"${text}": two peers have this address` })
     }
     if (peer.multihop > 0 && peer.ttlSecurity) {
-      problems.push({ field: `${field}.ttlSecurity`, message: "true: cannot go together with multihop (RFC 5082)" })
+      problems.push({
+        field: `${field}.ttlSecurity`,
+        message: "true: must be false where multihop is not 0 (RFC 5082)"
+      })
     }
     for (const community of peer.communities) {
       const parts = community.split(":").map(Number)

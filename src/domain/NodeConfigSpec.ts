@@ -20,13 +20,24 @@ const cidrOf = (family: Family, example: string, minimum: number, maximum: numbe
       : poolProblem(cidr, example)
   )))
 
+/** The CRD's bounds: the API server must be able to count what its rules look through, and no check of ours is long. */
+const MOST_LISTED = 256
+const MOST_NAMESPACES = 64
+const MOST_COMMUNITIES = 64
+const MOST_PEERS = 64
+
+const atMost = (most: number, what: string) =>
+  Schema.makeFilter((it: ReadonlyArray<unknown>) =>
+    it.length > most ? `lists ${it.length} ${what}: ${most} are the limit` : undefined
+  )
+
 /** Prefixes that bound what others choose from; each must have something in it that `use` may have. */
 const cidrsFor = (use: Use, words: string) =>
   withDefault(
     Schema.Array(CidrFromString.pipe(Schema.check(Schema.makeFilter((cidr: Cidr) => {
       const special = insideProblem(use, cidr)
       return special && `lies in a range that is ${special}: ${words}`
-    })))),
+    })))).pipe(Schema.check(atMost(MOST_LISTED, "prefixes"))),
     []
   )
 
@@ -38,10 +49,6 @@ const int = (minimum: number, maximum: number) =>
 const matching = (pattern: RegExp, message: string) =>
   Schema.String.pipe(Schema.check(Schema.isPattern(pattern, { message })))
 
-/** The CRD's bounds: the API server can count what it is to look through, and a check of all of it stays short. */
-const MOST_GRANTS = 256
-const MOST_NAMESPACES = 64
-
 /** Fields that `ip-algo` can embed in an IPv6 address, in the operator's order. */
 export const AlgoField = Schema.Literals(["namespace", "pod", "image"]).annotate({
   message: "must be one of namespace, pod, image"
@@ -50,11 +57,14 @@ export type AlgoField = typeof AlgoField.Type
 
 const Asn = int(1, 4294967294)
 
-const dns1123 = matching(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, "must be a Kubernetes object name")
+const dns1123 = matching(
+  /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/,
+  "must be the name of a Secret: small letters, digits, - and ."
+)
 
 export const SecretKeyRef = Schema.Struct({
   name: dns1123,
-  key: matching(/^[-._a-zA-Z0-9]{1,253}$/, "must be a key of a Secret's data")
+  key: matching(/^[-._a-zA-Z0-9]{1,253}$/, "must be a key of a Secret's data: letters, digits, -, _ and .")
 })
 export type SecretKeyRef = typeof SecretKeyRef.Type
 
@@ -85,8 +95,8 @@ export const Peer = Schema.Struct({
   /** Standard (`65001:100`, RFC 1997) or large (`65001:1:2`, RFC 8092), added to every announcement. */
   communities: withDefault(
     Schema.Array(
-      matching(/^\d{1,5}:\d{1,5}$|^\d{1,10}:\d{1,10}:\d{1,10}$/, "must be a community: 65001:100 or large 65001:1:2")
-    ),
+      matching(/^\d{1,5}:\d{1,5}$|^\d{1,10}:\d{1,10}:\d{1,10}$/, "must be a community: 65001:100, or large 65001:1:2")
+    ).pipe(Schema.check(atMost(MOST_COMMUNITIES, "communities"))),
     []
   )
 })
@@ -100,7 +110,7 @@ export const Bgp = Schema.Struct({
   )),
   /** What may be learned from peers, with anything inside it. Empty: nothing. */
   importCIDRs: cidrsFor("import", "nothing of it is ever learned"),
-  peers: withDefault(Schema.Array(Peer), [])
+  peers: withDefault(Schema.Array(Peer).pipe(Schema.check(atMost(MOST_PEERS, "peers"))), [])
 })
 export type Bgp = typeof Bgp.Type
 
@@ -132,13 +142,7 @@ export const Anycast = Schema.Struct({
   allowedCIDRs: cidrsFor("pod", "no pod can have an address of it"),
   /** For pods of some; `domain/grants.ts` has how the two go together. */
   grants: withDefault(
-    Schema.Array(Grant).pipe(
-      Schema.check(
-        Schema.makeFilter((it: ReadonlyArray<Grant>) =>
-          it.length > MOST_GRANTS ? `${it.length} grants; ${MOST_GRANTS} are the limit` : undefined
-        )
-      )
-    ),
+    Schema.Array(Grant).pipe(Schema.check(atMost(MOST_LISTED, "grants"))),
     []
   ),
   /** Distinct anycast and chosen addresses of one pod. */
@@ -178,7 +182,9 @@ export const NodeConfigSpec = Schema.Struct({
   antiSpoofing: withDefault(Schema.Boolean, true),
   /** Where the annotation `allow-spoofing` is honoured. */
   antiSpoofingExemptNamespaces: withDefault(
-    Schema.Array(matching(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "must be the name of a namespace")),
+    Schema.Array(matching(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "must be the name of a namespace")).pipe(
+      Schema.check(atMost(MOST_LISTED, "namespaces"))
+    ),
     []
   ),
   bgp: Schema.optionalKey(Bgp)

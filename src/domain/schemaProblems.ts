@@ -1,6 +1,7 @@
 /**
  * What a Schema refused, for people: each problem with the path of its field, the value, and what would be right. No text
- * of Effect's own is used; checks and transformations say theirs in the annotation `message`.
+ * of Effect's own is used; checks and transformations say theirs in the annotation `message`. A value that may be a
+ * password is not repeated, for logs and Events are read by more people than Secrets.
  */
 import { SchemaIssue } from "effect"
 import { quote } from "./quote.ts"
@@ -12,6 +13,7 @@ export interface Problem {
 }
 
 const NOT_VALID = "is not valid"
+const UNKNOWN = "unknown field: remove it or correct its name"
 
 const TYPE_WORDS: Readonly<Record<string, string>> = {
   String: "must be a string",
@@ -31,7 +33,7 @@ const leafHook: SchemaIssue.LeafHook = (issue) => {
     case "MissingKey":
       return "is required"
     case "UnexpectedKey":
-      return "unknown field: remove it or correct its name"
+      return UNKNOWN
     case "InvalidType":
       return TYPE_WORDS[issue.ast._tag] ?? annotated(issue.ast.annotations)
     case "InvalidValue":
@@ -67,11 +69,16 @@ const valueAt = (input: unknown, keys: ReadonlyArray<PropertyKey>): unknown =>
     input
   )
 
+/** An unknown field may be a `password`, a mapping may have one in it, and what is wrong in a reference may be the thing itself. */
+const mayBeSecret = (keys: ReadonlyArray<PropertyKey>, value: unknown, message: string): boolean =>
+  message === UNKNOWN || keys.includes("passwordSecretRef") ||
+  (typeof value === "object" && value !== null && Object.keys(value).length > 0)
+
 /** `input` is what was decoded, `root` its own path. */
 export const problemsOf = (issue: SchemaIssue.Issue, input: unknown, root: string): ReadonlyArray<Problem> =>
   format(issue).issues.map(({ message, path = [] }) => {
     const keys = keysOf(path)
     const value = valueAt(input, keys)
-    const says = value === undefined || message.startsWith(quote(value))
-    return { field: `${root}${pathOf(keys)}`, message: says ? message : `${quote(value)}: ${message}` }
+    const alone = value === undefined || message.startsWith(quote(value)) || mayBeSecret(keys, value, message)
+    return { field: `${root}${pathOf(keys)}`, message: alone ? message : `${quote(value)}: ${message}` }
   })

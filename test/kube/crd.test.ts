@@ -5,8 +5,128 @@ import { afterAll, beforeAll } from "vitest"
 import { type ApiServer, available, start } from "../../lab/ApiServer.ts"
 import { World } from "../../lab/World.ts"
 import { single, specs } from "../unit/kube/specs.ts"
-import { defaulted, refusals, spec } from "../unit/kube/structural.ts"
+import { defaulted, refusals, spec, walk } from "../unit/kube/structural.ts"
 import * as lab from "./lab.ts"
+
+const PEER = { address: "192.0.2.1", asn: 65000 }
+const SECRET = "s3cret, not to be seen"
+const base = { cidr6: "2001:db8:1::/64" }
+const allowed = (cidr: string) => ({ ...base, anycast: { allowedCIDRs: [cidr] } })
+const grant = (it: object) => ({
+  ...base,
+  anycast: { grants: [{ cidr: "2001:db8:a::/64", namespaces: ["a"], ...it }] }
+})
+const bgp = (it: object) => ({ ...base, bgp: { asn: 65001, ...it } })
+const peer = (it: object) => bgp({ peers: [{ ...PEER, ...it }] })
+
+/** What kubectl prints for each CEL rule, to the letter. */
+const RULES: ReadonlyArray<readonly [string, unknown]> = [
+  ["spec: Invalid value: needs cidr6, cidr4 or both: without one no pod can have an address", {}],
+  [
+    "spec.cidr6: Invalid value: \"foo\": must be an IPv6 prefix of length 16 to 126, such as 2001:db8:1::/64",
+    { cidr6: "foo" }
+  ],
+  [
+    "spec.cidr6: Invalid value: \"fe80::/64\": overlaps a special range (loopback, link-local, multicast, ...); use " +
+    "unicast space of your own, such as 2001:db8:1::/64",
+    { cidr6: "fe80::/64" }
+  ],
+  [
+    "spec.cidr4: Invalid value: \"10.42.1.0\": must be an IPv4 prefix of length 8 to 30, such as 10.42.1.0/24",
+    { cidr4: "10.42.1.0" }
+  ],
+  [
+    "spec.cidr4: Invalid value: \"169.0.0.0/8\": overlaps a special range (loopback, link-local, multicast, ...); use " +
+    "unicast space of your own, such as 10.42.1.0/24",
+    { cidr4: "169.0.0.0/8" }
+  ],
+  [
+    "spec.anycast.allowedCIDRs[0]: Invalid value: \"192.0.2.53\": must be a prefix, such as 2001:db8:a::/64 or 192.0.2.0/24",
+    allowed("192.0.2.53")
+  ],
+  [
+    "spec.anycast.allowedCIDRs[0]: Invalid value: \"127.8.0.0/16\": lies in a special range (loopback, link-local, " +
+    "multicast, ...): no pod can have an address of it",
+    allowed("127.8.0.0/16")
+  ],
+  [
+    "spec.anycast.grants[0].cidr: Invalid value: \"x\": must be a prefix, such as 2001:db8:a::/64 or 192.0.2.0/24",
+    grant({ cidr: "x" })
+  ],
+  [
+    "spec.anycast.grants[0].cidr: Invalid value: \"::/0\": grants every address there is, or lies in a special range " +
+    "(loopback, link-local, multicast, ...); write the prefixes that these namespaces may announce",
+    grant({ cidr: "::/0" })
+  ],
+  [
+    "spec.anycast.grants[0].namespaces[0]: Invalid value: \"Shop\": must be a namespace's name, or a glob in which * " +
+    "stands for any characters, such as shop or team-*",
+    grant({ namespaces: ["Shop"] })
+  ],
+  [
+    "spec.antiSpoofingExemptNamespaces[0]: Invalid value: \"team-*\": must be the name of a namespace",
+    { ...base, antiSpoofingExemptNamespaces: ["team-*"] }
+  ],
+  [
+    "spec.bgp.routerID: Invalid value: \"0.0.0.0\": must be a router ID in dotted-quad form, such as 192.0.2.2",
+    bgp({ routerID: "0.0.0.0" })
+  ],
+  [
+    "spec.bgp.importCIDRs[0]: Invalid value: \"default\": must be a prefix, such as 2001:db8::/32 or 0.0.0.0/0",
+    bgp({ importCIDRs: ["default"] })
+  ],
+  [
+    "spec.bgp.importCIDRs[0]: Invalid value: \"ff00::/8\": lies in a special range (loopback, link-local, multicast, " +
+    "...): nothing of it is ever learned",
+    bgp({ importCIDRs: ["ff00::/8"] })
+  ],
+  [
+    "spec.bgp.peers[0].ttlSecurity: Invalid value: must be false where multihop is not 0 (RFC 5082)",
+    peer({ ttlSecurity: true, multihop: 2 })
+  ],
+  [
+    "spec.bgp.peers[0].address: Invalid value: \"router1\": must be an IPv6 or IPv4 address, such as 2001:db8:ffff::1",
+    peer({ address: "router1" })
+  ],
+  [
+    "spec.bgp.peers[0].address: Invalid value: \"fe80::1\": is unspecified, IPv4-mapped, link-local IPv6, multicast or " +
+    "broadcast; write the router's own global address, such as 2001:db8:ffff::1",
+    peer({ address: "fe80::1" })
+  ],
+  [
+    "spec.bgp.peers[0].holdTimeSeconds: Invalid value: 2: must be 0, or 3 to 65535",
+    peer({ holdTimeSeconds: 2 })
+  ],
+  [
+    "spec.bgp.peers[0].passwordSecretRef.name: Invalid value: must be the name of a Secret: small letters, digits, - and .",
+    peer({ passwordSecretRef: { name: "Tor", key: "password" } })
+  ],
+  [
+    "spec.bgp.peers[0].passwordSecretRef.key: Invalid value: must be a key of a Secret's data: letters, digits, -, _ and .",
+    peer({ passwordSecretRef: { name: "tor", key: "pass word" } })
+  ],
+  [
+    "spec.bgp.peers[0].communities[0]: Invalid value: \"no-export\": must be a community: 65001:100, or large 65001:1:2",
+    peer({ communities: ["no-export"] })
+  ]
+]
+
+/** A spec that is good but for `value` at `path`, such as `spec.bgp.peers[].port`. */
+const specWith = (path: string, value: unknown): unknown => {
+  const spec = structuredClone({
+    cidr6: "2001:db8:1::/64",
+    anycast: { grants: [{ cidr: "2001:db8:a::/64", namespaces: ["a"] }] },
+    bgp: { asn: 65001, peers: [{ ...PEER, passwordSecretRef: { name: "tor", key: "password" } }] }
+  })
+  const keys = path.replaceAll("[]", ".0").split(".").slice(1)
+  const last = keys.pop() ?? ""
+  const target = keys.reduce<Record<string, unknown>>(
+    (inner, key, i) => (inner[key] ??= (keys[i + 1] ?? last) === "0" ? [] : {}) as Record<string, unknown>,
+    spec as Record<string, unknown>
+  )
+  target[last] = value
+  return spec
+}
 
 describe.runIf(available)("the CRD, with a real API server", () => {
   const world = new World()
@@ -33,28 +153,115 @@ describe.runIf(available)("the CRD, with a real API server", () => {
     assert.isFalse(fields.failed, fc.defaultReportMessage(fields))
   }, 120_000)
 
-  it("says in words which address may not be what", async () => {
-    const peer = (address: string) => ({ bgp: { asn: 65001, peers: [{ address, asn: 65000 }] } })
+  /** What a person sees of a refusal, without the head that names the object and the server's own remark on unread rules. */
+  const seen = async (value: unknown): Promise<string> => {
+    const { body, status } = await api.call(
+      "POST",
+      `${lab.NODECONFIGS}?dryRun=All&fieldValidation=Strict`,
+      { ...lab.nodeConfig(), spec: value }
+    )
+    assert.oneOf(status, [400, 422], JSON.stringify(value))
+    return body.message.replace(/^.*? is invalid: /, "").replace(/^\[(.*)\]$/, "$1")
+      .replace(/, <nil>: Invalid value: null: some validation rules were not checked.*$/, "")
+  }
+
+  it.each(RULES)("%s", async (text, value) => assert.strictEqual(await seen(value), text))
+
+  it("has words for every rule", () => {
+    const messages: Array<string> = []
+    walk(spec, "spec", (schema) => {
+      for (const { message } of schema["x-kubernetes-validations"] ?? []) messages.push(message)
+    })
+    assert.isAbove(messages.length, 15)
+    for (const message of messages) assert.isTrue(RULES.some(([text]) => text.endsWith(`: ${message}`)), message)
+  })
+
+  it("says of bounds, choices and types what is right", async () => {
+    const checked: Array<string> = []
+    const expect = async (path: string, value: unknown, text: string) => {
+      checked.push(text)
+      const at = path.replaceAll("[]", "[0]")
+      assert.include((await seen(specWith(path, value))).replaceAll(at, "FIELD"), text, path)
+    }
+    const bounds: Array<() => Promise<void>> = []
+    walk(spec, "spec", (schema, path) => {
+      const { enum: choices, maxItems, maxLength, maximum, minItems, minimum, type } = schema
+      const bound = (value: unknown, text: string) => bounds.push(() => expect(path, value, text))
+      const invalid = (value: unknown) => `FIELD: Invalid value: ${JSON.stringify(value)}: FIELD in body`
+      if (minimum !== undefined) {
+        bound(minimum - 1, `${invalid(minimum - 1)} should be greater than or equal to ${minimum}`)
+      }
+      if (maximum !== undefined) {
+        bound(maximum + 1, `${invalid(maximum + 1)} should be less than or equal to ${maximum}`)
+      }
+      if (maxLength !== undefined) {
+        bound("x".repeat(maxLength + 1), `FIELD: Too long: may not be more than ${maxLength} bytes`)
+      }
+      if (minItems !== undefined) bound([], `${invalid(0)} should have at least ${minItems} items`)
+      if (maxItems !== undefined) {
+        bound(
+          Array.from({ length: maxItems + 1 }),
+          `FIELD: Too many: ${maxItems + 1}: must have at most ${maxItems} items`
+        )
+      }
+      if (choices !== undefined) {
+        bound(
+          "x",
+          `FIELD: Unsupported value: "x": supported values: ${choices.map((it) => JSON.stringify(it)).join(", ")}`
+        )
+      }
+      if (type === "boolean" || type === "integer") {
+        bound("x", `${invalid("string")} must be of type ${type}: "string"`)
+      }
+    })
+    for (const bound of bounds) await bound()
+    assert.isAbove(checked.length, 50)
+    assert.strictEqual(await seen({ cidr6: "2001:db8:1::/64", bgp: {} }), "spec.bgp.asn: Required value")
+    const twice = { cidr6: "2001:db8:1::/64", bgp: { asn: 1, peers: [PEER, PEER] } }
+    assert.strictEqual(await seen(twice), "spec.bgp.peers[1]: Duplicate value: {\"address\":\"192.0.2.1\"}")
+    const set = { cidr6: "2001:db8:1::/64", defaults: { ipAlgo: ["pod", "pod"] } }
+    assert.strictEqual(await seen(set), "spec.defaults.ipAlgo[1]: Duplicate value: \"pod\"")
+  }, 120_000)
+
+  it("refuses a password in a NodeConfig, and repeats it nowhere", async () => {
     for (
-      const [spec, field, words] of [
-        [{ cidr6: "fe80::/64" }, "spec.cidr6", "use unicast space of your own"],
-        [{ cidr4: "169.0.0.0/8" }, "spec.cidr4", "use unicast space of your own"],
-        [peer("fe80::1"), "spec.bgp.peers[0].address", "write the router's own global address"],
-        [peer("224.0.0.5"), "spec.bgp.peers[0].address", "write the router's own global address"]
+      const [peer, text] of [
+        [{ password: SECRET }, "unknown field \"spec.bgp.peers[0].password\""],
+        [{ passwordSecretRef: SECRET }, "spec.bgp.peers[0].passwordSecretRef in body must be of type object"],
+        [{ passwordSecretRef: { name: SECRET, key: "k" } }, "passwordSecretRef.name: Invalid value: must be the name"],
+        [{ passwordSecretRef: { name: "tor", key: SECRET } }, "passwordSecretRef.key: Invalid value: must be a key"],
+        [{ passwordSecretRef: { name: "tor", key: "k", password: SECRET } }, "unknown field"]
       ] as const
     ) {
-      const object = lab.nodeConfig(lab.NODE, spec)
-      const { body, status } = await api.call("POST", `${lab.NODECONFIGS}?dryRun=All`, object)
-      assert.strictEqual(status, 422)
-      assert.include(body.message, field)
-      assert.include(body.message, words)
+      const words = await seen(specWith("spec.bgp.peers[]", { ...PEER, ...peer }))
+      assert.include(words, text)
+      assert.notInclude(words, "s3cret")
     }
-    const { status } = await api.call(
-      "POST",
-      `${lab.NODECONFIGS}?dryRun=All`,
-      lab.nodeConfig(lab.NODE, peer("127.0.0.1"))
-    )
-    assert.strictEqual(status, 201)
+  })
+
+  it("counts within CEL's budget where every list is as long as it may be", async () => {
+    const fill = <A>(length: number, item: (i: number) => A) => Array.from({ length }, (_, i) => item(i))
+    const prefix = (i: number) => `2001:0db8:aaaa:bbbb:cccc:dddd:eeee:${i.toString(16).padStart(4, "0")}/128`
+    const longest = fill(64, (i) => `4294967295:4294967295:${1000000000 + i}`)
+    const object = lab.nodeConfig(lab.NODE, {
+      anycast: {
+        allowedCIDRs: fill(256, prefix),
+        grants: fill(256, (i) => ({ cidr: prefix(i), namespaces: fill(64, () => "a".repeat(63)) }))
+      },
+      antiSpoofingExemptNamespaces: fill(256, () => "a".repeat(63)),
+      bgp: {
+        asn: 65001,
+        importCIDRs: fill(256, prefix),
+        peers: fill(64, (i) => ({
+          address: `2001:0db8:aaaa:bbbb:cccc:dddd:eeee:${i.toString(16).padStart(4, "0")}`,
+          asn: 65000,
+          passwordSecretRef: { name: "a".repeat(253), key: "a".repeat(253) },
+          communities: longest
+        }))
+      }
+    })
+    const { body, status } = await api.call("POST", `${lab.NODECONFIGS}?dryRun=All`, object)
+    assert.strictEqual(status, 201, body.message)
   })
 
   it("has the short name nc, prunes unknown fields, and keeps the status out of a spec write", async () => {

@@ -88,9 +88,9 @@ describe("decode", () => {
     ["no spec", undefined, "spec", /^needs cidr6, cidr4 or both/],
     ["a list for spec", [], "spec", /^\[\]: must be a mapping of fields$/],
     ["no CIDR", { mtu: 1500 }, "spec", /^needs cidr6, cidr4 or both/],
-    ["unknown field", { ...CIDRS, cidr5: "x" }, "spec.cidr5", /^"x": unknown field: remove it or correct its name$/],
-    ["unknown peer field", withPeer({ asm: 1 }), "spec.bgp.peers[0].asm", /^1: unknown field/],
-    ["unprintable field", { ...CIDRS, "a\u001b": 1 }, "spec[\"a\\u001b\"]", /^1: unknown field/],
+    ["unknown field", { ...CIDRS, cidr5: "x" }, "spec.cidr5", /^unknown field: remove it or correct its name$/],
+    ["unknown peer field", withPeer({ asm: 1 }), "spec.bgp.peers[0].asm", /^unknown field/],
+    ["unprintable field", { ...CIDRS, "a\u001b": 1 }, "spec[\"a\\u001b\"]", /^unknown field/],
     ["number for a CIDR", { cidr6: 5 }, "spec.cidr6", /^5: must be a string$/],
     ["null for a CIDR", { cidr6: null }, "spec.cidr6", /^null: must be a string$/],
     ["host bits", { cidr6: "2001:db8::1/64" }, "spec.cidr6", /^"2001:db8::1\/64": .*did you mean 2001:db8::\/64\?$/],
@@ -212,7 +212,7 @@ describe("decode", () => {
       "secret",
       withPeer({ passwordSecretRef: { name: "A B", key: "k" } }),
       "spec.bgp.peers[0].passwordSecretRef.name",
-      /"A B"/
+      /^must be the name of a Secret/
     ],
     [
       "secret",
@@ -291,6 +291,20 @@ it("warns of what is taken as it is written, although it can hardly be meant", (
   )
   assert.match(warnings(["10.0.0.0/8"])[0] ?? "", /has the node's own 10\.[0-9.]+\/24 in it/)
   assert.lengthOf(warnings(Array<string>(50).fill("::/0")), 10)
+})
+
+it.each([
+  { password: "s3cret" },
+  { passwrod: { value: "s3cret" } },
+  { passwordSecretRef: "s3cret" },
+  { passwordSecretRef: { name: "s3cret, and blanks", key: "k" } },
+  { passwordSecretRef: { name: "tor", key: "s3cret, and blanks" } },
+  { passwordSecretRef: { name: "tor", key: "k", value: "s3cret" } },
+  { communities: { password: "s3cret" } }
+])("a password in the wrong place is refused and not repeated: %j", (peer) => {
+  const refused = decode("host001", object(withPeer(peer)))
+  assert.isTrue(Result.isFailure(refused))
+  assert.notInclude(Result.isFailure(refused) ? refused.failure.message : "s3cret", "s3cret")
 })
 
 describe("quote", () => {

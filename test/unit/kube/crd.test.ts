@@ -9,7 +9,7 @@ import { SPECIAL_RANGES } from "../../../src/domain/addressRules.ts"
 import { bitsOf, formatCidr, lastOf, networkOf } from "../../../src/domain/Ip.ts"
 import * as NodeConfig from "../../../src/domain/NodeConfig.ts"
 import { single, specs, spellings } from "./specs.ts"
-import { crd, defaulted, problems, refusals, type Schema as Structural, spec } from "./structural.ts"
+import { crd, defaulted, problems, refusals, type Schema as Structural, spec, walk } from "./structural.ts"
 
 interface Node {
   readonly type?: string
@@ -46,12 +46,6 @@ const agentProblems = (value: unknown): ReadonlyArray<NodeConfig.Problem> =>
 /** What no pattern can say: arithmetic on addresses, and fields that the server prunes. */
 const UNSAYABLE =
   /has host bits set|overlaps a range that is IPv4-mapped|two peers have this address|unknown field|has the node's own/
-
-const walk = (schema: Structural, path: string, visit: (schema: Structural, path: string) => void): void => {
-  visit(schema, path)
-  for (const [key, inner] of Object.entries(schema.properties ?? {})) walk(inner, `${path}.${key}`, visit)
-  if (schema.items) walk(schema.items, `${path}[]`, visit)
-}
 
 const agree = (value: unknown) => {
   const server = refusals(value)
@@ -136,36 +130,18 @@ describe("the CRD and the agent's schema", () => {
     }
   )
 
-  it("say the same in CEL as in the schema: rules for the messages only", () => {
-    const rules: Array<string> = []
-    walk(spec, "spec", (schema, path) => {
-      for (const { rule } of schema["x-kubernetes-validations"] ?? []) {
-        const said = /^!self\.matches\(r'(.*)'\)$/.exec(rule)?.[1]
-        rules.push(`${path}: ${said !== undefined && said === schema.not?.pattern ? "not.pattern" : rule}`)
-      }
-    })
-    assert.deepStrictEqual(rules, [
-      "spec: has(self.cidr6) || has(self.cidr4)",
-      "spec.cidr6: not.pattern",
-      "spec.cidr4: not.pattern",
-      "spec.anycast.grants[].cidr: not.pattern",
-      "spec.bgp.peers[]: !(has(self.ttlSecurity) && self.ttlSecurity && has(self.multihop) && self.multihop > 0)",
-      "spec.bgp.peers[].address: not.pattern"
-    ])
-    assert.deepStrictEqual(refusals({}), ["spec: anyOf"])
-    const peer = { address: "192.0.2.1", asn: 1, ttlSecurity: true, multihop: 1 }
-    assert.deepStrictEqual(refusals({ cidr4: "10.0.0.0/24", bgp: { asn: 1, peers: [peer] } }), [
-      "spec.bgp.peers[0]: not"
-    ])
-  })
-
-  it("describe every field, and bound what CEL must bound", () => {
+  it("have rules in words, with bounds that CEL can count with", () => {
     walk(spec, "spec", (schema, path) => {
       if (!path.endsWith("[]")) assert.isAbove(schema.description?.length ?? 0, 10, `${path} has no description`)
-      if (schema.pattern !== undefined) {
-        assert.isTrue(schema.pattern.startsWith("^") && schema.pattern.endsWith("$"), path)
+      if (schema.type === "array" && schema.enum === undefined) assert.isDefined(schema.maxItems, `${path}: maxItems`)
+      for (const { message, rule } of schema["x-kubernetes-validations"] ?? []) {
+        assert.match(message, /^(must|needs|lies|overlaps|is|grants) /, path)
+        if (schema.type === "string") assert.isDefined(schema.maxLength, `${path}: maxLength`)
+        const [, pattern = "^$"] = /matches\(r'(.*)'\)/.exec(rule) ?? []
+        assert.isTrue(pattern.startsWith("^") && (rule.startsWith("!") || pattern.endsWith("$")), path)
       }
     })
+    assert.deepStrictEqual(refusals({}), ["spec: needs cidr6, cidr4 or both: without one no pod can have an address"])
   })
 
   it("take every example", () => {
