@@ -1,6 +1,7 @@
 /** The CNI verbs. One request in, one reply line out; nothing that goes wrong is anything but a CNI error. */
 import { Cause, Context, Effect, Layer, Option, Result } from "effect"
 import { attachmentKey } from "../domain/Allocation.ts"
+import { oneLine } from "../domain/quote.ts"
 import { quote } from "../domain/quote.ts"
 import { encodeError, encodeResult, type Request } from "../domain/Wire.ts"
 import * as KeyedLock from "../process/KeyedLock.ts"
@@ -99,8 +100,9 @@ export class Cni extends Context.Service<Cni, {
           return encodeError({
             cniVersion: versionForError(request.config),
             code,
-            msg: message,
-            ...(details === undefined ? {} : { details })
+            // shown by kubelet, in its Events and by kubectl
+            msg: oneLine(message),
+            ...(details === undefined ? {} : { details: oneLine(details) })
           })
         })
 

@@ -26,6 +26,16 @@ export const oneLine = (text: string): string =>
 /** The same in printable ASCII alone, so that it is as wide as it is long. */
 export const ascii = (text: string): string => oneLine(text).replace(/[^\x20-\x7e]/gu, escape)
 
+/**
+ * JSON text in which nothing steers a terminal or turns its text round: escaped beyond what JSON demands, line breaks between
+ * tokens kept. The value stays the same.
+ */
+export const escapeJson = (json: string): string =>
+  json.replace(
+    /[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu,
+    (c) => c.split("").map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`).join("")
+  )
+
 export const quote = (value: unknown): string => {
   const plain = json(value).slice(0, 2 * LONGEST)
     .replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)

@@ -7,6 +7,7 @@
  * corrects the time. So the steady state is one request a minute and no read.
  */
 import { Clock, Effect, Option, Ref, Semaphore } from "effect"
+import { oneLine } from "../domain/quote.ts"
 import { record } from "../domain/record.ts"
 import type { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
@@ -39,7 +40,7 @@ export const patchOf = (condition: NodeCondition, now: string, transition: boole
       type: TYPE,
       status: condition.status,
       reason: condition.reason,
-      message: condition.message,
+      message: oneLine(condition.message),
       lastHeartbeatTime: now,
       ...(transition ? { lastTransitionTime: now } : {})
     }]

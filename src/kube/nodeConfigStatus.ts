@@ -4,6 +4,7 @@
  */
 import { Clock, Effect, Queue, Ref } from "effect"
 import { API_VERSION } from "../domain/NodeConfig.ts"
+import { oneLine } from "../domain/quote.ts"
 import { record } from "../domain/record.ts"
 import type { Client } from "./client.ts"
 import type { NodeConfigStatus, StatusCondition } from "./KubeApi.ts"
@@ -40,13 +41,14 @@ export const patchOf = (status: NodeConfigStatus, transitions: Transitions, now:
       const before = transitions.get(condition.type)
       return {
         ...condition,
+        message: oneLine(condition.message),
         observedGeneration: status.observedGeneration,
         lastTransitionTime: before?.status === condition.status ? before.lastTransitionTime : now
       }
     }),
     addresses: { ipv6: counts(status.addresses.ipv6), ipv4: counts(status.addresses.ipv4) },
     sessions: status.sessions ?? null,
-    peers: status.peers
+    peers: status.peers.map((peer) => peer.problem === undefined ? peer : { ...peer, problem: oneLine(peer.problem) })
   }
 })
 

@@ -4,6 +4,7 @@
  * fails and never floods the API.
  */
 import { Clock, Effect, Queue, Random, Ref } from "effect"
+import { oneLine } from "../domain/quote.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import type { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
@@ -50,7 +51,7 @@ export const objectOf = (event: EventOn, nodeName: string, name: string, series:
   involvedObject: involved(event, nodeName),
   type: event.type,
   reason: event.reason,
-  message: event.message.slice(0, MESSAGE_LIMIT),
+  message: oneLine(event.message).slice(0, MESSAGE_LIMIT),
   count: series.count,
   firstTimestamp: timeOf(series.first),
   lastTimestamp: timeOf(series.last),

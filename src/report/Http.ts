@@ -8,6 +8,7 @@ import { Data, Effect, FiberSet, Ref, Result, type Scope } from "effect"
 import { PrometheusMetrics } from "effect/observability"
 import { STATUS_CODES } from "node:http"
 import type { Socket } from "node:net"
+import { oneLine } from "../domain/quote.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { keepListening, parseTarget, type Target } from "./listener.ts"
 import { NodeReporter } from "./NodeReporter.ts"
@@ -73,7 +74,7 @@ const makeAnswer = Effect.fnUntraced(function*(options: HttpOptions) {
       case "/healthz":
         return Effect.succeed(line("ok"))
       case "/readyz":
-        return Effect.map(reporter.notReady, (reason) => reason === undefined ? line("ok") : line(reason, 503))
+        return Effect.map(reporter.notReady, (reason) => reason === undefined ? line("ok") : line(oneLine(reason), 503))
       case "/metrics":
         return Effect.map(render, (text) => ({ status: 200, text, type: OPEN_METRICS }))
       default:
