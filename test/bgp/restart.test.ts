@@ -171,7 +171,7 @@ describe("edits and accidents", () => {
       return bird.stale && bird
     })
     assert.include(status.configError, words)
-    assert.strictEqual(await stale(), "1")
+    await until("stale in the metric", async () => await stale() === "1")
     assert.include(node().readLog(), words)
     assert.strictEqual(node().readConf(), conf)
     assert.isTrue(await there())
@@ -189,7 +189,7 @@ describe("edits and accidents", () => {
       return bird.stale && bird
     })
     assert.include(status.configError, "own address")
-    assert.strictEqual(await stale(), "1")
+    await until("stale in the metric", async () => await stale() === "1")
     assert.include(node().readLog(), "own address")
     assert.deepStrictEqual(node().readConf().split("protocol bgp ").slice(1), sessions)
     assert.isTrue(await there())
