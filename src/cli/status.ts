@@ -11,8 +11,8 @@ import { toJson } from "./toJson.ts"
 
 const orDash = (text: string | undefined): string => text === undefined || text === "" ? "-" : text
 
-/** An IPv6 prefix has more addresses than a number can say. */
-const freeText = (free: number): string => free === Number.MAX_SAFE_INTEGER ? "more than anyone can use" : String(free)
+/** Of an IPv6 prefix, more than a number can say exactly. */
+const freeText = (free: number): string => free === Number.MAX_SAFE_INTEGER ? "over 2^53" : String(free)
 
 const poolLines = ({ usage }: StatusReport): ReadonlyArray<string> =>
   [usage.ipv6, usage.ipv4].flatMap((pool) =>

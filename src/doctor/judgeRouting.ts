@@ -1,4 +1,5 @@
 /** Peers, MTU and other speakers of BGP on the node. */
+import { isOrdinary } from "../domain/addressRules.ts"
 import { IF_PREFIX } from "../netlink/Netlink.ts"
 import type { Facts, Finding } from "./facts.ts"
 
@@ -56,6 +57,23 @@ const judgePeers = ({ agent, peers }: Facts): ReadonlyArray<Finding> => {
   })
 }
 
+/** IPv4 over a link without an IPv4 address goes with an IPv6 next hop (RFC 8950), which the router must agree to. */
+const judgeNextHop = ({ agent, interfaces, peers }: Facts): ReadonlyArray<Finding> => {
+  if ("unreachable" in agent || agent.report.usage.ipv4 === undefined) return []
+  if (peers.some(({ address }) => !address.includes(":"))) return []
+  const without = interfaces.filter(({ addresses, ifName }) =>
+    peers.some(({ via }) => via === ifName) &&
+    !addresses.some(({ address }) => address.family === 4 && isOrdinary(address))
+  )
+  return without.map(({ ifName }): Finding => ({
+    severity: "info",
+    check: "extended-next-hop",
+    problem: `${ifName} has no IPv4 address, so spec.cidr4 is announced with an IPv6 next hop (RFC 8950)`,
+    remedy: "enable the extended next hop on the router (docs/router-examples.md, Extended next hop), or give this " +
+      "interface an IPv4 address"
+  }))
+}
+
 const judgeMtu = ({ agent, interfaces, peers }: Facts): ReadonlyArray<Finding> => {
   if ("unreachable" in agent) return []
   const uplinks = interfaces.filter(({ ifName }) => ifName !== "lo" && peers.some(({ via }) => via === ifName))
@@ -104,6 +122,7 @@ const judgeRpFilter = ({ interfaces, sysctls }: Facts): ReadonlyArray<Finding> =
 export const judgeRouting = (facts: Facts): ReadonlyArray<Finding> => [
   ...judgeDaemons(facts),
   ...judgePeers(facts),
+  ...judgeNextHop(facts),
   ...judgeMtu(facts),
   ...judgeRpFilter(facts)
 ]

@@ -62,6 +62,17 @@ describe("sessions with FRR", () => {
     assert.deepStrictEqual(await has(node, 4), [node4(0)])
   })
 
+  it("announces IPv4 over a link without IPv4 only to a router that knows the extended next hop", async () => {
+    const node = await open({ asn: 65001, peers: [peer6] }, {}, undefined, [`${node6(0)}/64`])
+    await run("ip", "-n", node.netns, "addr", "flush", "dev", "uplink", "scope", "global", "to", "198.51.100.0/24")
+    await established(node, 1)
+    await has(node, 6)
+    assert.isFalse((await node.lan.bgpTable(4)).has("10.42.0.0/24"))
+    await node.lan.configure("router bgp 65000", `neighbor ${node6(0)} capability extended-nexthop`)
+    await node.lan.configure("do clear bgp *")
+    assert.include(await has(node, 4) ?? [], node6(0))
+  })
+
   it("is an iBGP peer where the AS numbers are the same", async () => {
     const node = await open({ asn: 65000, peers: [peer6, peer4] }, { asns: [65000] })
     await established(node, 2)

@@ -171,6 +171,12 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "Active: Connection refused"
   ],
   [
+    "IPv4 over an uplink without IPv4",
+    withReport({ usage: { ipv4: { cidr: "10.42.0.0/24", used: 1, free: 252 } } }),
+    "info extended-next-hop",
+    "eth0 has no IPv4 address"
+  ],
+  [
     "pods larger than the uplink",
     withReport({ allocations: [{ ...allocation, mtu: 9000 }] }),
     "error mtu",
