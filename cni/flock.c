@@ -14,6 +14,7 @@
 #include "text.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #define DEFAULT_SOCKET "/run/flock/agent.sock"
+#define DIAL_AGAIN_MS 100
 #define MAX_SOCKET_PATH (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 
 /* CNI spec 1.1.0, section 5 "Error" and section 2 "STATUS" */
@@ -152,6 +154,20 @@ static int dial(void)
 	return -1;
 }
 
+/*
+ * As dial(), but STATUS waits for an agent that is not there: its failure makes the node NotReady, and an agent that is being
+ * replaced is no reason for that.
+ */
+static int dial_patiently(void)
+{
+	int agent = dial();
+	for (int waited = 0; agent < 0 && is_op("STATUS") && waited < STATUS_WAIT_MS; waited += DIAL_AGAIN_MS) {
+		poll(NULL, 0, DIAL_AGAIN_MS);
+		agent = dial();
+	}
+	return agent;
+}
+
 /* Takes the frame off the agent's line and prints what is in it. */
 static _Noreturn void print_reply(char *line, size_t n)
 {
@@ -255,7 +271,7 @@ int main(void)
 	if (strlen(socket_path) > MAX_SOCKET_PATH)
 		fail(BAD_ENVIRONMENT, "FLOCK_SOCKET is longer than the 107 bytes of a unix socket's path", NULL, 0);
 	write_request();
-	fd = dial();
+	fd = dial_patiently();
 	if (fd < 0)
 		no_agent(errno);
 	call(fd);

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
-import { bin, build, world } from "./harness.ts"
+import { bin, build, STATUS_WAIT, world } from "./harness.ts"
 
 /** Types of the program headers of a 64-bit little-endian ELF file (`elf.h`). */
 const segments = (elf: Buffer): ReadonlyArray<number> => {
@@ -30,7 +30,7 @@ describe("the built plugin", () => {
   })
 
   it("is the same bytes wherever and whenever it is built", async () => {
-    const again = await build(join(world.directory, "elsewhere"))
+    const again = await build(join(world.directory, "elsewhere"), `STATUS_WAIT_MS=${STATUS_WAIT}`)
     assert.isTrue((await readFile(bin)).equals(await readFile(again)))
   })
 

@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { writeFile } from "node:fs/promises"
+import { readFile, rm, writeFile } from "node:fs/promises"
 import { createServer } from "node:net"
+import { join } from "node:path"
+import { setTimeout } from "node:timers/promises"
 import { encodeError, encodeResult, MAX_LINE } from "../../src/domain/Wire.ts"
-import { bin, CONFIG, errorOf, fakeAgent, makePlace, reply, run } from "./harness.ts"
+import { bin, CONFIG, errorOf, fakeAgent, makePlace, reply, run, SOURCES, STATUS_WAIT } from "./harness.ts"
 
 const VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"]
 const SUPPORTED = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
@@ -87,6 +89,25 @@ describe("with an agent", () => {
 })
 
 describe("without an agent", () => {
+  it("STATUS waits for one that is being replaced; what must not wait does not", async () => {
+    const { socket } = makePlace()
+    await writeFile(socket, "an agent that was killed leaves its socket behind")
+    const began = performance.now()
+    assert.strictEqual(errorOf(await run(bin, { op: "ADD", socket })).code, 11)
+    assert.isBelow(performance.now() - began, STATUS_WAIT / 2, "kubelet tries ADD again by itself")
+    const asked = run(bin, { op: "STATUS", socket })
+    await setTimeout(STATUS_WAIT / 3)
+    await rm(socket)
+    await using agent = await fakeAgent(socket, reply(encodeResult(null)))
+    assert.deepStrictEqual(await asked, { code: 0, stdout: "" })
+    assert.strictEqual(agent.lines.length, 1, "asked once")
+  })
+
+  it("STATUS waits no longer than kubelet waits for a runtime: 30 s, of which 5 are its own interval", async () => {
+    const [, milliseconds] = /^STATUS_WAIT_MS \?= (\d+)$/m.exec(await readFile(join(SOURCES, "Makefile"), "utf8")) ?? []
+    assert.isAtMost(Number(milliseconds), 15_000)
+  })
+
   it.each([["ADD", 11], ["CHECK", 11], ["GC", 11], ["STATUS", 50]] as const)(
     "%s fails with code %i",
     async (op, code) => {

@@ -12,6 +12,9 @@ export const SOURCES = resolve(import.meta.dirname, "../../cni")
 /** Milliseconds that {@link hasty} has for a call. */
 export const HASTY = 700
 
+/** Milliseconds for which {@link bin} waits for an agent at STATUS. */
+export const STATUS_WAIT = 1000
+
 export const world = new World()
 
 /** Builds the plugin into a folder; its path. */
@@ -26,7 +29,7 @@ export let bin = ""
 export let hasty = ""
 
 beforeAll(async () => {
-  bin = await build(join(world.directory, "bin"))
+  bin = await build(join(world.directory, "bin"), `STATUS_WAIT_MS=${STATUS_WAIT}`)
   hasty = await build(join(world.directory, "hasty"), `DEADLINE_MS=${HASTY}`)
 })
 afterAll(() => world.close())
