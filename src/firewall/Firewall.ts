@@ -1,12 +1,11 @@
 /** flock's own tables of nf_tables in the node's namespace: kept as they should be, counted, removed. */
-import { Cause, Context, Data, Effect, Layer, Queue, Scope, Semaphore, Stream } from "effect"
-import { closeSync } from "node:fs"
+import { Context, Effect, Layer, Semaphore, type Stream } from "effect"
 import { constants } from "node:os"
-import { decode, errnoName, type Message, readText } from "../netlink/codec.ts"
-import { openSocket, recvNow, setMembership, watchReadable } from "../netlink/libc.ts"
-import { errorCode, Namespaces } from "../netlink/namespace.ts"
-import { DumpSocket, RequestSocket } from "../netlink/socket.ts"
-import { holds, isOurs, readElements } from "./kernel.ts"
+import { type Message, readText } from "../netlink/codec.ts"
+import { Namespaces } from "../netlink/namespace.ts"
+import { changes } from "./changes.ts"
+import type { FirewallError } from "./errors.ts"
+import { holds, readElements } from "./kernel.ts"
 import * as N from "./nft.ts"
 import {
   addKeys,
@@ -20,20 +19,7 @@ import {
   type Table,
   tablesOf
 } from "./ruleset.ts"
-
-export class FirewallError extends Data.TaggedError("FirewallError")<{
-  /** What was tried. */
-  readonly op: string
-  /** Symbolic errno. */
-  readonly errno: string
-}> {
-  override get message(): string {
-    const why = this.errno === "EPERM"
-      ? "the agent lacks CAP_NET_ADMIN"
-      : `${this.errno}: this kernel needs CONFIG_NF_TABLES_INET, CONFIG_NF_TABLES_ARP and CONFIG_NFT_FIB_INET`
-    return `${this.op}: ${why}`
-  }
-}
+import * as Transactions from "./transactions.ts"
 
 export interface Wanted extends Elements {
   /** Off: only what speaks to the node as a router would is dropped. */
@@ -66,13 +52,7 @@ export class Firewall extends Context.Service<Firewall, {
   static readonly layerTest = (members: Partial<Firewall["Service"]>) => Layer.mock(Firewall, members)
 }
 
-const { EAGAIN, EINTR, ENOBUFS, ENOENT } = constants.errno
-const RECEIVE_BYTES = 1 << 20
-
-const failed = (op: string) => (error: unknown) => new FirewallError({ op, errno: errorCode(error) })
-
-/** Never held across a tick. */
-const scratch = new Uint8Array(64 << 10)
+const { ENOENT } = constants.errno
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex")
 
@@ -82,36 +62,8 @@ const make = (options: { readonly netns?: string }) =>
       Effect.sync(() => new Namespaces(options.netns)),
       (open) => Effect.sync(() => open.close())
     )
-    const inHost = <A extends { readonly close: () => void }>(op: string, open: () => A) =>
-      Effect.acquireRelease(
-        Effect.try({ try: () => namespaces.visit(namespaces.host, open), catch: failed(op) }),
-        (socket) => Effect.sync(() => socket.close())
-      )
+    const { commit, dump } = yield* Transactions.make(namespaces)
     const lock = yield* Semaphore.make(1)
-    const scope = yield* Effect.scope
-    const sockets = yield* Effect.cached(
-      Effect.all({
-        requests: inHost("open nf_tables", () => new RequestSocket(0, N.NETLINK_NETFILTER)),
-        dumps: inHost("open nf_tables", () => new DumpSocket(N.NETLINK_NETFILTER))
-      }).pipe(Effect.provideService(Scope.Scope, scope))
-    )
-
-    const dump = Effect.fnUntraced(function*(op: string, request: Message) {
-      const { dumps } = yield* sockets
-      return yield* dumps.dump(op, request).pipe(
-        Effect.catchIf((error) => error.errno === "ENOENT", () => Effect.succeed([])),
-        Effect.mapError((error) => new FirewallError({ op, errno: error.errno }))
-      )
-    })
-
-    /** The kernel acknowledges each message of a transaction; its ends only lately. */
-    const commit = Effect.fnUntraced(function*(op: string, messages: ReadonlyArray<Message>, fine?: number) {
-      if (messages.length === 0) return
-      const { requests } = yield* sockets
-      const replies = yield* requests.request(N.batch(messages))
-      const first = replies.slice(1, -1).find(({ ack }) => ack.code !== 0 && ack.code !== fine)
-      if (first !== undefined) return yield* new FirewallError({ op, errno: errnoName(first.ack.code) })
-    })
 
     const elementsOf = (set: string, family: number = N.NFPROTO_INET) =>
       Effect.map(dump(`list ${set}`, N.getElements(family, TABLE, set)), readElements)
@@ -184,44 +136,3 @@ const make = (options: { readonly netns?: string }) =>
 
     return Firewall.of({ apply, drops, forget, remove, changes: changes(namespaces) })
   })
-
-const open = (namespaces: Namespaces): Effect.Effect<number, FirewallError> =>
-  Effect.try({
-    try: () =>
-      namespaces.visit(namespaces.host, () => {
-        const fd = openSocket(N.NETLINK_NETFILTER, 0, RECEIVE_BYTES)
-        setMembership(fd, N.NFNLGRP_NFTABLES, true)
-        return fd
-      }),
-    catch: failed("watch nf_tables")
-  })
-
-/** Reads what is there; the result says whether any of it was about our tables, or an error that ends the watch. */
-const drain = (fd: number): boolean | FirewallError => {
-  let ours = false
-  for (;;) {
-    const length = recvNow(fd, scratch)
-    if (length === -EAGAIN) return ours
-    if (length === -ENOBUFS) ours = true
-    else if (length >= 0) ours = decode(scratch.subarray(0, Math.min(length, scratch.length))).some(isOurs) || ours
-    else if (length !== -EINTR) return new FirewallError({ op: "watch nf_tables", errno: errnoName(-length) })
-  }
-}
-
-const changes = (namespaces: Namespaces): Stream.Stream<void, FirewallError> =>
-  Stream.callback<void, FirewallError>((queue) =>
-    Effect.acquireRelease(
-      Effect.map(open(namespaces), (fd) => ({
-        fd,
-        watch: watchReadable(fd, () => {
-          const seen = drain(fd)
-          if (seen instanceof FirewallError) Queue.failCauseUnsafe(queue, Cause.fail(seen))
-          else if (seen) Queue.offerUnsafe(queue, undefined)
-        })
-      })),
-      ({ fd, watch }) =>
-        Effect.sync(() => {
-          watch.close()
-          closeSync(fd)
-        })
-    ), { bufferSize: 1, strategy: "sliding" })
