@@ -157,6 +157,8 @@ export class Netlink extends Context.Service<Netlink, {
     routes: ReadonlyArray<HostRoute>
   ) => Effect.Effect<ReadonlyArray<{ readonly route: HostRoute; readonly error: NetlinkError }>, NetlinkError>
   readonly interfaces: Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError>
+  /** What a pod has on all its interfaces, by the namespace ID of its link ({@link HostLink.peerNsid}). */
+  readonly podAddresses: (nsid: number) => Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError>
   /** Interface that the kernel would send a packet for `address` out of (`ip route get`); undefined: no route. */
   readonly outgoing: (address: IpAddress) => Effect.Effect<{ readonly ifIndex: number } | undefined, NetlinkError>
   /** The host answers for these IPv4 gateways of pods, by ARP and to pings, and for no others that it once did. */

@@ -183,6 +183,11 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
     putRoutes: batch(kernel, "put"),
     deleteRoutes: batch(kernel, "delete"),
     interfaces: Effect.sync(() => kernel.interfaces),
+    podAddresses: (nsid) =>
+      Effect.sync(() => {
+        const addresses = [...kernel.links.values()].find(({ peerNsid }) => peerNsid === nsid)?.plan?.addresses
+        return addresses === undefined ? [] : [...primariesOf(addresses), ...addresses.anycast]
+      }),
     outgoing: (address) =>
       Effect.sync(() => {
         const own = (i: HostInterface) => i.addresses.some((a) => formatAddress(a.address) === formatAddress(address))

@@ -88,6 +88,7 @@ export const IN6_ADDR_GEN_MODE_NONE = 1
 export const IFA_ADDRESS = 1
 export const IFA_LOCAL = 2
 export const IFA_FLAGS = 8
+export const IFA_TARGET_NETNSID = 10
 export const IFA_F_NODAD = 0x02
 export const IFA_F_DADFAILED = 0x08
 export const IFA_F_TENTATIVE = 0x40

@@ -60,6 +60,7 @@ const make = (options: Options) =>
       putRoutes: (routes) => Routes.putRoutes(host, routes),
       deleteRoutes: (routes) => Routes.deleteRoutes(host, routes),
       interfaces: Routes.interfaces(dumps),
+      podAddresses: (nsid) => Routes.addressesIn(dumps, nsid),
       outgoing: (address) => Routes.outgoing(host, address),
       answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
       prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),

@@ -304,12 +304,16 @@ export const dumpLinks: Message = {
   body: concat([ifinfo(0), attr(C.IFLA_EXT_MASK, u32(C.RTEXT_FILTER_SKIP_STATS))])
 }
 
-/** Addresses of a family, of one link or (0) of all. */
-export const dumpAddresses = (family: 4 | 6, index: number): Message => {
+/**
+ * Addresses of a family, of one link or (0) of all; `nsid`: in the namespace that has this ID here, in place of this one
+ * (Linux 4.20).
+ */
+export const dumpAddresses = (family: 4 | 6, index: number, nsid?: number): Message => {
   const head = new Uint8Array(8)
   head[0] = familyNumber(family)
   new DataView(head.buffer).setUint32(4, index, true)
-  return { type: C.RTM_GETADDR, flags: 0, body: head }
+  const body = nsid === undefined ? head : concat([head, attr(C.IFA_TARGET_NETNSID, u32(nsid))])
+  return { type: C.RTM_GETADDR, flags: 0, body }
 }
 
 /** Unicast routes of the main table, of one protocol or (0) of all; the kernel filters where it can. */

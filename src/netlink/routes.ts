@@ -48,6 +48,16 @@ export const putRoutes = (socket: RequestSocket, list: ReadonlyArray<HostRoute>)
 export const deleteRoutes = (socket: RequestSocket, list: ReadonlyArray<HostRoute>): Effect.Effect<Failed> =>
   batch(socket, "delete", list, (route) => R.deleteRoute(route.destination, route.protocol), ESRCH)
 
+/** Of all interfaces in the namespace that has this ID here. */
+export const addressesIn = (
+  dumps: DumpSocket,
+  nsid: number
+): Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError> =>
+  Effect.forEach(
+    families,
+    (family) => dumps.dump(`list IPv${family} addresses of namespace ${nsid}`, R.dumpAddresses(family, 0, nsid))
+  ).pipe(Effect.map((lists) => Answers.collect(lists.flat(), Answers.readAddress).map(({ address }) => address)))
+
 export const interfaces = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError> =>
   Effect.gen(function*() {
     const links = Answers.collect(yield* dumps.dump("list links", R.dumpLinks), Answers.readLink)

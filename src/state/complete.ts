@@ -1,7 +1,8 @@
 /**
- * What the kernel does not tell of an allocation that is rebuilt from it: the pod's UID, and addresses that were not
- * announced when the record was lost. They are in the pod's annotations, which its owner may have edited since, so no more
- * of them is believed than an ADD would give today. Pure.
+ * What the node's side of the kernel does not tell of an allocation that is rebuilt from it: the pod's UID, and addresses
+ * that were not announced when the record was lost. They are in the pod's annotations, which its owner may have edited
+ * since, and on its `lo`, where its root may have put what it likes: believed is what both say, and of that no more than an
+ * ADD would give today. Pure.
  */
 import { Option, Result } from "effect"
 import type { Allocation } from "../domain/Allocation.ts"
@@ -30,10 +31,17 @@ export interface Completed {
   readonly left: ReadonlyArray<string>
 }
 
+/** What Kubernetes and the kernel say of the pod of a rebuilt allocation. */
+export interface Evidence {
+  readonly pod: PodInfo
+  /** On its interfaces now, `lo` included: what an ADD gave is there, what was only written into an annotation is not. */
+  readonly addresses: ReadonlyArray<IpAddress>
+}
+
 /** `present`: every allocation of the node as it is known so far, this one included. */
 export const completeFromPod = (
   allocation: Allocation,
-  pod: PodInfo,
+  { addresses: found, pod }: Evidence,
   { occupied, spec }: Omit<Ground, "namespace">,
   present: ReadonlyArray<Allocation>
 ): Completed => {
@@ -47,6 +55,10 @@ export const completeFromPod = (
   const anycast = [...addresses.anycast]
   const left: Array<string> = []
   for (const address of asked.filter((it) => !anycast.some((known) => equalAddress(known, it)))) {
+    if (!found.some((it) => equalAddress(it, address))) {
+      left.push(`${formatAddress(address)} is not on the pod's lo: the annotation was edited since`)
+      continue
+    }
     const no = mayHave({ address, kind: "anycast", namespace, occupied, spec, families, anycast: asked, holders })
     const all = [...announcedOf({ ...allocation, addresses: { ...addresses, anycast } }), address]
     const over = no === undefined ? overLimit(all, namespace, spec, announced) : undefined
@@ -76,19 +88,19 @@ const withoutUnpermitted = (allocation: Allocation, ground: Omit<Ground, "namesp
   return { ...allocation, addresses: { ...allocation.addresses, chosen } }
 }
 
-/** `pods`: of each of `rebuilt`, where it was found. One after another, so that what one got counts for the next. */
+/** `evidence`: of each of `rebuilt`, where there is any. One after another, so that what one got counts for the next. */
 export const completeAll = (
   adopted: ReadonlyArray<Allocation>,
   rebuilt: ReadonlyArray<Allocation>,
-  pods: ReadonlyArray<Option.Option<PodInfo>>,
+  evidence: ReadonlyArray<Option.Option<Evidence>>,
   ground: Omit<Ground, "namespace">
 ): { readonly rebuild: ReadonlyArray<Allocation>; readonly left: ReadonlyArray<string> } => {
   const rebuild = rebuilt.map((allocation) => withoutUnpermitted(allocation, ground))
   const left: Array<string> = []
   for (const [i, allocation] of rebuild.entries()) {
-    const pod = pods[i] ?? Option.none()
-    if (Option.isNone(pod)) continue
-    const completed = completeFromPod(allocation, pod.value, ground, [...adopted, ...rebuild])
+    const known = evidence[i] ?? Option.none()
+    if (Option.isNone(known)) continue
+    const completed = completeFromPod(allocation, known.value, ground, [...adopted, ...rebuild])
     rebuild[i] = completed.allocation
     if (completed.left.length > 0) {
       left.push(

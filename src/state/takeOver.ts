@@ -5,13 +5,13 @@
  */
 import { DateTime, Effect, Metric, Option, SubscriptionRef } from "effect"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
-import { type PodInfo, podKey } from "../domain/Pod.ts"
+import { podKey } from "../domain/Pod.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
-import { Netlink, PROTOCOL_EXPORT, PROTOCOL_POD } from "../netlink/Netlink.ts"
+import { type HostLink, Netlink, PROTOCOL_EXPORT, PROTOCOL_POD } from "../netlink/Netlink.ts"
 import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { Allocations } from "./Allocations.ts"
-import { completeAll } from "./complete.ts"
+import { completeAll, type Evidence } from "./complete.ts"
 import { type KernelState, takeOverPlan } from "./takeOverPlan.ts"
 
 /** Finds, decides, does. Run once, before the first call is served. */
@@ -33,7 +33,7 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
     spec,
     now: DateTime.formatIso(yield* DateTime.now)
   })
-  const found = yield* Effect.forEach(plan.rebuild, podOf, { concurrency: 16 })
+  const found = yield* Effect.forEach(plan.rebuild, (it) => evidenceOf(it, kernel.links), { concurrency: 16 })
   const { left, rebuild } = spec === undefined
     ? { rebuild: plan.rebuild, left: [] }
     : completeAll(plan.adopt, plan.rebuild, found, { spec, occupied: yield* network.occupied(spec) })
@@ -59,16 +59,21 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
   }))
 })
 
-/** The pod of a rebuilt allocation, if it can be learned quickly. */
-const podOf = Effect.fnUntraced(function*({ pod }: Allocation) {
-  if (pod.name === "") return Option.none<PodInfo>()
+/** The pod of a rebuilt allocation and its addresses, if they can be learned quickly. */
+const evidenceOf = Effect.fnUntraced(function*({ hostIfName, pod }: Allocation, links: ReadonlyArray<HostLink>) {
+  if (pod.name === "") return Option.none<Evidence>()
   const kube = yield* KubeApi
-  return yield* kube.pod(pod).pipe(
-    Effect.timeout("3 seconds"),
+  const netlink = yield* Netlink
+  const nsid = links.find(({ ifName }) => ifName === hostIfName)?.peerNsid
+  return yield* Effect.all({
+    pod: Effect.timeout(kube.pod(pod), "3 seconds"),
+    addresses: nsid === undefined ? Effect.succeed([]) : netlink.podAddresses(nsid)
+  }).pipe(
+    Effect.map(({ addresses, pod }) => Option.map(pod, (pod): Evidence => ({ pod, addresses }))),
     Effect.catch((error) =>
       Effect.as(
         Effect.logWarning(`anycast addresses of ${podKey(pod)} may be missing: ${error.message}`),
-        Option.none<PodInfo>()
+        Option.none<Evidence>()
       )
     )
   )

@@ -38,6 +38,29 @@ const text = (route: HostRoute): string =>
       .toSorted()
   ].join(" | ")
 
+describe("a pod's addresses", () => {
+  it.live("are read from the host by the namespace ID of its link, lo included", () =>
+    Effect.gen(function*() {
+      const { netlink, pod } = yield* makeLab
+      const anycast = families.map((family) => address(ANYCAST[family]))
+      const [mine, others] = [pod(), pod()]
+      yield* netlink.attach(planOf(mine, 5, { addresses: { anycast } }))
+      yield* netlink.attach(planOf(others, 6))
+      inside(mine, "ip", "addr", "add", "192.0.2.200/32", "dev", "lo")
+      const nsidOf = (n: number) =>
+        Effect.map(netlink.links, (links) => links.find(({ ifName }) => ifName === linkName(n))?.peerNsid ?? -1)
+      const has = (n: number) =>
+        Effect.map(Effect.flatMap(nsidOf(n), netlink.podAddresses), (all) => new Set(all.map(formatAddress)))
+      const found = yield* has(5)
+      for (const text of [formatAddress(v4(5)), formatAddress(v6(5)), ANYCAST[4], ANYCAST[6], "192.0.2.200"]) {
+        assert.isTrue(found.has(text), text)
+      }
+      assert.isFalse(found.has(formatAddress(v4(6))))
+      assert.isFalse((yield* has(6)).has("192.0.2.200"))
+      assert.strictEqual((yield* Effect.result(netlink.podAddresses(4711)))._tag, "Failure")
+    }))
+})
+
 describe("routes", () => {
   for (const family of families) {
     it.live(`announced IPv${family} routes: one next hop, several, fewer, none`, () =>

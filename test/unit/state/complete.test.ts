@@ -4,8 +4,7 @@ import { Option } from "effect"
 import type { Allocation } from "../../../src/domain/Allocation.ts"
 import { address, formatAddress } from "../../../src/domain/Ip.ts"
 import { NOTHING_OCCUPIED, occupiedBy } from "../../../src/domain/occupied.ts"
-import type { PodInfo } from "../../../src/domain/Pod.ts"
-import { completeAll } from "../../../src/state/complete.ts"
+import { completeAll, type Evidence } from "../../../src/state/complete.ts"
 import { addresses, allocation, nodeConfig } from "../fixtures.ts"
 
 const { spec } = nodeConfig({
@@ -28,8 +27,12 @@ const rebuilt = (n: number, namespace: string, anycast: ReadonlyArray<string> = 
     addresses: addresses({ ipv6: address(`2001:db8:1::${n}`), ipv4: address(ipv4), anycast: anycast.map(address) })
   })
 
-const asks = ({ pod }: Allocation, anycast: string): Option.Option<PodInfo> =>
-  Option.some({ ...pod, uid: `u-${pod.name}`, ready: true, deleting: false, annotations: { anycast } })
+/** `found`: on the pod's interfaces; default: all that it asks for, as its root can have it. */
+const asks = ({ pod }: Allocation, anycast: string, found = anycast): Option.Option<Evidence> =>
+  Option.some({
+    pod: { ...pod, uid: `u-${pod.name}`, ready: true, deleting: false, annotations: { anycast } },
+    addresses: found.split(",").filter((it) => it !== "").map(address)
+  })
 
 const texts = ({ addresses }: Allocation) => addresses.anycast.map(formatAddress)
 
@@ -45,6 +48,13 @@ describe("completeAll", () => {
       "pod other/p1: annotation anycast is not believed as a whole: 192.0.2.129 lies in 192.0.2.128/25, which " +
       "spec.anycast.grants gives to other namespaces than \"other\""
     ])
+  })
+
+  it("gives nothing that is only in the annotation: no ADD put it on the pod's lo", () => {
+    const pod = rebuilt(1, "a")
+    const { left, rebuild } = completeAll([], [pod], [asks(pod, "192.0.2.1,192.0.2.2", "10.42.1.2,192.0.2.1")], ground)
+    assert.deepStrictEqual(rebuild.map(texts), [["192.0.2.1"]])
+    assert.match(left[0] ?? "", /192\.0\.2\.2 is not on the pod's lo: the annotation was edited since$/)
   })
 
   it("never gives what another pod has as its own: recorded, rebuilt, or chosen", () => {

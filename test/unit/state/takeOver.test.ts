@@ -114,7 +114,9 @@ describe("a rebuilt allocation", () => {
       annotations: { anycast: "2001:db8:a::1,2001:db8:a::2,2001:db8:b::1,192.0.2.1" }
     }
     const ground = { spec, occupied: NOTHING_OCCUPIED }
-    const { allocation: completed, left } = completeFromPod(six, pod, ground, [six])
+    const rubbish = { ...pod, annotations: { anycast: "rubbish" } }
+    const all = pod.annotations.anycast.split(",").map(address)
+    const { allocation: completed, left } = completeFromPod(six, { pod, addresses: all }, ground, [six])
     assert.strictEqual(completed.pod.uid, "u9")
     assert.deepStrictEqual(left, [
       "2001:db8:b::1 is not in this node's spec.anycast.allowedCIDRs, 2001:db8:a::/64, 192.0.2.0/24",
@@ -122,7 +124,7 @@ describe("a rebuilt allocation", () => {
     ])
     assert.deepStrictEqual(completed.addresses.anycast, [address("2001:db8:a::1"), address("2001:db8:a::2")])
     assert.deepStrictEqual(
-      completeFromPod(six, { ...pod, annotations: { anycast: "rubbish" } }, ground, [six]).allocation.addresses,
+      completeFromPod(six, { pod: rubbish, addresses: all }, ground, [six]).allocation.addresses,
       six.addresses
     )
   })
@@ -134,7 +136,12 @@ describe("a rebuilt allocation", () => {
     const annotations = { anycast: "2001:db8:1::a,2001:db8:1::b,2001:db8:1::1,ff02::1,2001:db8:7::7" }
     const pod = { namespace: "default", name: "web", uid: "u9", ready: true, deleting: false, annotations }
     const ground = { spec: everything, occupied: NOTHING_OCCUPIED }
-    const { allocation: completed } = completeFromPod(thief, pod, ground, [victim, thief])
+    const { allocation: completed } = completeFromPod(
+      thief,
+      { pod, addresses: annotations.anycast.split(",").map(address) },
+      ground,
+      [victim, thief]
+    )
     assert.deepStrictEqual(completed.addresses.anycast, [address("2001:db8:7::7")])
   })
 })
