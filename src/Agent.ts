@@ -17,8 +17,10 @@ import * as NetlinkLayer from "./netlink/layer.ts"
 import { Netlink } from "./netlink/Netlink.ts"
 import { NodeNetwork } from "./netlink/NodeNetwork.ts"
 import { Uplink } from "./netlink/Uplink.ts"
+import { fileProblem } from "./process/fileProblem.ts"
 import { keepRunning } from "./process/keepRunning.ts"
 import * as LoopDelay from "./process/LoopDelay.ts"
+import { makeFolder } from "./process/makeFolder.ts"
 import { sayOnce } from "./process/sayOnce.ts"
 import { keepTrimmed } from "./process/trim.ts"
 import { VERSION } from "./process/version.ts"
@@ -42,7 +44,9 @@ export const run = (settings: Settings) =>
     const target = yield* Effect.fromResult(Http.targetOf(settings.http))
     yield* assertUnserved(settings.socket)
     const bootId = (yield* fs.readFileString(BOOT_ID)).trim()
-    yield* fs.makeDirectory(settings.stateDir, { recursive: true, mode: 0o755 })
+    yield* makeFolder(fs, settings.stateDir, 0o755).pipe(
+      Effect.catch((error) => Effect.logError(`cannot make ${settings.stateDir}: ${fileProblem(error)}`))
+    )
     const loopDelay = LoopDelay.make()
     return yield* start(settings, bootId).pipe(
       Effect.flatMap((failedDels) => serve(settings, target, loopDelay, failedDels)),
@@ -61,7 +65,13 @@ const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   yield* takeOver({ bootId })
   yield* answerForGateways
   // No ADD may be served while an address that a queued DEL frees is still held.
-  return yield* doQueuedDels(settings, rpc.listen)
+  return yield* doQueuedDels(settings, rpc.listen).pipe(
+    // Where the queue cannot be locked or read, plugins cannot write into it either.
+    Effect.catchTag(
+      "DelQueueError",
+      (error) => Effect.logError(error.message).pipe(Effect.andThen(rpc.listen), Effect.as(1))
+    )
+  )
 })
 
 const serve = Effect.fnUntraced(function*(

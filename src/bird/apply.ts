@@ -1,5 +1,6 @@
 /** Brings `bird.conf` and the running BIRD to a rendered configuration, checked by BIRD before it replaces anything. */
 import { Effect, type FileSystem, type Path, type PlatformError } from "effect"
+import { makeFolder } from "../process/makeFolder.ts"
 import type { Control } from "./control.ts"
 import type { BirdUnavailable } from "./controlErrors.ts"
 import type { Rendered } from "./render.ts"
@@ -36,14 +37,14 @@ export const makeApply = (deps: {
 
   const stage = Effect.fnUntraced(function*(text: string) {
     const directory = path.dirname(confPath)
-    yield* fs.makeDirectory(directory, { recursive: true })
+    yield* makeFolder(fs, directory)
     yield* fs.remove(staged, { force: true })
     yield* fs.writeFileString(staged, text, { mode: MODE })
     yield* fs.chmod(staged, MODE)
     // A BIRD that dropped its privileges reads the file as member of the folder's group.
     const { gid, uid } = yield* fs.stat(directory)
     if (uid._tag === "Some" && gid._tag === "Some") yield* Effect.ignore(fs.chown(staged, uid.value, gid.value))
-  })
+  }, Effect.onError(() => Effect.ignore(fs.remove(staged, { force: true }))))
 
   /**
    * `BirdUnavailable`: the connection broke on the way, so it is worth to try again soon. What was done so far is safe

@@ -3,6 +3,7 @@ import { Effect, FileSystem, Path, Schedule, Stream, SubscriptionRef } from "eff
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
+import { pathProblem } from "../process/fileProblem.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { makeApply, type Outcome } from "./apply.ts"
 import { type Action, type Answer, type Event, initialState, step } from "./birdState.ts"
@@ -135,7 +136,10 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const failed = ({ message }: { readonly message: string }) =>
     dispatch({ _tag: "Failed", message }).pipe(Effect.andThen(status), Effect.as(false))
   const coalescer: Coalescer = yield* makeCoalescer({
-    reload: round.pipe(Effect.catchTags({ PlatformError: failed, NetlinkError: failed })),
+    reload: round.pipe(Effect.catchTags({
+      PlatformError: (error) => failed({ message: pathProblem(error) }),
+      NetlinkError: failed
+    })),
     window: WINDOW
   })
 

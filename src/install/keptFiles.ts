@@ -6,6 +6,8 @@
 import { Data, Effect, FileSystem, type PlatformError } from "effect"
 import { createHash, randomUUID } from "node:crypto"
 import { dirname, join } from "node:path"
+import { fileProblem } from "../process/fileProblem.ts"
+import { makeFolder } from "../process/makeFolder.ts"
 
 const KEPT = ".flock-kept"
 const RECEIPT = ".flock-installed"
@@ -28,7 +30,7 @@ export interface Change {
 }
 
 const failing = (what: string, path: string) => (error: PlatformError.PlatformError) =>
-  new FileChangeFailed({ what, path, detail: error.message })
+  new FileChangeFailed({ what, path, detail: fileProblem(error) })
 
 const sha256 = (content: Uint8Array): string => createHash("sha256").update(content).digest("hex")
 
@@ -52,7 +54,7 @@ export const putAtomically = Effect.fnUntraced(
   function*(path: string, content: Uint8Array, mode: number) {
     const fs = yield* FileSystem.FileSystem
     const temporary = join(dirname(path), `.${randomUUID()}.flock-tmp`)
-    yield* fs.makeDirectory(dirname(path), { recursive: true })
+    yield* makeFolder(fs, dirname(path))
     yield* Effect.scoped(Effect.gen(function*() {
       const file = yield* fs.open(temporary, { flag: "wx", mode })
       yield* file.writeAll(content)

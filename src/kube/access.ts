@@ -44,11 +44,14 @@ const FRESH_MILLIS = 60_000
 /** TCP keepalive too: a connection whose other end is gone without a word is noticed (25 s with Linux's Node). */
 const POOL = { keepAlive: true, keepAliveMsecs: 15_000 }
 
+/** As client-go has it. */
+export const inCluster = (): boolean => process.env["KUBERNETES_SERVICE_HOST"] !== undefined
+
 const read = (kubeconfig: string | undefined): KubeConfig => {
   const config = new KubeConfig()
   if (kubeconfig !== undefined) {
     config.loadFromFile(kubeconfig)
-  } else if (process.env["KUBERNETES_SERVICE_HOST"] === undefined) {
+  } else if (!inCluster()) {
     throw new Error("not in a cluster (KUBERNETES_SERVICE_HOST is not set): give --kubeconfig FILE")
   } else {
     config.loadFromCluster()

@@ -93,7 +93,8 @@ const make = Effect.fnUntraced(function*(
   const { nodeName, stateDir } = options
   const times = options.backOff ?? backOff
   const accesses = Access.make(options.kubeconfig)
-  yield* Effect.mapError(accesses.get, unavailable)
+  // Without any source there never will be one. A file that cannot be used may be mended while pods are served.
+  if (options.kubeconfig === undefined && !Access.inCluster()) yield* Effect.mapError(accesses.get, unavailable)
   const client = Client.make(accesses, options.timing)
   const recorder = yield* Recorder.make(client, nodeName)
   const status = yield* Status.make(client, nodeName)
@@ -140,6 +141,7 @@ const make = Effect.fnUntraced(function*(
   })
 })
 
-/** Fails when there is no usable kubeconfig or service account; an API server that is away is no failure. */
+/** Fails where there is neither a kubeconfig nor a service account. One that cannot be used is read again and again, as a
+ * server that is away is asked again. */
 export const layer = (options: ClusterOptions): Layer.Layer<KubeApi, KubeUnavailable, FileSystem.FileSystem> =>
   Layer.effect(KubeApi, make(options))

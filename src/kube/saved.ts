@@ -3,6 +3,8 @@
  * addresses. Written to a temporary name, synced and renamed; mode 0600.
  */
 import { Effect, FileSystem, Option } from "effect"
+import { fileProblem } from "../process/fileProblem.ts"
+import { makeFolder } from "../process/makeFolder.ts"
 
 export interface Saved {
   /** The object as written, if there is one that is JSON. */
@@ -16,14 +18,14 @@ export const make = (fs: FileSystem.FileSystem, stateDir: string): Saved => {
   const file = `${stateDir}/nodeconfig.json`
 
   const write = Effect.fnUntraced(function*(object: unknown) {
-    yield* fs.makeDirectory(stateDir, { recursive: true })
+    yield* makeFolder(fs, stateDir)
     yield* Effect.scoped(Effect.gen(function*() {
       const temporary = yield* fs.open(`${file}.new`, { flag: "w", mode: 0o600 })
       yield* temporary.writeAll(new TextEncoder().encode(JSON.stringify(object)))
       yield* temporary.sync
     }))
     yield* fs.rename(`${file}.new`, file)
-  })
+  }, Effect.onError(() => Effect.ignore(fs.remove(`${file}.new`, { force: true }))))
 
   return {
     load: fs.readFileString(file).pipe(
@@ -35,10 +37,10 @@ export const make = (fs: FileSystem.FileSystem, stateDir: string): Saved => {
     ),
     save: (object) =>
       write(object).pipe(
-        Effect.catch((e) => Effect.logWarning(`the NodeConfig could not be kept in ${file}: ${e.message}`))
+        Effect.catch((e) => Effect.logWarning(`the NodeConfig could not be kept in ${file}: ${fileProblem(e)}`))
       ),
     remove: fs.remove(file, { force: true }).pipe(
-      Effect.catch((e) => Effect.logWarning(`${file} could not be removed: ${e.message}`))
+      Effect.catch((e) => Effect.logWarning(`${file} could not be removed: ${fileProblem(e)}`))
     )
   }
 }

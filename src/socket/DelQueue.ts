@@ -10,6 +10,8 @@ import { dirname, join } from "node:path"
 import { requireAttachment } from "../cni/spec.ts"
 import { quote } from "../domain/quote.ts"
 import { type Request, RequestFromLine } from "../domain/Wire.ts"
+import { fileProblem } from "../process/fileProblem.ts"
+import { makeFolder } from "../process/makeFolder.ts"
 
 /** Bytes: what the plugin writes is never larger (`MAX_INTENT_KIB` in `cni/queue.h`). */
 export const MAX_INTENT = 64 * 1024
@@ -32,7 +34,7 @@ export class DelQueueError extends Data.TaggedError("DelQueueError")<{
 }
 
 const failed = (path: string) => (error: { readonly message: string }) =>
-  new DelQueueError({ path, detail: error.message })
+  new DelQueueError({ path, detail: fileProblem(error) })
 
 /** A DEL that the plugin has already answered with success. */
 export interface Intent {
@@ -96,7 +98,7 @@ export const withQueueLock = Effect.fn("DelQueue.withQueueLock")(function*<A, E,
   use: Effect.Effect<A, E, R>
 ) {
   const fs = yield* FileSystem.FileSystem
-  yield* fs.makeDirectory(dir, { recursive: true, mode: 0o700 }).pipe(Effect.mapError(failed(dir)))
+  yield* makeFolder(fs, dir, 0o700).pipe(Effect.mapError(failed(dir)))
   const file = join(dir, "lock")
   const lock = new Lock()
   return yield* lock.take(file).pipe(

@@ -8,6 +8,8 @@
  */
 import { Context, Data, Effect, FileSystem, Layer, Option, PubSub, Schema, Stream } from "effect"
 import { Allocation, attachmentKey } from "../domain/Allocation.ts"
+import { fileProblem } from "../process/fileProblem.ts"
+import { makeFolder } from "../process/makeFolder.ts"
 
 export class StoreError extends Data.TaggedError("StoreError")<{ readonly file: string; readonly detail: string }> {
   override get message(): string {
@@ -24,7 +26,12 @@ const fileOf = (key: string): string => key.replace("/", "@")
 const keyOf = (file: string): string => file.replace("@", "/").replace(/\.[a-z]+$/, "")
 
 const storeError = (file: string) => (cause: { readonly message: string }) =>
-  new StoreError({ file, detail: cause.message })
+  new StoreError({ file, detail: fileProblem(cause) })
+
+/** For what can be done without: the agent serves on, and the next start tries again. */
+const tolerate =
+  (file: string, what: string) => <E extends { readonly message: string }>(self: Effect.Effect<unknown, E>) =>
+    Effect.catch(self, (error) => Effect.logError(`${what} ${file}: ${fileProblem(error)}`))
 
 interface Loaded {
   readonly committed: Map<string, Allocation>
@@ -34,19 +41,23 @@ interface Loaded {
 
 const load = Effect.fn("Allocations.load")(function*(fs: FileSystem.FileSystem, directory: string, bootId: string) {
   const loaded: Loaded = { committed: new Map(), interrupted: [], unreadable: 0 }
-  yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 })
-  for (const name of yield* fs.readDirectory(directory)) {
+  yield* makeFolder(fs, directory, 0o700).pipe(tolerate(directory, "cannot make"))
+  // What cannot be read is rebuilt from the kernel.
+  const names = yield* fs.readDirectory(directory).pipe(
+    Effect.catch((error) => Effect.as(Effect.logError(`cannot read ${directory}: ${fileProblem(error)}`), []))
+  )
+  for (const name of names) {
     if (name.endsWith(".pending")) loaded.interrupted.push(keyOf(name))
     if (!name.endsWith(".json")) continue
     const file = `${directory}/${name}`
     const record = yield* fs.readFileString(file).pipe(Effect.flatMap(decode), Effect.result)
     if (record._tag === "Failure") {
       yield* Effect.logWarning(`allocation record ${name} cannot be read and was set aside: ${record.failure.message}`)
-      yield* fs.rename(file, `${file}.unreadable`)
+      yield* fs.rename(file, `${file}.unreadable`).pipe(tolerate(file, "cannot rename"))
       loaded.unreadable++
     } else if (record.success.bootId !== bootId) {
       yield* Effect.logInfo(`allocation record ${name} is of an earlier boot and was dropped`)
-      yield* fs.remove(file, { force: true })
+      yield* fs.remove(file, { force: true }).pipe(tolerate(file, "cannot remove"))
     } else {
       loaded.committed.set(attachmentKey(record.success), record.success)
     }
@@ -63,10 +74,16 @@ export class Allocations extends Context.Service<Allocations, {
   readonly prepare: (allocation: Allocation) => Effect.Effect<void, StoreError>
   /** Makes a prepared allocation final: renamed before it is visible in `list`. */
   readonly commit: (allocation: Allocation) => Effect.Effect<void, StoreError>
-  /** Writes and commits in one go: for state rebuilt from the kernel. */
-  readonly adopt: (allocation: Allocation) => Effect.Effect<void, StoreError>
-  /** Forgets an allocation or an intent. Idempotent. */
-  readonly remove: (key: string) => Effect.Effect<void, StoreError>
+  /**
+   * Writes and commits in one go: for state rebuilt from the kernel. Where the disk refuses, in memory alone: the kernel
+   * still has what the next agent needs.
+   */
+  readonly adopt: (allocation: Allocation) => Effect.Effect<void>
+  /**
+   * Forgets an allocation or an intent. Idempotent. A file that cannot be removed is logged and does no harm: its link is
+   * gone, so the next agent drops it.
+   */
+  readonly remove: (key: string) => Effect.Effect<void>
   /** Emits after every commit and removal; bursts may come as one. */
   readonly changes: Stream.Stream<void>
   /** Keys of intents that a killed agent left behind, at start. */
@@ -87,21 +104,42 @@ export class Allocations extends Context.Service<Allocations, {
         const prepare = Effect.fnUntraced(function*(allocation: Allocation) {
           const file = path(attachmentKey(allocation), "pending")
           yield* encode(allocation).pipe(
-            Effect.flatMap((json) => fs.writeFileString(file, json, { mode: 0o600 })),
+            Effect.flatMap((json) => {
+              const write = fs.writeFileString(file, json, { mode: 0o600 })
+              // The folder could not be made at start, or somebody removed it.
+              const anew = Effect.andThen(makeFolder(fs, options.directory, 0o700), write)
+              return Effect.catchReason(write, "PlatformError", "NotFound", () => anew)
+            }),
             Effect.mapError(storeError(file))
           )
+        })
+
+        const accept = Effect.fnUntraced(function*(allocation: Allocation) {
+          committed.set(attachmentKey(allocation), allocation)
+          yield* PubSub.publish(changed, undefined)
         })
 
         const commit = Effect.fnUntraced(function*(allocation: Allocation) {
           const key = attachmentKey(allocation)
           yield* fs.rename(path(key, "pending"), path(key, "json")).pipe(Effect.mapError(storeError(path(key, "json"))))
-          committed.set(key, allocation)
-          yield* PubSub.publish(changed, undefined)
+          yield* accept(allocation)
+        })
+
+        const adopt = Effect.fnUntraced(function*(allocation: Allocation) {
+          yield* Effect.andThen(prepare(allocation), commit(allocation)).pipe(
+            Effect.catch((error) =>
+              Effect.andThen(
+                Effect.logError(`a record that was rebuilt is not on disk: ${error.message}`),
+                accept(allocation)
+              )
+            )
+          )
         })
 
         const remove = Effect.fnUntraced(function*(key: string) {
           const suffix = committed.has(key) ? "json" : "pending"
-          yield* fs.remove(path(key, suffix), { force: true }).pipe(Effect.mapError(storeError(path(key, suffix))))
+          const file = path(key, suffix)
+          yield* fs.remove(file, { force: true }).pipe(tolerate(file, "cannot remove"))
           if (committed.delete(key)) yield* PubSub.publish(changed, undefined)
         })
 
@@ -110,7 +148,7 @@ export class Allocations extends Context.Service<Allocations, {
           get: (key) => Effect.sync(() => Option.fromUndefinedOr(committed.get(key))),
           prepare,
           commit,
-          adopt: (allocation) => Effect.andThen(prepare(allocation), commit(allocation)),
+          adopt,
           remove,
           changes: Stream.fromPubSub(changed),
           interrupted,

@@ -35,7 +35,7 @@ describe("a list that is read object by object", () => {
         assert.deepStrictEqual(JSON.stringify({ ...value, items: [] }), JSON.stringify(rest))
         assert.strictEqual(JSON.stringify(items), JSON.stringify(value.items))
       }),
-      { numRuns: 500 }
+      { numRuns: 100 }
     )
   })
 
