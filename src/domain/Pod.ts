@@ -3,6 +3,11 @@
  */
 import { record } from "./record.ts"
 
+/** Characters of an annotation that are looked at, and one more: so that what is too long is seen to be. */
+export const MAX_ANNOTATION = 4096
+/** flock's annotations of one Pod that are kept; there are fewer names than that. */
+export const MAX_ANNOTATIONS = 32
+
 /** Prefix of every annotation that flock reads. */
 export const ANNOTATION_PREFIX = "flock.fritzlab.net/"
 
@@ -26,6 +31,10 @@ const text = (u: unknown): string => typeof u === "string" ? u : ""
 
 /** The API server takes strings only; a file may say `ipv4: false` without quotes. */
 const annotationText = (u: unknown): string => typeof u === "boolean" || typeof u === "number" ? String(u) : text(u)
+
+/** A copy: a slice would keep the whole alive, and a Pod may have 256 KiB of annotations. */
+const bounded = (value: string): string =>
+  value.length > MAX_ANNOTATION ? Buffer.from(value.slice(0, MAX_ANNOTATION + 1), "utf16le").toString("utf16le") : value
 
 const list = (u: unknown): ReadonlyArray<unknown> => Array.isArray(u) ? u : []
 
@@ -53,7 +62,8 @@ export const fromObject = (pod: unknown): PodInfo | undefined => {
     annotations: Object.fromEntries(
       Object.entries(record(annotations))
         .filter(([key]) => key.startsWith(ANNOTATION_PREFIX))
-        .map(([key, value]) => [key.slice(ANNOTATION_PREFIX.length), annotationText(value)])
+        .slice(0, MAX_ANNOTATIONS)
+        .map(([key, value]) => [key.slice(ANNOTATION_PREFIX.length), bounded(annotationText(value))])
     ),
     ...(imageDigest === undefined ? {} : { imageDigest })
   }

@@ -6,7 +6,7 @@ import { Result } from "effect"
 import { AddressError } from "./errors.ts"
 import { type Cidr, type Family, type IpAddress, parseAddress, parseCidr } from "./Ip.ts"
 import { AlgoField } from "./NodeConfig.ts"
-import { ANNOTATION_PREFIX } from "./Pod.ts"
+import { ANNOTATION_PREFIX, MAX_ANNOTATION } from "./Pod.ts"
 import { quote } from "./quote.ts"
 
 export interface Annotations {
@@ -28,7 +28,6 @@ export interface Annotations {
 const NAMES = ["cidr6", "cidr4", "ip-algo", "ipv6", "ipv4", "anycast", "addresses", "allow-spoofing"] as const
 export type AnnotationName = typeof NAMES[number]
 
-const LONGEST_TEXT = 4096
 const MOST_ITEMS = 64
 
 type Parsed<A> = Result.Result<A, AddressError>
@@ -37,7 +36,9 @@ const invalid = (annotation: AnnotationName, problem: string): Parsed<never> =>
   Result.fail(new AddressError({ reason: "Invalid", annotation, message: `annotation ${annotation}: ${problem}` }))
 
 const itemsOf = (name: AnnotationName, text: string): Parsed<ReadonlyArray<string>> => {
-  if (text.length > LONGEST_TEXT) return invalid(name, `${text.length} characters long; ${LONGEST_TEXT} are the limit`)
+  if (text.length > MAX_ANNOTATION) {
+    return invalid(name, `more than ${MAX_ANNOTATION} characters long, which are the limit`)
+  }
   if (text.trim() === "") return Result.succeed([])
   const items = text.split(",").map((item) => item.trim())
   return items.length > MOST_ITEMS
