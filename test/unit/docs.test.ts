@@ -6,9 +6,10 @@ import type { Flag } from "effect/cli"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
+import { pictures } from "../../scripts/pictures/main.ts"
 import { doctor } from "../../src/cli/doctor.ts"
 import { installCni } from "../../src/cli/installCni.ts"
-import { status } from "../../src/cli/status.ts"
+import { renderStatus, status } from "../../src/cli/status.ts"
 import { why } from "../../src/cli/why.ts"
 import { restore, withdraw } from "../../src/cli/withdraw.ts"
 import { Code, SUPPORTED_VERSIONS } from "../../src/cni/spec.ts"
@@ -18,6 +19,7 @@ import { formatCidr } from "../../src/domain/Ip.ts"
 import { API_VERSION, decode, NodeConfigSpec } from "../../src/domain/NodeConfig.ts"
 import { ANNOTATION_PREFIX } from "../../src/domain/Pod.ts"
 import { runFlags } from "../../src/Settings.ts"
+import { STATUS } from "./samples.ts"
 
 const ROOT = resolve(import.meta.dirname, "../..")
 const read = (file: string): string => readFileSync(join(ROOT, file), "utf8")
@@ -140,27 +142,86 @@ describe("docs/nodeconfig.md", () => {
   })
 })
 
-it("docs/annotations.md and README.md have every annotation that is read, and no other", () => {
+it("docs/annotations.md has every annotation that is read, and no other", () => {
   const { warnings } = Result.getOrThrow(parseAnnotations({ nonesuch: "x" }))
   const names = (/flock reads (.*)$/.exec(warnings[0] ?? "")?.[1] ?? "").split(", ").toSorted()
   assert.isAbove(names.length, 5)
   const documented = rows("docs/annotations.md").map(([cell]) => word(cell)).filter((name) => name.includes("/"))
   assert.deepStrictEqual(documented.toSorted(), names.map((name) => ANNOTATION_PREFIX + name))
-  const [, table = ""] = read("README.md").split("Annotations of a pod (prefix")
-  const short = table.split("\n## ")[0]?.split("\n").filter((line) => line.startsWith("| `")) ?? []
-  const listed = short.flatMap((line) => [...(line.split("|")[1] ?? "").matchAll(/`([^`]+)`/g)].map((m) => m[1] ?? ""))
-  assert.deepStrictEqual(listed.toSorted(), names)
 })
 
-it("README.md has every command", () => {
-  const commands = ["run", "version", ...[status, why, withdraw, restore, doctor, installCni].map(({ name }) => name)]
-  const documented = rows("README.md", "Commands").flatMap(([cell = ""]) => cell.match(/[a-z-]+(?=[` ])/g) ?? [])
-  assert.deepStrictEqual(documented.toSorted(), commands.toSorted())
+describe("README.md", () => {
+  const text = read("README.md")
+
+  it("is short", () => assert.isAtMost(text.split(/\s+/).length, 1600))
+
+  it("says first what it is, for whom, and shows it, then how to see it run", () => {
+    const [first = ""] = text.split("\n## ")
+    const order = [
+      "docs/images/overview.svg",
+      "**For you if**",
+      "**Not for you if**",
+      "npm run demo",
+      "docs/images/demo.svg"
+    ]
+    const places = order.map((part) => first.indexOf(part))
+    assert.deepStrictEqual(places, places.toSorted((a, b) => a - b))
+    assert.isAbove(places[0] ?? -1, 0)
+    assert.match(first, /NetworkPolicy is stored, and \*\*nothing\s+enforces it\*\*/)
+  })
+
+  it("says of its figures how to get them again", () => {
+    const [before = ""] = text.split("<!-- bench -->")
+    assert.match(before.slice(before.lastIndexOf("\n## ")), /npm run bench/)
+    const names = readdirSync(join(ROOT, "test/bench")).map((file) => file.replace(/\.ts$/, ""))
+    for (const [, name = ""] of before.matchAll(/`-- --only (\w+)`, `(\w+)` or `(\w+)`/g)) assert.include(names, name)
+  })
+
+  it("waits for nothing without an end, nor does any document", () => {
+    for (const file of DOCUMENTS) {
+      for (const [, block = ""] of read(file).matchAll(/^ *```(?:sh|ini)\n([\s\S]*?)^ *```/gm)) {
+        for (const line of block.split("\n").filter((line) => /\b(until|while) (\[|!)/.test(line))) {
+          assert.match(line, /timeout /, file)
+        }
+        for (const line of block.split("\n").filter((line) => line.includes("kubectl wait"))) {
+          assert.include(line, "--timeout", file)
+        }
+      }
+    }
+  })
+})
+
+describe("docs/images", () => {
+  it.each(Object.entries(pictures()))("%s is what scripts/pictures/main.ts makes", (name, svg) => {
+    assert.strictEqual(read(`docs/images/${name}`), svg)
+  })
+
+  it("the recording is of today's demo", () => {
+    const titles = [...read("scripts/demo.ts").matchAll(/title\("([^"]+)"\)/g)].map(([, title = ""]) => title)
+    assert.isAbove(titles.length, 5)
+    const recording = read("docs/images/demo.json")
+    for (const title of titles) assert.include(recording, title)
+    assert.notInclude(recording, "LOST")
+    assert.include(recording, "none failed")
+  })
 })
 
 describe("docs/reference.md", () => {
   const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".ts")).map((file) => read(`src/${file}`))
+
+  it("has every command", () => {
+    const commands = ["run", "version", ...[status, why, withdraw, restore, doctor, installCni].map(({ name }) => name)]
+    const documented = rows("docs/reference.md", "Commands").flatMap(([cell = ""]) =>
+      cell.match(/[a-z-]+(?=[` ])/g) ?? []
+    )
+    assert.deepStrictEqual(documented.toSorted(), commands.toSorted())
+  })
+
+  it("shows what status prints", () => {
+    const sample = renderStatus(STATUS)
+    assert.isTrue(read("docs/reference.md").includes(`\`\`\`\n${sample}\n\`\`\``), `it should have:\n${sample}`)
+  })
 
   it("has every metric with its type, and no other", () => {
     const registered = sources.flatMap((text) =>

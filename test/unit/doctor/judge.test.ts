@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { renderFindings } from "../../../src/cli/doctor.ts"
+import { readFileSync } from "node:fs"
+import { resolve } from "node:path"
+import { NodeNotFit, renderFindings } from "../../../src/cli/doctor.ts"
 import type { Facts } from "../../../src/doctor/facts.ts"
 import { judge } from "../../../src/doctor/judge.ts"
 import { address } from "../../../src/domain/Ip.ts"
@@ -313,4 +315,12 @@ describe("doctor", () => {
     assert.deepStrictEqual(findings.map(({ severity }) => severity), ["error", "warning", "info"])
     assert.match(renderFindings(findings), /^error {4}forwarding: .*\n {9}→ .*\nwarning {2}accept-ra: /)
   })
+})
+
+it("prints what docs/reference.md shows of a node that another CNI has left half", () => {
+  const left = withCni({ networks: ["00-multus.conf", "01-flock.conflist", "10-calico.conflist"], plugins: ["flock"] })
+  const findings = judge(left).filter(({ check }) => /^(conflist|plugin)-/.test(check))
+  const sample = `${renderFindings(findings)}\nflock-agent: ${new NodeNotFit({ errors: 2 }).message}`
+  const text = readFileSync(resolve(import.meta.dirname, "../../../docs/reference.md"), "utf8")
+  assert.isTrue(text.includes(`\`\`\`\n${sample}\n\`\`\``), `it should have:\n${sample}`)
 })
