@@ -5,6 +5,7 @@
  */
 import { Effect, FileSystem, Layer, Option, Schedule } from "effect"
 import { Anycast } from "./anycast/Anycast.ts"
+import { Attachments } from "./attachments/Attachments.ts"
 import { Bird } from "./bird/Bird.ts"
 import { Cni } from "./cni/Cni.ts"
 import { AntiSpoofing } from "./firewall/AntiSpoofing.ts"
@@ -12,7 +13,6 @@ import { Firewall } from "./firewall/Firewall.ts"
 import { conflistWhenReady } from "./install/install.ts"
 import { Ipam } from "./ipam/Ipam.ts"
 import { KubeApi, type KubeUnavailable } from "./kube/KubeApi.ts"
-import { keepPrepared } from "./netlink/keepPrepared.ts"
 import * as NetlinkLayer from "./netlink/layer.ts"
 import { Netlink } from "./netlink/Netlink.ts"
 import { NodeNetwork } from "./netlink/NodeNetwork.ts"
@@ -31,7 +31,6 @@ import * as DelQueue from "./socket/DelQueue.ts"
 import { Introspection } from "./socket/Introspection.ts"
 import { assertUnserved, RpcServer } from "./socket/RpcServer.ts"
 import { Allocations } from "./state/Allocations.ts"
-import { answerForGateways, keepGateways } from "./state/gateways.ts"
 import { countUnreadable, takeOver } from "./state/takeOver.ts"
 
 /** Identifies this boot of the kernel (Documentation/admin-guide/sysctl/kernel.rst). */
@@ -60,10 +59,10 @@ const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   const netlink = yield* Netlink
   const rpc = yield* RpcServer
   const antiSpoofing = yield* AntiSpoofing
-  for (const problem of yield* netlink.prepareHost) yield* Effect.logWarning(problem)
+  for (const problem of (yield* netlink.prepareHost).problems) yield* Effect.logWarning(problem)
   yield* antiSpoofing.enforce
   yield* takeOver({ bootId })
-  yield* answerForGateways
+  yield* (yield* Attachments).restore
   // No ADD may be served while an address that a queued DEL frees is still held.
   return yield* doQueuedDels(settings, rpc.listen).pipe(
     // Where the queue cannot be locked or read, plugins cannot write into it either.
@@ -82,6 +81,7 @@ const serve = Effect.fnUntraced(function*(
 ) {
   const antiSpoofing = yield* AntiSpoofing
   const anycast = yield* Anycast
+  const attachments = yield* Attachments
   const bird = yield* Bird
   const cni = yield* Cni
   const kube = yield* KubeApi
@@ -106,8 +106,7 @@ const serve = Effect.fnUntraced(function*(
     keepRunning("the node's condition and status")(reporter.run),
     keepRunning("HTTP")(Effect.scoped(http)),
     keepRunning("the conflist")(Effect.andThen(writeConflist(settings, reporter.notServing), Effect.never)),
-    keepRunning("the node's settings")(keepPrepared),
-    keepRunning("pods' gateways")(keepGateways),
+    keepRunning("what was built")(attachments.run),
     keepRunning("giving memory back")(keepTrimmed),
     keepRunning("queued DELs")(Effect.andThen(retryQueuedDels(settings, failedDels), Effect.never))
   ]
@@ -202,7 +201,7 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
     Layer.provideMerge(Introspection.layer({ nodeName })),
     Layer.provideMerge(Layer.merge(Cni.layer({ bootId }), NodeReporter.layer)),
     Layer.provideMerge(Anycast.layer),
-    Layer.provideMerge(Layer.merge(Uplink.layer, bird)),
+    Layer.provideMerge(Layer.mergeAll(Uplink.layer, bird, Attachments.layer)),
     Layer.provideMerge(AntiSpoofing.layer),
     Layer.provideMerge(Layer.mergeAll(state, Firewall.layer(), NodeNetwork.layer)),
     Layer.provideMerge(kernelAndKube)

@@ -4,6 +4,7 @@
  * allocations only.
  */
 import { Context, Effect, HashMap, Layer, Metric, Ref, Schedule, Stream, SubscriptionRef } from "effect"
+import { Attachments } from "../attachments/Attachments.ts"
 import { Bird } from "../bird/Bird.ts"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
@@ -34,11 +35,16 @@ export class Anycast extends Context.Service<Anycast, {
   /** The export set that BIRD was given last. */
   readonly exportSet: Effect.Effect<ReadonlyArray<IpAddress>>
 }>()("flock/Anycast") {
-  static readonly layer: Layer.Layer<Anycast, never, Allocations | Bird | KubeApi | Netlink | NodeNetwork> = Layer
+  static readonly layer: Layer.Layer<
+    Anycast,
+    never,
+    Allocations | Attachments | Bird | KubeApi | Netlink | NodeNetwork
+  > = Layer
     .effect(
       Anycast,
       Effect.gen(function*() {
         const allocations = yield* Allocations
+        const attachments = yield* Attachments
         const bird = yield* Bird
         const kube = yield* KubeApi
         const netlink = yield* Netlink
@@ -81,12 +87,18 @@ export class Anycast extends Context.Service<Anycast, {
               () => worker.markFull
             )
           ),
+          forever("the watch of pods' links", Stream.runForEach(attachments.changes, worker.markReach)),
           forever("the kernel's notifications", Stream.runForEachArray(netlink.changes, worker.markKernel)),
           Effect.repeat(worker.markFull, Schedule.spaced("2 seconds"))
         ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
 
         const cache = Effect.gen(function*() {
-          return { pods: yield* kube.pods, synced: yield* kube.podsListed, ...yield* worker.rules }
+          return {
+            pods: yield* kube.pods,
+            synced: yield* kube.podsListed,
+            unreachable: yield* attachments.unreachable,
+            ...yield* worker.rules
+          }
         })
 
         const status = Effect.gen(function*() {

@@ -25,6 +25,8 @@ export interface Pending {
   readonly routes: ReadonlySet<string>
   /** Host-side links that the kernel reported as removed. */
   readonly links: ReadonlySet<string>
+  /** Host-side links whose pods can be reached again, or no more. */
+  readonly reach: ReadonlySet<string>
 }
 
 export interface State {
@@ -55,7 +57,8 @@ export const NOTHING: Pending = {
   leave: false,
   pods: HashMap.empty(),
   routes: new Set(),
-  links: new Set()
+  links: new Set(),
+  reach: new Set()
 }
 
 export const initial: State = {
@@ -84,6 +87,8 @@ export type Event =
   | { readonly _tag: "AllocationsChanged" }
   /** `pods`: their `podKey`. `at`: nanoseconds. */
   | { readonly _tag: "PodsChanged"; readonly pods: ReadonlyArray<string>; readonly at: bigint }
+  /** By `hostIfName`. */
+  | { readonly _tag: "ReachChanged"; readonly links: ReadonlyArray<string> }
   | { readonly _tag: "KernelChanged"; readonly changes: ReadonlyArray<KernelChange> }
   | { readonly _tag: "AllocationsRead"; readonly allocations: ReadonlyArray<Allocation> }
   | {
@@ -210,6 +215,8 @@ export const step = (state: State, event: Event): Step => {
       return mark(state, { allocations: true })
     case "PodsChanged":
       return podsChanged(state, event.pods, event.at)
+    case "ReachChanged":
+      return mark(state, { reach: new Set([...state.pending.reach, ...event.links]) })
     case "KernelChanged":
       return kernelChanged(state, event.changes)
     case "AllocationsRead": {

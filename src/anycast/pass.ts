@@ -42,6 +42,7 @@ export const lookOf = ({ index, leaveAt }: State, batch: Batch): Look => {
     ...(batch.allocations ? [...batch.before.byDestination.keys(), ...index.byDestination.keys()] : []),
     ...seen.keys(),
     ...batch.routes,
+    ...[...batch.reach].flatMap((name) => index.byLink.get(name) ?? []),
     ...(batch.leave ? HashMap.keys(leaveAt) : [])
   ])
   return { keys, seen }

@@ -3,6 +3,7 @@
  * so that a flip of one pod costs a look at that pod's addresses; full passes check the mirror against the kernel.
  */
 import { Clock, Effect, HashMap, Metric, Option, Queue, Ref, SubscriptionRef } from "effect"
+import { Attachments } from "../attachments/Attachments.ts"
 import { Bird } from "../bird/Bird.ts"
 import type { Rules } from "../domain/announcement.ts"
 import { NOTHING_OCCUPIED } from "../domain/occupied.ts"
@@ -38,6 +39,8 @@ export interface Reconciler {
   readonly markFull: Effect.Effect<void>
   readonly markAllocations: Effect.Effect<void>
   readonly markPods: (pods: ReadonlyArray<PodInfo>) => Effect.Effect<void>
+  /** By `hostIfName`. */
+  readonly markReach: (links: ReadonlyArray<string>) => Effect.Effect<void>
   readonly markKernel: (changes: ReadonlyArray<KernelChange>) => Effect.Effect<void>
 }
 
@@ -72,6 +75,7 @@ export const make = Effect.fnUntraced(function*(
   onFlip: (flip: Flip) => Effect.Effect<void>
 ) {
   const allocations = yield* Allocations
+  const attachments = yield* Attachments
   const netlink = yield* Netlink
   const kube = yield* KubeApi
   const bird = yield* Bird
@@ -123,7 +127,12 @@ export const make = Effect.fnUntraced(function*(
 
   const pass = Effect.fnUntraced(function*({ keys, seen }: Look) {
     if (lacksLink(yield* Ref.get(state), keys)) yield* readLinks
-    const cache = { pods: yield* kube.pods, synced: yield* kube.podsListed, ...yield* rules }
+    const cache = {
+      pods: yield* kube.pods,
+      synced: yield* kube.podsListed,
+      unreachable: yield* attachments.unreachable,
+      ...yield* rules
+    }
     const plan = planPass(yield* Ref.get(state), cache, keys, yield* monotonicMillis)
     const installed = yield* applyPlan(netlink, plan.installed)
     yield* dispatch({ _tag: "Installed", taken: installed.taken }, seen)
@@ -182,6 +191,7 @@ export const make = Effect.fnUntraced(function*(
         Clock.monotonicTimeNanos,
         (at) => dispatch({ _tag: "PodsChanged", pods: pods.map(podKey), at })
       ),
+    markReach: (links) => dispatch({ _tag: "ReachChanged", links }),
     markKernel: (changes) => dispatch({ _tag: "KernelChanged", changes })
   } satisfies Reconciler
 })

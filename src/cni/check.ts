@@ -6,7 +6,7 @@ import { formatAddress } from "../domain/Ip.ts"
 import type { Request } from "../domain/Wire.ts"
 import { Netlink, PROTOCOL_EXPORT } from "../netlink/Netlink.ts"
 import { Allocations } from "../state/Allocations.ts"
-import { planOf } from "./linkPlan.ts"
+import { planOf } from "../state/linkPlan.ts"
 import { prevResultProblems } from "./result.ts"
 import { CniFailure, Code, type NetworkConfig } from "./spec.ts"
 

@@ -3,9 +3,9 @@ import { Effect, Fiber } from "effect"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { type LinkNameTaken, Netlink, type PodLink } from "../netlink/Netlink.ts"
 import { Allocations } from "../state/Allocations.ts"
+import { planOf } from "../state/linkPlan.ts"
 import type { ServiceError } from "./failure.ts"
 import { hostIfName, NAME_ATTEMPTS } from "./hostIfName.ts"
-import { planOf } from "./linkPlan.ts"
 
 export interface Connected {
   readonly allocation: Allocation

@@ -53,6 +53,12 @@ export const aliasOf = (a: Pick<Allocation, "pod" | "containerId" | "ifName">): 
   return pod.name === "" || Buffer.byteLength(full) > MAX_ALIAS ? `- ${containerId} ${ifName}` : full
 }
 
+/** Whether some agent has written the alias. */
+export const namesOwner = (alias: string): boolean => {
+  const owner = parseAlias(alias)
+  return owner !== undefined && (owner.pod.name !== "" || alias.startsWith("- "))
+}
+
 /** The inverse of {@link aliasOf}, as far as it names the pod; undefined for text that is not ours. */
 export const parseAlias = (alias: string): Pick<Allocation, "pod" | "containerId" | "ifName"> | undefined => {
   const [owner = "", containerId = "", ifName = "", ...more] = alias.split(" ")

@@ -41,7 +41,16 @@ export type Refusal =
 export type NotNow =
   | { readonly _tag: "NoFamily"; readonly family: Family }
   | OccupiedNo
+  | Unreachable
   | { readonly _tag: typeof WAITS[number] }
+
+/**
+ * Why packets for a pod do not reach it, as the kernel tells. `LinkDown`: the pod has set its own end down. `Cut`:
+ * something on the host is not as flock made it and cannot be put right; `cuts` are the families that suffer.
+ */
+export type Unreachable =
+  | { readonly _tag: "LinkDown" }
+  | { readonly _tag: "Cut"; readonly cuts: ReadonlyArray<Family>; readonly words: string }
 
 const WAITS = ["NotReady", "Ended", "Deleting", "NoPod", "OtherPod", "Unknown"] as const
 
@@ -161,6 +170,8 @@ export interface PodCache {
   readonly pods: ReadonlyMap<string, PodInfo>
   /** `KubeApi.podsListed`: a pod that `pods` lacks does not exist. */
   readonly synced: boolean
+  /** Keyed by `hostIfName`; those that can be reached are not in it. */
+  readonly unreachable: ReadonlyMap<string, Unreachable>
 }
 
 // The reconciler asks for a thousand addresses at a time.
@@ -185,11 +196,13 @@ const UNKNOWN = { _tag: "Unknown" } as const
 export const mayAnnounce = (
   address: IpAddress,
   allocation: Allocation,
-  { occupied, pods, spec, synced }: PodCache & Rules
+  { occupied, pods, spec, synced, unreachable }: PodCache & Rules
 ): NotNow | undefined => {
   if (primaryOf(allocation.addresses, address.family) === undefined) return NO_FAMILY[address.family]
   const conflict = spec && occupiedNow(address, spec, occupied)
   if (conflict !== undefined) return conflict
+  const hole = unreachable.get(allocation.hostIfName)
+  if (hole !== undefined && (hole._tag === "LinkDown" || hole.cuts.includes(address.family))) return hole
   const pod = pods.get(podKey(allocation.pod))
   if (pod === undefined) return synced ? NO_POD : UNKNOWN
   if (allocation.pod.uid !== "" && pod.uid !== "" && allocation.pod.uid !== pod.uid) return synced ? OTHER_POD : UNKNOWN
@@ -198,7 +211,7 @@ export const mayAnnounce = (
 }
 
 /** `Ready`: announced. Otherwise the tag of the first "no". */
-export const GATES = ["Ready", "NoFamily", "Occupied", ...WAITS] as const
+export const GATES = ["Ready", "NoFamily", "Occupied", "LinkDown", "Cut", ...WAITS] as const
 export type Gate = typeof GATES[number]
 
 const few = (all: ReadonlyArray<string>): string => all.slice(0, 4).join(", ") + (all.length > 4 ? ", ..." : "")
@@ -219,6 +232,8 @@ const WORDS: Words = {
   ListedTwice: () => "is listed in anycast too; keep it in one of the two",
   InUse: ({ as, by }) => `is in use by ${by} as its ${as} address; choose another`,
   NoFamily: ({ family }) => `has no IPv${family} address to reach it by`,
+  LinkDown: () => "has set its interface down",
+  Cut: ({ words }) => `cannot be reached: ${words}`,
   NotReady: () => "is not Ready",
   Ended: () => "has ended (phase Succeeded or Failed)",
   Deleting: () => "is being deleted",

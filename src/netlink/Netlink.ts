@@ -1,7 +1,8 @@
 /** The kernel, as far as flock needs it: links, addresses, routes and neighbours through rtnetlink(7). */
 import { Context, Data, type Effect, type Stream } from "effect"
-import type { Cidr, IpAddress } from "../domain/Ip.ts"
+import { type Cidr, type Family, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { PodAddresses } from "../domain/PodAddresses.ts"
+import type { Message } from "./codec.ts"
 
 /** Route protocol of pods' own addresses (`rtm_protocol`, linux/rtnetlink.h: values above 4 are free to use). */
 export const PROTOCOL_POD = 200
@@ -67,6 +68,15 @@ export class LinkNameTaken extends Data.TaggedError("LinkNameTaken")<{ readonly 
   }
 }
 
+/** The host has a route to the pod's address, or the address itself, which is not flock's. */
+export class AddressHeld
+  extends Data.TaggedError("AddressHeld")<{ readonly address: IpAddress; readonly detail: string }>
+{
+  override get message(): string {
+    return `${formatAddress(this.address)} is in use on the host already: ${this.detail}`
+  }
+}
+
 /** The whole of a pod's network, as intended. */
 export interface PodLinkPlan {
   readonly hostIfName: string
@@ -83,6 +93,23 @@ export interface PodLink {
   readonly hostIfIndex: number
   readonly hostMac: string
   readonly podMac: string
+}
+
+/** The part of a link's message that its host end is judged by. */
+export interface HostEnd {
+  readonly ifName: string
+  readonly ifIndex: number
+  readonly up: boolean
+  /** Packets can pass (`IFF_LOWER_UP`): the pod's end is up too. */
+  readonly carrier: boolean
+  readonly mtu: number
+  readonly mac: string
+  readonly alias: string
+  /** Index of the bridge, bond or VRF that it is a port of. */
+  readonly master: number | undefined
+  readonly arp: boolean
+  readonly multicast: boolean
+  readonly ipv6Disabled: boolean
 }
 
 /** A host-side link of ours, as the kernel has it. */
@@ -121,12 +148,57 @@ export interface HostInterface {
 
 /** A change in the kernel that may need healing. `Overrun`: messages were lost (ENOBUFS), look at everything. */
 export type KernelChange =
-  /** Not for links of ours. */
-  | { readonly _tag: "LinkAdded"; readonly ifName: string; readonly ifIndex: number }
   | { readonly _tag: "LinkRemoved"; readonly ifName: string; readonly ifIndex: number }
   | { readonly _tag: "RouteRemoved"; readonly route: HostRoute }
   | { readonly _tag: "AddressChanged"; readonly ifIndex: number }
   | { readonly _tag: "Overrun" }
+
+/** One thing in which the host end of a pod's link is not as planned. */
+export interface HostDifference {
+  readonly hostIfName: string
+  /** `foreign-route`: the kernel prefers somebody else's route to ours. */
+  readonly kind: "gone" | "link" | "setting" | "address" | "neighbour" | "route" | "foreign-route"
+  /** What of the link, the same each time: `MTU`, `route to 10.42.1.5`. */
+  readonly what: string
+  /** In words, the link's name included. */
+  readonly words: string
+  /** Families whose packets are lost by it. */
+  readonly cuts: ReadonlyArray<Family>
+  /** undefined: it cannot be put right from here. */
+  readonly repair: { readonly messages: ReadonlyArray<Message>; readonly enableIpv6: boolean } | undefined
+}
+
+/** A pod's link as it was found. */
+export interface HostEndState {
+  readonly hostIfName: string
+  readonly ifIndex: number
+  readonly up: boolean
+  readonly carrier: boolean
+}
+
+/** What a notification may mean for host ends, and for the node as their router. */
+export type HostChange =
+  /** A link that has an alias or one of our names. `settled`: its settings are those of a host end. */
+  | { readonly _tag: "HostLink"; readonly link: HostEnd; readonly settled: boolean }
+  /** A link of somebody else was made. */
+  | { readonly _tag: "OtherLink" }
+  | { readonly _tag: "LinkGone"; readonly ifName: string; readonly ifIndex: number }
+  /** One of ours is gone, a link's own, or somebody else's to one address has come or gone. */
+  | { readonly _tag: "Route"; readonly destination: Cidr; readonly ifIndex: number; readonly gone: boolean }
+  | { readonly _tag: "Address"; readonly ifIndex: number; readonly address: IpAddress; readonly added: boolean }
+  | { readonly _tag: "Neighbour"; readonly ifIndex: number }
+  /** The host has ceased to answer for a gateway. */
+  | { readonly _tag: "GatewayGone" }
+  /** Forwarding, rp_filter or proxy_arp; of a link, or (-1, -2) of `all` and `default`. */
+  | { readonly _tag: "Setting"; readonly ifIndex: number }
+  | { readonly _tag: "Overrun" }
+
+/** What `prepareHost` did, in words: `ipv4/ip_forward=1`. */
+export interface Prepared {
+  readonly restored: ReadonlyArray<string>
+  /** What could not be set. */
+  readonly problems: ReadonlyArray<string>
+}
 
 export class Netlink extends Context.Service<Netlink, {
   /**
@@ -136,7 +208,7 @@ export class Netlink extends Context.Service<Netlink, {
   readonly attach: <E = never>(
     plan: PodLinkPlan,
     beforeRoutes?: Effect.Effect<void, E>
-  ) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists | LinkNameTaken | E>
+  ) => Effect.Effect<PodLink, NetlinkError | NetnsError | InterfaceExists | LinkNameTaken | AddressHeld | E>
   /**
    * Removes host-side links by name, with their routes and peers. Links that are gone are success. Calls that arrive
    * while one is in the kernel are removed together (one `RTM_DELLINK` by group).
@@ -161,14 +233,28 @@ export class Netlink extends Context.Service<Netlink, {
   readonly podAddresses: (nsid: number) => Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError>
   /** Interface that the kernel would send a packet for `address` out of (`ip route get`); undefined: no route. */
   readonly outgoing: (address: IpAddress) => Effect.Effect<{ readonly ifIndex: number } | undefined, NetlinkError>
-  /** The host answers for these IPv4 gateways of pods, by ARP and to pings, and for no others that it once did. */
-  readonly answerFor: (gateways: ReadonlyArray<IpAddress>) => Effect.Effect<void, NetlinkError>
+  /**
+   * The host answers for these IPv4 gateways of pods, by ARP and to pings, and for no others that it once did. The result
+   * has those for which it did not.
+   */
+  readonly answerFor: (gateways: ReadonlyArray<IpAddress>) => Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError>
   /**
    * Turns the node into a router: forwarding on for both families, uplinks' `accept_ra` 1 → 2 first (Documentation/
    * networking/ip-sysctl.rst), `fib_multipath_hash_policy=1`; and makes pods' links believe nothing that they hear, those
-   * of an agent before this one too. What could not be set is returned in words.
+   * of an agent before this one too.
    */
-  readonly prepareHost: Effect.Effect<ReadonlyArray<string>, NetlinkError>
+  readonly prepareHost: Effect.Effect<Prepared, NetlinkError>
+  /** In what the host ends differ from their plans, in the order in which it has to be put right. */
+  readonly lookAtHostEnds: (plans: ReadonlyArray<PodLinkPlan>) => Effect.Effect<
+    { readonly differences: ReadonlyArray<HostDifference>; readonly links: ReadonlyArray<HostEndState> },
+    NetlinkError
+  >
+  /** Puts right what can be; what failed is returned. */
+  readonly repairHostEnds: (
+    differences: ReadonlyArray<HostDifference>
+  ) => Effect.Effect<ReadonlyArray<{ readonly difference: HostDifference; readonly error: NetlinkError }>>
+  /** From an rtnetlink multicast socket of its own, since subscription. */
+  readonly hostChanges: Stream.Stream<HostChange, NetlinkError>
   /** Changes since subscription, from an rtnetlink multicast socket. */
   readonly changes: Stream.Stream<KernelChange, NetlinkError>
 }>()("flock/Netlink") {}

@@ -3,10 +3,12 @@
  * another program on the node would. test/kernel/contract.test.ts holds it against the real one.
  */
 import { Context, Effect, Layer, Queue, Stream } from "effect"
-import { formatAddress, formatCidr, hostCidr } from "../domain/Ip.ts"
+import { formatAddress, formatCidr, hostCidr, type IpAddress, parseAddress } from "../domain/Ip.ts"
 import { primariesOf } from "../domain/PodAddresses.ts"
 import {
   HOST_MAC,
+  type HostChange,
+  type HostDifference,
   type HostInterface,
   type HostLink,
   type HostRoute,
@@ -18,6 +20,7 @@ import {
   type NetnsError,
   type PodLink,
   type PodLinkPlan,
+  type Prepared,
   PROTOCOL_POD
 } from "./Netlink.ts"
 
@@ -41,6 +44,18 @@ export interface Faults {
 /** Protocol and destination, of which the kernel has one route. */
 export const routeKey = ({ destination, protocol }: HostRoute): string => `${protocol} ${formatCidr(destination)}`
 
+const told = <A>(listeners: Set<(change: A) => void>): Stream.Stream<A> =>
+  Stream.callback<A>((queue) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const listener = (change: A) => void Queue.offerUnsafe(queue, change)
+        listeners.add(listener)
+        return listener
+      }),
+      (listener) => Effect.sync(() => listeners.delete(listener))
+    )
+  )
+
 export class TestKernel {
   /** By name; without a notification. */
   readonly links = new Map<string, TestLink>()
@@ -54,8 +69,17 @@ export class TestKernel {
   readonly batches: Array<RouteBatch> = []
   /** How often routes were listed. */
   dumps = 0
+  /** What `prepareHost` answers, one each time, before it finds nothing to do. */
+  readonly prepared: Array<Prepared> = []
+  /** Names of links whose pod's end is down. */
+  readonly podDown = new Set<string>()
+  /** Addresses that the kernel sends elsewhere, with the words for it. */
+  readonly foreign = new Map<string, string>()
+  /** How often host ends were looked at. */
+  looks = 0
   #ifIndex = 100
   readonly #listeners = new Set<(change: KernelChange) => void>()
+  readonly #hostListeners = new Set<(change: HostChange) => void>()
 
   constructor(faults: Faults = {}) {
     this.faults = faults
@@ -67,6 +91,10 @@ export class TestKernel {
 
   notify(change: KernelChange): void {
     for (const listener of this.#listeners) listener(change)
+  }
+
+  notifyHost(change: HostChange): void {
+    for (const listener of this.#hostListeners) listener(change)
   }
 
   /** In place of the link of that name, if there is one. */
@@ -109,25 +137,19 @@ export class TestKernel {
   }
 
   /** Changes since subscription. */
-  readonly changes: Stream.Stream<KernelChange> = Stream.callback<KernelChange>((queue) =>
-    Effect.acquireRelease(
-      Effect.sync(() => {
-        const listener = (change: KernelChange) => void Queue.offerUnsafe(queue, change)
-        this.#listeners.add(listener)
-        return listener
-      }),
-      (listener) => Effect.sync(() => this.#listeners.delete(listener))
-    )
-  )
+  readonly changes: Stream.Stream<KernelChange> = told(this.#listeners)
+  readonly hostChanges: Stream.Stream<HostChange> = told(this.#hostListeners)
 }
+
+const podRoute = (address: IpAddress, ifIndex: number): HostRoute => ({
+  destination: hostCidr(address),
+  protocol: PROTOCOL_POD,
+  nextHops: [{ ifIndex, onlink: false }]
+})
 
 /** The routes that `attach` makes on the host. */
 const podRoutes = (plan: PodLinkPlan, ifIndex: number): ReadonlyArray<HostRoute> =>
-  primariesOf(plan.addresses).map((address) => ({
-    destination: hostCidr(address),
-    protocol: PROTOCOL_POD,
-    nextHops: [{ ifIndex, onlink: false }]
-  }))
+  primariesOf(plan.addresses).map((address) => podRoute(address, ifIndex))
 
 const attach = (kernel: TestKernel): Netlink["Service"]["attach"] => (plan, beforeRoutes = Effect.void) =>
   Effect.gen(function*() {
@@ -144,13 +166,60 @@ const attach = (kernel: TestKernel): Netlink["Service"]["attach"] => (plan, befo
     return { hostIfIndex: ifIndex, hostMac: HOST_MAC, podMac: "02:00:00:00:00:01" } satisfies PodLink
   })
 
-const differences = (kernel: TestKernel, plan: PodLinkPlan): ReadonlyArray<string> => {
-  const link = kernel.links.get(plan.hostIfName)
-  if (link === undefined) return [`link ${plan.hostIfName} is missing`]
-  return podRoutes(plan, link.ifIndex)
-    .filter((route) => kernel.routes.get(routeKey(route))?.nextHops[0]?.ifIndex !== link.ifIndex)
-    .map(({ destination }) => `route to ${formatCidr(destination)} is missing`)
+/** Of links, only that they are there; of the rest, routes. */
+const hostDifferencesOf = (
+  kernel: TestKernel,
+  { addresses, hostIfName }: PodLinkPlan
+): ReadonlyArray<HostDifference> => {
+  const link = kernel.links.get(hostIfName)
+  if (link === undefined) {
+    return [{
+      hostIfName,
+      kind: "gone",
+      what: "link",
+      words: `host link ${hostIfName} is missing`,
+      cuts: [4, 6],
+      repair: undefined
+    }]
+  }
+  return primariesOf(addresses).flatMap((address): ReadonlyArray<HostDifference> => {
+    const name = formatAddress(address)
+    const foreign = kernel.foreign.get(name)
+    const route = podRoute(address, link.ifIndex)
+    const has = kernel.routes.get(routeKey(route))?.nextHops[0]?.ifIndex === link.ifIndex
+    const about = { hostIfName, cuts: [address.family] }
+    return [
+      ...(has ? [] : [{
+        ...about,
+        kind: "route" as const,
+        what: `route to ${name}`,
+        words: `host route ${formatCidr(route.destination)} is missing`,
+        repair: { messages: [], enableIpv6: false }
+      }]),
+      ...(foreign === undefined ? [] : [{
+        ...about,
+        kind: "foreign-route" as const,
+        what: `way to ${name}`,
+        words: `the host sends what is for ${name} elsewhere: ${foreign}`,
+        repair: undefined
+      }])
+    ]
+  })
 }
+
+const repair = (kernel: TestKernel): Netlink["Service"]["repairHostEnds"] => (differences) =>
+  Effect.sync(() =>
+    differences.flatMap((difference) => {
+      const link = kernel.links.get(difference.hostIfName)
+      const address = parseAddress(difference.what.split(" ").at(-1) ?? "")
+      if (link === undefined || address === undefined) return []
+      const route = podRoute(address, link.ifIndex)
+      const errno = kernel.refused.get(formatCidr(route.destination))
+      if (errno !== undefined) return [{ difference, error: new NetlinkError({ op: difference.what, errno }) }]
+      kernel.putRoute(route)
+      return []
+    })
+  )
 
 const batch = (kernel: TestKernel, verb: RouteBatch["verb"]): Netlink["Service"]["putRoutes"] => (routes) =>
   Effect.gen(function*() {
@@ -173,7 +242,7 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
     attach: attach(kernel),
     detach: (name) =>
       Effect.andThen(kernel.faults.detach?.(name) ?? Effect.void, Effect.sync(() => kernel.removeLink(name))),
-    verify: (plan) => Effect.sync(() => differences(kernel, plan)),
+    verify: (plan) => Effect.sync(() => hostDifferencesOf(kernel, plan).map(({ words }) => words)),
     links: Effect.sync(() => [...kernel.links.values()].map(({ plan: _, ...link }) => link)),
     routes: (protocol) =>
       Effect.sync(() => {
@@ -194,8 +263,23 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
         const outward = kernel.interfaces.find((i) => own(i)) ?? kernel.interfaces.find(({ ifName }) => ifName !== "lo")
         return outward === undefined ? undefined : { ifIndex: outward.ifIndex }
       }),
-    answerFor: () => Effect.void,
-    prepareHost: Effect.succeed([]),
+    answerFor: () => Effect.succeed([]),
+    prepareHost: Effect.suspend(() => Effect.succeed(kernel.prepared.shift() ?? { restored: [], problems: [] })),
+    lookAtHostEnds: (plans) =>
+      Effect.sync(() => {
+        kernel.looks++
+        return {
+          differences: plans.flatMap((plan) => hostDifferencesOf(kernel, plan)),
+          links: plans.flatMap(({ hostIfName }) => {
+            const link = kernel.links.get(hostIfName)
+            return link === undefined
+              ? []
+              : [{ hostIfName, ifIndex: link.ifIndex, up: link.up, carrier: !kernel.podDown.has(hostIfName) }]
+          })
+        }
+      }),
+    repairHostEnds: repair(kernel),
+    hostChanges: kernel.hostChanges,
     changes: kernel.changes
   })
 

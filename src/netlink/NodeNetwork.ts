@@ -15,7 +15,7 @@ const LOOK = "15 seconds"
 const AT_MOST = "1 second"
 
 const concernsNode = (change: KernelChange): boolean =>
-  change._tag === "AddressChanged" || change._tag === "Overrun" || change._tag === "LinkAdded" ||
+  change._tag === "AddressChanged" || change._tag === "Overrun" ||
   (change._tag === "LinkRemoved" && !LINK_NAME.test(change.ifName))
 
 const read = Effect.gen(function*() {

@@ -2,7 +2,7 @@
 import { bitsOf, type Cidr, formatCidr, fromBytes, type IpAddress } from "../domain/Ip.ts"
 import { type Attrs, attrs, readText, readU32, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
-import { type HostRoute, METRICS, type NextHop, PROTOCOL_POD } from "./Netlink.ts"
+import { type HostEnd, type HostRoute, METRICS, type NextHop, PROTOCOL_POD } from "./Netlink.ts"
 import { macText } from "./requests.ts"
 
 export interface Link {
@@ -81,6 +81,28 @@ export const readInet6Conf = (message: Received): (devconf: number) => number | 
   }
 }
 
+/** A link as the host end of a pod's. */
+export const readHostEnd = (message: Received): Link & HostEnd | undefined => {
+  const link = readLink(message)
+  if (link === undefined) return undefined
+  const flags = viewOf(message.body).getUint32(8, true)
+  return {
+    ...link,
+    carrier: (flags & C.IFF_LOWER_UP) !== 0,
+    master: readU32(attrs(message.body, 16).get(C.IFLA_MASTER)),
+    arp: (flags & C.IFF_NOARP) === 0,
+    multicast: (flags & C.IFF_MULTICAST) !== 0,
+    ipv6Disabled: readInet6Conf(message)(C.DEVCONF_DISABLE_IPV6) === 1
+  }
+}
+
+/** `IFLA_INET6_ADDR_GEN_MODE` of a link; undefined where it has no IPv6. */
+export const readAddressGeneration = (message: Received): number | undefined => {
+  const families = attrs(message.body, 16).get(C.IFLA_AF_SPEC)
+  const inet6 = families && attrs(families, 0).get(C.AF_INET6)
+  return inet6 && attrs(inet6, 0).get(C.IFLA_INET6_ADDR_GEN_MODE)?.[0]
+}
+
 /** RTM_NEWADDR or RTM_DELADDR. On a point-to-point link IFA_ADDRESS is the far end's, IFA_LOCAL the own. */
 export const readAddress = (message: Received): LinkAddress | undefined => {
   if ((message.type !== C.RTM_NEWADDR && message.type !== C.RTM_DELADDR) || message.body.length < 8) return undefined
@@ -96,9 +118,9 @@ export const readAddress = (message: Received): LinkAddress | undefined => {
   }
 }
 
-/** RTM_NEWNEIGH. */
+/** RTM_NEWNEIGH or RTM_DELNEIGH. */
 export const readNeighbour = (message: Received): Neighbour | undefined => {
-  if (message.type !== C.RTM_NEWNEIGH || message.body.length < 12) return undefined
+  if ((message.type !== C.RTM_NEWNEIGH && message.type !== C.RTM_DELNEIGH) || message.body.length < 12) return undefined
   const found = attrs(message.body, 12)
   const address = addressOf(found.get(C.NDA_DST))
   if (address === undefined) return undefined
@@ -154,6 +176,18 @@ export const readRoute = (message: Received): HostRoute | undefined => {
   }
 }
 
+/** Where a route of the main table leads, of any type (unreachable, blackhole, …); 0: over no link, or over several. */
+export const readDestination = (
+  { body }: Received
+): { readonly destination: Cidr; readonly ifIndex: number } | undefined => {
+  const [number, prefix = 0, , , table] = body
+  const found = attrs(body, 12)
+  const base = addressOf(found.get(C.RTA_DST))
+  if (base === undefined || (readU32(found.get(C.RTA_TABLE)) ?? table) !== C.RT_TABLE_MAIN) return undefined
+  const family = number === C.AF_INET ? 4 : 6
+  return { destination: { family, base: base.value, prefix }, ifIndex: readU32(found.get(C.RTA_OIF)) ?? 0 }
+}
+
 /** The address of a new local route: the kernel delivers to it from then on. */
 export const readLocal = (message: Received): IpAddress | undefined =>
   message.type === C.RTM_NEWROUTE && message.body.length >= 12 && message.body[7] === C.RTN_LOCAL
@@ -177,6 +211,14 @@ export const isForeign = (message: Received, ifIndex: number): boolean => {
   const [family, prefix, , , , protocol = 0] = message.body
   if (message.type !== C.RTM_NEWROUTE || prefix !== bitsOf(family === C.AF_INET ? 4 : 6)) return false
   return !METRICS.has(protocol) && readU32(attrs(message.body, 12).get(C.RTA_OIF)) !== ifIndex
+}
+
+/** The route of {@link isForeign} in words. */
+export const describeRoute = (message: Received): string => {
+  const [, , , , , protocol = 0, , kind = 0] = message.body
+  const oif = readU32(attrs(message.body, 12).get(C.RTA_OIF))
+  const way = kind === C.RTN_LOCAL ? "an address of the node itself" : `a route of protocol ${protocol}`
+  return oif === undefined ? way : `${way}, interface ${oif}`
 }
 
 /** IPv6 dumps may show each next hop of a multipath route as a route of its own: those become one. */

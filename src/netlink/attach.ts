@@ -5,9 +5,10 @@ import { closeSync, write } from "node:fs"
 import { constants } from "node:os"
 import type { IpAddress } from "../domain/Ip.ts"
 import { readInet6Conf, readLink } from "./answers.ts"
-import type { Message } from "./codec.ts"
+import { errnoName, type Message } from "./codec.ts"
 import { DEVCONF_DISABLE_IPV6, RTMGRP_IPV6_ROUTE } from "./constants.ts"
 import { differingInet6, writeInet6 } from "./hostEnd.ts"
+import { hostMac } from "./hostLinkItems.ts"
 import {
   closeNetns,
   errorCode,
@@ -19,6 +20,7 @@ import {
   writeSysctl
 } from "./namespace.ts"
 import {
+  AddressHeld,
   HOST_MAC,
   InterfaceExists,
   LinkNameTaken,
@@ -29,8 +31,9 @@ import {
 } from "./Netlink.ts"
 import { untilLocal } from "./ready.ts"
 import * as R from "./requests.ts"
-import { failure, RequestSocket } from "./socket.ts"
-import { hostMac, hostSteps, podSteps, type Step } from "./steps.ts"
+import { failure, REJECTED, RequestSocket } from "./socket.ts"
+import type { Step } from "./step.ts"
+import { hostSteps, podSteps } from "./steps.ts"
 
 export interface AttachContext {
   readonly namespaces: Namespaces
@@ -83,15 +86,17 @@ const run = (
   socket: RequestSocket,
   steps: ReadonlyArray<Step>,
   done: Done
-): Effect.Effect<void, NetlinkError> =>
+): Effect.Effect<void, NetlinkError | AddressHeld> =>
   Effect.flatMap(socket.request(steps.map((step) => step.message), true), (replies) => {
-    let first: NetlinkError | undefined
+    let first: NetlinkError | AddressHeld | undefined
     for (const [i, step] of steps.entries()) {
       const { ack = { code: ENOBUFS }, answers = [] } = replies[i] ?? {}
       const { code, detail = step.exists } = step.taken?.(answers) ? { code: EEXIST } : ack
       if (code === 0) {
         if (step.undo !== undefined) done.undo.push(step.undo)
         if (step.adds !== undefined) done.added.push(step.adds)
+      } else if (step.claims !== undefined && (code === EEXIST || REJECTED.has(code))) {
+        first ??= new AddressHeld({ address: step.claims, detail: `${step.op}: ${step.exists ?? errnoName(code)}` })
       } else if (code !== EEXIST) first ??= failure(step.op, ack)
       else if (!step.mayExist) first ??= failure(step.op, detail === undefined ? { code } : { code, detail })
     }

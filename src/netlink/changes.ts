@@ -3,11 +3,12 @@ import { Cause, Effect, Queue, Stream } from "effect"
 import { closeSync } from "node:fs"
 import { constants } from "node:os"
 import { readAddress, readLink, readRoute } from "./answers.ts"
-import { decode, errnoName, readU32, type Received } from "./codec.ts"
+import { decode, errnoName, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
-import { openRouteSocket, recvNow, watchReadable } from "./libc.ts"
+import { HOST_GROUPS, hostChangeOf, QUIET_NEIGHBOURS } from "./hostChanges.ts"
+import { attachFilter, openRouteSocket, recvNow, watchReadable } from "./libc.ts"
 import { errorCode, type Namespaces } from "./namespace.ts"
-import { type KernelChange, LINK_NAME, NetlinkError } from "./Netlink.ts"
+import { type HostChange, type KernelChange, NetlinkError } from "./Netlink.ts"
 
 const { EAGAIN, EINTR, ENOBUFS } = constants.errno
 
@@ -22,19 +23,9 @@ const QUEUE_LENGTH = 4096
 
 const scratch = new Uint8Array(64 << 10)
 
-/** `ifi_change` of a link that was registered or came from another namespace (`rtnl_configure_link`, Linux). */
-const ALL_FLAGS = 0xffff_ffff
-
 /** What a notification means to flock; most mean nothing. */
 export const changeOf = (message: Received): KernelChange | undefined => {
   switch (message.type) {
-    case C.RTM_NEWLINK: {
-      const link = readLink(message)
-      const isNew = readU32(message.body, 12) === ALL_FLAGS
-      return link === undefined || !isNew || LINK_NAME.test(link.ifName)
-        ? undefined
-        : { _tag: "LinkAdded", ifName: link.ifName, ifIndex: link.ifIndex }
-    }
     case C.RTM_DELLINK: {
       const link = readLink(message)
       return link === undefined ? undefined : { _tag: "LinkRemoved", ifName: link.ifName, ifIndex: link.ifIndex }
@@ -53,32 +44,51 @@ export const changeOf = (message: Received): KernelChange | undefined => {
   }
 }
 
-const open = (namespaces: Namespaces): Effect.Effect<number, NetlinkError> =>
+/** A subscription: to which groups, what of it is received, and what that means. */
+interface Source<A> {
+  readonly groups: number
+  /** A classic BPF program. */
+  readonly filter?: Uint8Array
+  readonly read: (message: Received) => A | undefined
+  /** Stands for messages that were lost. */
+  readonly overrun: A
+}
+
+const open = (namespaces: Namespaces, { filter, groups }: Source<unknown>): Effect.Effect<number, NetlinkError> =>
   Effect.try({
-    try: () => namespaces.visit(namespaces.host, () => openRouteSocket(GROUPS, RECEIVE_BYTES)),
+    try: () =>
+      namespaces.visit(namespaces.host, () => {
+        const fd = openRouteSocket(groups, RECEIVE_BYTES)
+        if (filter !== undefined) attachFilter(fd, filter)
+        return fd
+      }),
     catch: (error) => new NetlinkError({ op: "subscribe to kernel changes", errno: errorCode(error) })
   })
 
-/** Puts changes into the queue until it is long; then one `Overrun` stands for all that follow. */
-const offerTo = (queue: Queue.Queue<KernelChange, NetlinkError | Cause.Done>) => {
+/** Puts changes into the queue until it is long; then one `overrun` stands for all that follow. */
+const offerTo = <A>(queue: Queue.Queue<A, NetlinkError | Cause.Done>, lost: A) => {
   let overrun = false
-  return (change: KernelChange): void => {
+  return (change: A): void => {
     const full = Queue.sizeUnsafe(queue) >= QUEUE_LENGTH
     if (full && overrun) return
     overrun = full
-    Queue.offerUnsafe(queue, full ? { _tag: "Overrun" } : change)
+    Queue.offerUnsafe(queue, full ? lost : change)
   }
 }
 
 /** Reads what is there; the result is an error that ends the stream. */
-const drain = (fd: number, offer: (change: KernelChange) => void): NetlinkError | undefined => {
+const drain = <A>(
+  fd: number,
+  { overrun, read }: Source<A>,
+  offer: (change: A) => void
+): NetlinkError | undefined => {
   for (let i = 0; i < DATAGRAMS_PER_TURN; i++) {
     const length = recvNow(fd, scratch)
     if (length === -EAGAIN) return undefined
-    if (length === -ENOBUFS) offer({ _tag: "Overrun" })
+    if (length === -ENOBUFS) offer(overrun)
     else if (length >= 0) {
       for (const message of decode(scratch.subarray(0, Math.min(length, scratch.length)))) {
-        const change = changeOf(message)
+        const change = read(message)
         if (change !== undefined) offer(change)
       }
     } else if (length !== -EINTR) {
@@ -88,13 +98,13 @@ const drain = (fd: number, offer: (change: KernelChange) => void): NetlinkError 
   return undefined
 }
 
-export const changes = (namespaces: Namespaces): Stream.Stream<KernelChange, NetlinkError> =>
-  Stream.callback<KernelChange, NetlinkError>((queue) =>
+const subscribe = <A>(namespaces: Namespaces, source: Source<A>): Stream.Stream<A, NetlinkError> =>
+  Stream.callback<A, NetlinkError>((queue) =>
     Effect.acquireRelease(
-      Effect.map(open(namespaces), (fd) => {
-        const offer = offerTo(queue)
+      Effect.map(open(namespaces, source), (fd) => {
+        const offer = offerTo(queue, source.overrun)
         const watch = watchReadable(fd, () => {
-          const error = drain(fd, offer)
+          const error = drain(fd, source, offer)
           if (error !== undefined) Queue.failCauseUnsafe(queue, Cause.fail(error))
         })
         return { fd, watch }
@@ -106,3 +116,14 @@ export const changes = (namespaces: Namespaces): Stream.Stream<KernelChange, Net
         })
     )
   )
+
+export const changes = (namespaces: Namespaces): Stream.Stream<KernelChange, NetlinkError> =>
+  subscribe<KernelChange>(namespaces, { groups: GROUPS, read: changeOf, overrun: { _tag: "Overrun" } })
+
+export const hostChanges = (namespaces: Namespaces): Stream.Stream<HostChange, NetlinkError> =>
+  subscribe<HostChange>(namespaces, {
+    groups: HOST_GROUPS,
+    filter: QUIET_NEIGHBOURS,
+    read: hostChangeOf,
+    overrun: { _tag: "Overrun" }
+  })

@@ -28,18 +28,24 @@ export const RTM_NEWROUTE = 24
 export const RTM_DELROUTE = 25
 export const RTM_GETROUTE = 26
 export const RTM_NEWNEIGH = 28
+export const RTM_DELNEIGH = 29
 export const RTM_GETNEIGH = 30
+export const RTM_NEWNETCONF = 80
 
 export const AF_UNSPEC = 0
 export const AF_INET = 2
 export const AF_INET6 = 10
 
 export const IFF_UP = 0x1
+export const IFF_NOARP = 0x80
+export const IFF_MULTICAST = 0x1000
+export const IFF_LOWER_UP = 0x10000
 
 export const IFLA_ADDRESS = 1
 export const IFLA_IFNAME = 3
 export const IFLA_MTU = 4
 export const IFLA_LINK = 5
+export const IFLA_MASTER = 10
 export const IFLA_LINKINFO = 18
 export const IFLA_IFALIAS = 20
 export const IFLA_AF_SPEC = 26
@@ -96,6 +102,8 @@ export const IFA_F_TENTATIVE = 0x40
 export const NDA_DST = 1
 export const NDA_LLADDR = 2
 export const NDA_IFINDEX = 8
+export const NUD_REACHABLE = 0x02
+export const NUD_FAILED = 0x20
 export const NUD_PERMANENT = 0x80
 
 export const RT_TABLE_MAIN = 254
@@ -122,9 +130,14 @@ export const RTA_MULTIPATH = 9
 export const RTA_TABLE = 15
 export const RTA_VIA = 18
 
+export const NETCONFA_IFINDEX = 1
+
 export const RTMGRP_LINK = 1 << 0
+export const RTMGRP_NEIGH = 1 << 2
 export const RTMGRP_IPV4_IFADDR = 1 << 4
 export const RTMGRP_IPV4_ROUTE = 1 << 6
 export const RTMGRP_IPV6_IFADDR = 1 << 8
 export const RTMGRP_IPV6_ROUTE = 1 << 10
+export const RTMGRP_IPV4_NETCONF = 1 << 23
+export const RTMGRP_IPV6_NETCONF = 1 << 24
 export const RTNLGRP_LINK = 1

@@ -1,7 +1,8 @@
-/** A host end's IPv6 settings: read from its link's message, written through `/proc/sys/net`. */
-import { readInet6Conf } from "./answers.ts"
+/** A host end's settings: read from its link's message; IPv6's are written through `/proc/sys/net`. */
+import { readAddressGeneration, readInet6Conf, readInetConf } from "./answers.ts"
 import type { Received } from "./codec.ts"
-import { HOST_IPV6, type Inet6Setting } from "./hostSettings.ts"
+import { IN6_ADDR_GEN_MODE_NONE } from "./constants.ts"
+import { HOST_IPV4, HOST_IPV6, type Inet6Setting } from "./hostSettings.ts"
 import { listSysctls, writeSysctl } from "./namespace.ts"
 
 /**
@@ -14,6 +15,13 @@ export const differingInet6 = (link: Received): ReadonlyArray<Inet6Setting> => {
     const now = current(devconf)
     return now !== undefined && now !== value
   })
+}
+
+/** Whether what `hostLinkSettings` sets differs on a link, from its RTM_NEWLINK message. */
+export const differsInLinkSettings = (link: Received): boolean => {
+  const current = readInetConf(link)
+  return HOST_IPV4.some(([devconf, value]) => (current(devconf) ?? value) !== value) ||
+    (readAddressGeneration(link) ?? IN6_ADDR_GEN_MODE_NONE) !== IN6_ADDR_GEN_MODE_NONE
 }
 
 /**

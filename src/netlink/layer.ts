@@ -2,8 +2,9 @@
 import { Effect, Layer, Semaphore } from "effect"
 import * as Answers from "./answers.ts"
 import { attach } from "./attach.ts"
-import { changes } from "./changes.ts"
+import { changes, hostChanges } from "./changes.ts"
 import { Detacher } from "./detach.ts"
+import { type HostContext, lookAtHostEnds, repairHostEnds } from "./hostLook.ts"
 import { Namespaces, readSysctl } from "./namespace.ts"
 import { type HostLink, LINK_NAME, Netlink } from "./Netlink.ts"
 import { prepareHost } from "./prepare.ts"
@@ -43,14 +44,16 @@ const make = (options: Options) =>
       )
     const host = yield* inHost(() => new RequestSocket())
     const dumps = yield* inHost(() => new DumpSocket())
+    const looks = yield* inHost(() => new RequestSocket())
     const detacher = yield* inHost(() => new Detacher())
     const checks = yield* Semaphore.make(1)
     const lane = yield* Semaphore.make(POD_SENDS)
     const ipv6 = namespaces.visit(namespaces.host, () => readSysctl("ipv6/conf/all/forwarding") !== undefined)
+    const ends: HostContext = { namespaces, dumps, requests: looks, ipv6 }
     return Netlink.of({
       attach: attach({ namespaces, host, ipv6, podLane: lane.withPermit, remove: detacher.detach }),
       detach: detacher.detach,
-      verify: (plan) => verify(namespaces, dumps)(plan).pipe(checks.withPermit),
+      verify: (plan) => verify(ends)(plan).pipe(checks.withPermit),
       links: Effect.map(
         dumps.dump("list links", dumpLinks),
         (messages) =>
@@ -64,6 +67,9 @@ const make = (options: Options) =>
       outgoing: (address) => Routes.outgoing(host, address),
       answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
       prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),
+      lookAtHostEnds: (plans) => lookAtHostEnds(ends, plans),
+      repairHostEnds: (differences) => repairHostEnds(ends, differences),
+      hostChanges: hostChanges(namespaces),
       changes: changes(namespaces)
     })
   })

@@ -10,14 +10,22 @@ import { errnoName } from "./codec.ts"
 const libc = koffi.load(null)
 
 /**
- * At most thirteen threads of the pool wait for the kernel here (the host's requests, two pods', eight removals, two dumps);
- * of the default four, files would get none. libuv reads this when the pool is first used.
+ * At most fourteen threads of the pool wait for the kernel here (the host's requests, two pods', eight removals, two dumps,
+ * a look at host ends); of the default four, files would get none. libuv reads this when the pool is first used.
  */
 process.env["UV_THREADPOOL_SIZE"] ??= "16"
 
 const socketCall = libc.func("int socket(int, int, int)")
 const bindCall = libc.func("int bind(int, void *, unsigned int)")
 const setsockoptCall = libc.func("int setsockopt(int, int, int, void *, unsigned int)")
+const FilterProgram = koffi.struct("sock_fprog", { length: "uint16_t", filter: "uint8_t *" })
+const setFilterCall = libc.func("setsockopt", "int", [
+  "int",
+  "int",
+  "int",
+  koffi.pointer(FilterProgram),
+  "unsigned int"
+])
 const setnsCall = libc.func("int setns(int, int)")
 const sendCall = libc.func("long send(int, void *, size_t, int)")
 const recvCall = libc.func("long recv(int, void *, size_t, int)")
@@ -27,6 +35,7 @@ const SOCK_RAW = 3
 const SOCK_CLOEXEC = 0x80000
 const SOL_SOCKET = 1
 const SO_RCVBUFFORCE = 33
+const SO_ATTACH_FILTER = 26
 const SOL_NETLINK = 270
 const NETLINK_ADD_MEMBERSHIP = 1
 const NETLINK_DROP_MEMBERSHIP = 2
@@ -79,6 +88,12 @@ export const openRouteSocket = (groups: number, receiveBytes: number): number =>
 /** Joins or leaves one multicast group (`RTNLGRP_…`, `NFNLGRP_…`). */
 export const setMembership = (fd: number, group: number, member: boolean): boolean =>
   setOption(fd, SOL_NETLINK, member ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP, group)
+
+/** Puts a classic BPF program (linux/filter.h, 8 bytes an instruction) before a socket: what it drops is never received. */
+export const attachFilter = (fd: number, program: Uint8Array): void => {
+  const length = program.length / 8
+  check("setsockopt", setFilterCall(fd, SOL_SOCKET, SO_ATTACH_FILTER, { length, filter: program }, 16))
+}
 
 /** Moves the calling thread, and only it, into a network namespace. EINVAL: `fd` is something else. */
 export const enterNetns = (fd: number): void => {

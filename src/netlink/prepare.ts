@@ -4,13 +4,12 @@ import { closeSync, write } from "node:fs"
 import { constants } from "node:os"
 import { cidr, contains, equalAddress, formatAddress, formatCidr } from "../domain/Ip.ts"
 import { GATEWAY6 } from "../domain/PodAddresses.ts"
-import { collect, readAddress, readInetConf, readKind, readLink, readRoute } from "./answers.ts"
+import { collect, readAddress, readKind, readLink, readRoute } from "./answers.ts"
 import { errnoName, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
-import { differingInet6, writeInet6 } from "./hostEnd.ts"
-import { HOST_IPV4 } from "./hostSettings.ts"
+import { differingInet6, differsInLinkSettings, writeInet6 } from "./hostEnd.ts"
 import { errorCode, listSysctls, type Namespaces, openSysctl, readSysctl } from "./namespace.ts"
-import { LINK_NAME, type NetlinkError } from "./Netlink.ts"
+import { LINK_NAME, type NetlinkError, type Prepared } from "./Netlink.ts"
 import * as R from "./requests.ts"
 import type { DumpSocket, RequestSocket } from "./socket.ts"
 
@@ -159,10 +158,9 @@ const guardHostEnds = (context: PrepareContext, links: ReadonlyArray<Received>) 
     const ends = links.flatMap((message) => {
       const link = readLink(message)
       if (link === undefined || !LINK_NAME.test(link.ifName)) return []
-      const current = readInetConf(message)
-      const ipv4 = HOST_IPV4.some(([devconf, value]) => (current(devconf) ?? value) !== value)
+      const settings = differsInLinkSettings(message)
       const inet6 = differingInet6(message)
-      return ipv4 || inet6.length > 0 ? [{ ...link, ipv4, inet6 }] : []
+      return settings || inet6.length > 0 ? [{ ...link, settings, inet6 }] : []
     })
     const problems: Array<string> = []
     for (let at = 0; at < ends.length; at += LINKS_PER_TURN) {
@@ -177,24 +175,24 @@ const guardHostEnds = (context: PrepareContext, links: ReadonlyArray<Received>) 
       })
       yield* Effect.yieldNow
     }
-    const ipv4 = ends.filter((end) => end.ipv4)
+    const ipv4 = ends.filter((end) => end.settings)
     const replies = yield* context.host.request(
       ipv4.map(({ ifIndex }) => R.hostLinkSettings(ifIndex, undefined, context.ipv6))
     )
     for (const [i, { ack }] of replies.entries()) {
       if (ack.code !== 0 && ack.code !== ENODEV) {
-        problems.push(`cannot set ipv4/conf/${ipv4[i]?.ifName}: ${errnoName(ack.code)}`)
+        problems.push(`cannot set the settings of ${ipv4[i]?.ifName}: ${errnoName(ack.code)}`)
       }
     }
     const listened = new Set(
       ends.filter(({ inet6 }) => inet6.some(({ name }) => name === "accept_ra")).map(({ ifIndex }) => ifIndex)
     )
     if (listened.size > 0) yield* unlearn(context, listened)
-    return problems
+    return { restored: ends.map(({ ifName }) => `settings of ${ifName}`), problems }
   })
 
-/** Sets what differs; the result says in words what could not be set. Costs little where nothing does. */
-export const prepareHost = (context: PrepareContext): Effect.Effect<ReadonlyArray<string>, NetlinkError> =>
+/** Sets what differs. Costs little where nothing does. */
+export const prepareHost = (context: PrepareContext): Effect.Effect<Prepared, NetlinkError> =>
   Effect.gen(function*() {
     const { dumps, namespaces } = context
     const links = yield* dumps.dump("list links", R.dumpLinks)
@@ -205,5 +203,9 @@ export const prepareHost = (context: PrepareContext): Effect.Effect<ReadonlyArra
       () => plan(readSysctl, { ipv4: listSysctls("ipv4/conf"), uplinks })
     )
     const problems = yield* Effect.forEach(settings, (setting) => apply(namespaces, setting))
-    return [...problems.filter((problem) => problem !== undefined), ...yield* guardHostEnds(context, links)]
+    const ends = yield* guardHostEnds(context, links)
+    return {
+      restored: [...settings.map(({ name, value }) => `${name}=${value}`), ...ends.restored],
+      problems: [...problems.filter((problem) => problem !== undefined), ...ends.problems]
+    }
   })

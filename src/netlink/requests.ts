@@ -1,140 +1,15 @@
-/** rtnetlink requests as pure values. Each says which `ip` command it equals. */
+/** rtnetlink requests as pure values, those of links from their own file. Each says which `ip` command it equals. */
 import { bitsOf, type Cidr, type IpAddress, toBytes } from "../domain/Ip.ts"
-import { attr, concat, type Message, nested, text, u32, u8 } from "./codec.ts"
+import { attr, concat, type Message, u32 } from "./codec.ts"
 import * as C from "./constants.ts"
-import { HOST_IPV4 } from "./hostSettings.ts"
+import type { Mac } from "./linkRequests.ts"
 import { METRICS, type NextHop, PROTOCOL_POD } from "./Netlink.ts"
 
-export type Mac = Uint8Array
-
-/** Six bytes of a MAC written with colons. */
-export const macBytes = (mac: string): Mac => Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16))
-
-export const macText = (mac: Uint8Array | undefined): string =>
-  Array.from(mac ?? [], (byte) => byte.toString(16).padStart(2, "0")).join(":")
+export * from "./linkRequests.ts"
 
 export const familyNumber = (family: 4 | 6): number => family === 4 ? C.AF_INET : C.AF_INET6
 
 const baseBytes = (cidr: Cidr): Uint8Array => toBytes({ family: cidr.family, value: cidr.base })
-
-/** struct ifinfomsg; only the "up" flag is ever changed. */
-const ifinfo = (index: number, up?: boolean): Uint8Array => {
-  const bytes = new Uint8Array(16)
-  const view = new DataView(bytes.buffer)
-  view.setInt32(4, index, true)
-  if (up !== undefined) {
-    view.setUint32(8, up ? C.IFF_UP : 0, true)
-    view.setUint32(12, C.IFF_UP, true)
-  }
-  return bytes
-}
-
-export interface VethPair {
-  readonly hostIfName: string
-  readonly hostMac: Mac
-  readonly ifName: string
-  readonly podMac: Mac
-  readonly mtu: number
-  /** Open descriptor of the namespace that the pod's end is born in. */
-  readonly netnsFd: number
-}
-
-/** `ip link add HOST address MAC mtu MTU type veth peer name POD netns …`. EEXIST: one of the names is taken. */
-export const createVeth = (pair: VethPair): Message => ({
-  type: C.RTM_NEWLINK,
-  flags: C.NLM_F_CREATE | C.NLM_F_EXCL,
-  body: concat([
-    ifinfo(0),
-    attr(C.IFLA_IFNAME, text(pair.hostIfName)),
-    attr(C.IFLA_ADDRESS, pair.hostMac),
-    attr(C.IFLA_MTU, u32(pair.mtu)),
-    nested(
-      C.IFLA_LINKINFO,
-      attr(C.IFLA_INFO_KIND, text("veth")),
-      nested(
-        C.IFLA_INFO_DATA,
-        nested(
-          C.VETH_INFO_PEER,
-          ifinfo(0),
-          attr(C.IFLA_IFNAME, text(pair.ifName)),
-          attr(C.IFLA_ADDRESS, pair.podMac),
-          attr(C.IFLA_MTU, u32(pair.mtu)),
-          attr(C.IFLA_NET_NS_FD, u32(pair.netnsFd))
-        )
-      )
-    )
-  ])
-})
-
-/** `ip link show NAME`. */
-export const getLinkByName = (name: string): Message => ({
-  type: C.RTM_GETLINK,
-  flags: 0,
-  body: concat([
-    ifinfo(0),
-    attr(C.IFLA_IFNAME, text(name)),
-    attr(C.IFLA_EXT_MASK, u32(C.RTEXT_FILTER_SKIP_STATS))
-  ])
-})
-
-/**
- * Reads a link, in the namespace `nsid` if given. In Linux 6.8 and later this also finishes a change of carrier that
- * the kernel has put off (`linkwatch_sync_dev`): until then a link that has just come up drops what it is sent.
- */
-export const getLink = (index: number, nsid?: number): Message => ({
-  type: C.RTM_GETLINK,
-  flags: 0,
-  body: concat([
-    ifinfo(index),
-    attr(C.IFLA_EXT_MASK, u32(C.RTEXT_FILTER_SKIP_STATS)),
-    ...(nsid === undefined ? [] : [attr(C.IFLA_TARGET_NETNSID, u32(nsid))])
-  ])
-})
-
-/** `ip link set … up`. */
-export const linkUp = (index: number): Message => ({ type: C.RTM_SETLINK, flags: 0, body: ifinfo(index, true) })
-
-/** `ip link set dev NAME group GROUP`. */
-export const setGroup = (name: string, group: number): Message => ({
-  type: C.RTM_SETLINK,
-  flags: 0,
-  body: concat([ifinfo(0), attr(C.IFLA_IFNAME, text(name)), attr(C.IFLA_GROUP, u32(group))])
-})
-
-/** `ip link del dev NAME`. */
-export const deleteLink = (name: string): Message => ({
-  type: C.RTM_DELLINK,
-  flags: 0,
-  body: concat([ifinfo(0), attr(C.IFLA_IFNAME, text(name))])
-})
-
-/** `ip link del group GROUP`. */
-export const deleteGroup = (group: number): Message => ({
-  type: C.RTM_DELLINK,
-  flags: 0,
-  body: concat([ifinfo(0), attr(C.IFLA_GROUP, u32(group))])
-})
-
-/**
- * The host end's IPv4 settings, its alias (Linux ignores one in the creating message), and no IPv6 address of its own
- * making. Must come before "up", or the kernel makes one. Without `alias` the link keeps its own.
- */
-export const hostLinkSettings = (index: number, alias: string | undefined, ipv6: boolean): Message => ({
-  type: C.RTM_SETLINK,
-  flags: 0,
-  body: concat([
-    ifinfo(index),
-    ...(alias === undefined ? [] : [attr(C.IFLA_IFALIAS, Buffer.from(alias))]),
-    nested(
-      C.IFLA_AF_SPEC,
-      nested(
-        C.AF_INET,
-        nested(C.IFLA_INET_CONF, ...HOST_IPV4.map(([setting, value]) => attr(setting, u32(value))))
-      ),
-      ...(ipv6 ? [nested(C.AF_INET6, attr(C.IFLA_INET6_ADDR_GEN_MODE, u8(C.IN6_ADDR_GEN_MODE_NONE)))] : [])
-    )
-  ])
-})
 
 const addressMessage =
   (type: number, flags: number) => (index: number, address: IpAddress, prefix: number): Message => {
@@ -298,12 +173,6 @@ export const lookupRoute = (address: IpAddress): Message => lookup(address, 0)
 /** `ip route get fibmatch ADDRESS`: the route itself. */
 export const matchRoute = (address: IpAddress): Message => lookup(address, C.RTM_F_FIB_MATCH)
 
-export const dumpLinks: Message = {
-  type: C.RTM_GETLINK,
-  flags: 0,
-  body: concat([ifinfo(0), attr(C.IFLA_EXT_MASK, u32(C.RTEXT_FILTER_SKIP_STATS))])
-}
-
 /**
  * Addresses of a family, of one link or (0) of all; `nsid`: in the namespace that has this ID here, in place of this one
  * (Linux 4.20).
@@ -323,7 +192,7 @@ export const dumpRoutes = (family: 4 | 6, protocol: number): Message => {
   return { type: C.RTM_GETROUTE, flags: 0, body: head }
 }
 
-/** Neighbour entries of a family on one link. */
+/** Neighbour entries of a family, of one link or (0) of all. */
 export const dumpNeighbours = (family: 4 | 6, index: number): Message => {
   const head = new Uint8Array(12)
   head[0] = familyNumber(family)

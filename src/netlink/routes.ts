@@ -6,9 +6,9 @@ import * as Answers from "./answers.ts"
 import type { Message } from "./codec.ts"
 import { type HostInterface, type HostRoute, NetlinkError } from "./Netlink.ts"
 import * as R from "./requests.ts"
-import { type DumpSocket, failure, type RequestSocket } from "./socket.ts"
+import { type DumpSocket, failure, REJECTED, type RequestSocket } from "./socket.ts"
 
-const { EACCES, EEXIST, EHOSTUNREACH, EINVAL, ENETUNREACH, ESRCH } = constants.errno
+const { EEXIST, ESRCH } = constants.errno
 
 const families = [6, 4] as const
 
@@ -80,13 +80,14 @@ export const interfaces = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<HostI
 
 /**
  * Makes the host answer for these IPv4 gateways, and for no others that it once did. They lie in the node's prefix, which
- * is an `unreachable` route: ARP for them would have no answer, for `proxy_arp` needs a unicast route by another link.
+ * is an `unreachable` route: ARP for them would have no answer, for `proxy_arp` needs a unicast route by another link. The
+ * result has those for which it did not.
  */
 export const answerFor = (
   socket: RequestSocket,
   dumps: DumpSocket,
   gateways: ReadonlyArray<IpAddress>
-): Effect.Effect<void, NetlinkError> =>
+): Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError> =>
   Effect.gen(function*() {
     const there = Answers.collect(yield* dumps.dump("list local routes", R.dumpLocal(4)), Answers.readOurLocal)
     const isIn = (list: ReadonlyArray<IpAddress>) => (a: IpAddress) => list.some((other) => equalAddress(other, a))
@@ -94,13 +95,10 @@ export const answerFor = (
     const gone = there.filter((a) => !isIn(gateways)(a))
     const replies = yield* socket.request([...missing.map(R.addLocal), ...gone.map(R.deleteLocal)])
     const failed = replies.findIndex(({ ack }) => ack.code !== 0 && ack.code !== EEXIST && ack.code !== ESRCH)
-    if (failed < 0) return
+    if (failed < 0) return missing
     const address = [...missing, ...gone][failed] as IpAddress
     return yield* failure(`answer for gateway ${formatAddress(address)}`, replies[failed]?.ack ?? { code: 0 })
   })
-
-/** Without a route, and with an unreachable, prohibit or blackhole route. */
-const UNREACHABLE = new Set<number>([ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL])
 
 export const outgoing = (
   socket: RequestSocket,
@@ -109,6 +107,6 @@ export const outgoing = (
   Effect.flatMap(socket.request([R.lookupRoute(address)]), ([reply]) =>
     reply === undefined || reply.ack.code === 0
       ? Effect.succeed(Answers.readLookup(reply?.answers[0]))
-      : UNREACHABLE.has(reply.ack.code)
+      : REJECTED.has(reply.ack.code)
       ? Effect.succeed(undefined)
       : Effect.fail(failure(`look up the route to ${formatAddress(address)}`, reply.ack)))

@@ -7,7 +7,10 @@ import * as C from "./constants.ts"
 import { openSocket, type Protocol, recvAsync, recvNow, sendAsync, watchReadable } from "./libc.ts"
 import { NetlinkError } from "./Netlink.ts"
 
-const { EINTR, EMSGSIZE, ENOBUFS } = constants.errno
+const { EACCES, EHOSTUNREACH, EINTR, EINVAL, EMSGSIZE, ENETUNREACH, ENOBUFS } = constants.errno
+
+/** What the lookup of a route answers without one, and for an unreachable, prohibit or blackhole route. */
+export const REJECTED = new Set<number>([ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL])
 
 /** What the kernel said to one request. */
 export interface Reply {

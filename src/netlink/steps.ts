@@ -1,29 +1,13 @@
 /** The requests that make a plan true, in the order the kernel needs, each with the words for its failure. */
 import { bitsOf, formatAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
-import { GATEWAY6, gatewaysOf, primariesOf } from "../domain/PodAddresses.ts"
-import { isForeign, type Link } from "./answers.ts"
-import type { Message, Received } from "./codec.ts"
+import { gatewaysOf, primariesOf } from "../domain/PodAddresses.ts"
+import type { Link } from "./answers.ts"
 import * as C from "./constants.ts"
-import { HOST_MAC, type PodLinkPlan, PROTOCOL_POD } from "./Netlink.ts"
+import { createSteps } from "./hostItems.ts"
+import { hostMac } from "./hostLinkItems.ts"
+import type { PodLinkPlan } from "./Netlink.ts"
 import * as R from "./requests.ts"
-
-export interface Step {
-  readonly op: string
-  readonly message: Message
-  /** EEXIST is success. */
-  readonly mayExist?: boolean
-  /** Looks at what a successful request answered; `true` is taken as EEXIST. */
-  readonly taken?: (answers: ReadonlyArray<Received>) => boolean
-  /** Says what EEXIST means here, where the kernel does not. */
-  readonly exists?: string
-  /** Takes the step back, where that does not happen by itself with the link. */
-  readonly undo?: Message
-  /** An IPv6 address that the step makes. */
-  readonly adds?: IpAddress
-}
-
-/** The MAC of every host end, as bytes. */
-export const hostMac = R.macBytes(HOST_MAC)
+import type { Step } from "./step.ts"
 
 const bits = (a: IpAddress): number => bitsOf(a.family)
 
@@ -74,34 +58,13 @@ export const podSteps = (plan: PodLinkPlan, index: number): ReadonlyArray<Step> 
   ]
 }
 
-const HELD = "another link holds a route to this address"
-
 /**
- * Host's end. A foreign route with a better metric would not stop ours from being added, so the kernel is asked which
- * one it takes. The last step makes both ends pass packets before the caller is told that the pod is ready.
+ * Host's end. The last step makes both ends pass packets before the caller is told that the pod is ready.
  */
 export const hostSteps = (plan: PodLinkPlan, link: Link, podMac: R.Mac, ipv6: boolean): ReadonlyArray<Step> => {
   const { ifIndex, ifName, peerIndex = 0 } = link
   return [
-    { op: `configure ${ifName}`, message: R.hostLinkSettings(ifIndex, plan.alias, ipv6) },
-    { op: `set ${ifName} up`, message: R.linkUp(ifIndex) },
-    ...(plan.addresses.ipv6 === undefined ? [] : [
-      { op: `add address ${formatAddress(GATEWAY6)} to ${ifName}`, message: R.addAddress(ifIndex, GATEWAY6, 64) }
-    ]),
-    ...primariesOf(plan.addresses).flatMap((a) => [
-      { op: `add neighbour ${formatAddress(a)} to ${ifName}`, message: R.putNeighbour(ifIndex, a, podMac) },
-      {
-        op: `add route to ${formatAddress(a)} on ${ifName}`,
-        message: R.addRoute({ destination: hostCidr(a), protocol: PROTOCOL_POD, nextHops: [hop(ifIndex)] }),
-        exists: HELD
-      },
-      {
-        op: `add route to ${formatAddress(a)} on ${ifName}`,
-        message: R.matchRoute(a),
-        taken: (answers: ReadonlyArray<Received>) => answers.some((answer) => isForeign(answer, ifIndex)),
-        exists: HELD
-      }
-    ]),
+    ...createSteps(plan, { ifIndex, ifName, podMac, ipv6 }),
     { op: `read ${ifName}`, message: R.getLink(ifIndex) },
     { op: `read ${plan.ifName} in the pod`, message: R.getLink(peerIndex, link.peerNsid) }
   ]

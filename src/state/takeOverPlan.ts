@@ -1,5 +1,5 @@
 /** What to do with the records, links and routes that the agent before this one left. Pure. */
-import { aliasOf, type Allocation, attachmentKey, parseAlias } from "../domain/Allocation.ts"
+import { aliasOf, type Allocation, attachmentKey, namesOwner, parseAlias } from "../domain/Allocation.ts"
 import { bitsOf, contains, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import * as PodAddresses from "../domain/PodAddresses.ts"
@@ -24,7 +24,7 @@ export interface KernelState {
 }
 
 export interface Plan {
-  /** Records whose link is there and carries their name. */
+  /** Records whose link is there, and is not another record's. */
   readonly adopt: ReadonlyArray<Allocation>
   /** Records whose link is gone: the pod's namespace is too. */
   readonly drop: ReadonlyArray<Allocation>
@@ -80,7 +80,11 @@ export const takeOverPlan = (
   context: Context
 ): Plan => {
   const byName = new Map(kernel.links.map((link) => [link.ifName, link]))
-  const matches = (a: Allocation) => byName.get(a.hostIfName)?.alias === aliasOf(a)
+  // The name is made of the attachment's key. An alias that names no attachment was written by somebody else, and is restored.
+  const matches = (a: Allocation) => {
+    const alias = byName.get(a.hostIfName)?.alias
+    return alias !== undefined && (alias === aliasOf(a) || !namesOwner(alias))
+  }
   const adopt = records.filter(matches)
   const owned = new Set(adopt.map((a) => a.hostIfName))
   const known = new Set(adopt.map(attachmentKey))

@@ -1,6 +1,7 @@
 /** Reads everything that the walk judges. */
 import { Effect, Option, SubscriptionRef } from "effect"
 import { Anycast } from "../anycast/Anycast.ts"
+import { Attachments } from "../attachments/Attachments.ts"
 import { Bird } from "../bird/Bird.ts"
 import type { IpAddress } from "../domain/Ip.ts"
 import { NOTHING_OCCUPIED } from "../domain/occupied.ts"
@@ -16,6 +17,7 @@ export const make = (node: string) =>
   Effect.gen(function*() {
     const allocations = yield* Allocations
     const anycast = yield* Anycast
+    const attachments = yield* Attachments
     const bird = yield* Bird
     const kube = yield* KubeApi
     const netlink = yield* Netlink
@@ -38,6 +40,7 @@ export const make = (node: string) =>
         allocations: yield* allocations.list,
         pods: yield* kube.pods,
         podsListed: yield* kube.podsListed,
+        unreachable: yield* attachments.unreachable,
         kernel: yield* kernel,
         bird: birdStatus,
         exportSet: yield* anycast.exportSet

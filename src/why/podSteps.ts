@@ -49,8 +49,8 @@ export const holderSteps = (
     }
   }
   const allowed = allowedStep(address, holders, snapshot)
-  const { occupied, spec } = snapshot
-  const cache = { pods: snapshot.pods, synced: snapshot.podsListed, occupied, spec }
+  const { occupied, pods, podsListed: synced, spec, unreachable } = snapshot
+  const cache = { pods, synced, occupied, spec, unreachable }
   const judged = holders.map((holder) => ({ holder, no: mayAnnounce(address, holder.allocation, cache) }))
   const say = (list: typeof judged): string =>
     list.map(({ holder, no }) => `${nameOf(holder.allocation)} ${no === undefined ? "is Ready" : words(no)}`).join("; ")

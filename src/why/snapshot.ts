@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import { type Holder, holdersOf } from "../anycast/holders.ts"
 import type { BirdStatus } from "../bird/birdStatus.ts"
 import type { Allocation } from "../domain/Allocation.ts"
+import type { Unreachable } from "../domain/announcement.ts"
 import { type Cidr, contains, equalAddress, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import type { Occupied } from "../domain/occupied.ts"
@@ -20,6 +21,8 @@ export interface Snapshot {
   readonly pods: ReadonlyMap<string, PodInfo>
   /** `KubeApi.podsListed`. */
   readonly podsListed: boolean
+  /** `Attachments.unreachable`. */
+  readonly unreachable: ReadonlyMap<string, Unreachable>
   readonly kernel:
     | {
       /** Protocol 200. */

@@ -99,6 +99,7 @@ const diffs = (count: number): ReadonlyArray<number> => {
       return [podKey(info), info] as const
     })),
     synced: true,
+    unreachable: new Map(),
     spec: undefined,
     occupied: NOTHING_OCCUPIED,
     ifIndexOf: (name: string) => links.get(name),

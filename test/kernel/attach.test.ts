@@ -148,7 +148,7 @@ describe("attach", () => {
       const { host, netlink, pod } = yield* makeLab
       sysctl(host, "net/ipv4/conf/all/rp_filter", "1")
       sysctl(host, "net/ipv4/conf/default/rp_filter", "1")
-      assert.deepStrictEqual(yield* netlink.prepareHost, [])
+      assert.deepStrictEqual((yield* netlink.prepareHost).problems, [])
       const [a, b] = [pod(), pod()]
       yield* netlink.attach(planOf(a, 5, { addresses: { anycast: ANYCAST } }))
       const { hostIfName } = planOf(b, 6)
@@ -297,9 +297,25 @@ describe("a failed attach leaves nothing", () => {
         ip(host, "addr", "flush", "dev", "other")
         ip(host, "route", "add", a, "dev", "other", "metric", metric)
       },
-      { _tag: "NetlinkError", message: /^add route to \S+ on flock00000005: EEXIST \(another link holds a route/ }
+      { _tag: "AddressHeld", message: /^\S+ is in use on the host already: .*another link holds a route/ }
     )
   }
+  for (const kind of ["unreachable", "blackhole", "prohibit"]) {
+    for (const a of ["10.42.1.5/32", "2001:db8:1::5/128"]) {
+      refuses(
+        `somebody makes ${a} ${kind}`,
+        (pod) => planOf(pod, 5, { addresses: { anycast: ANYCAST } }),
+        (host) => ip(host, "route", "add", kind, a, "metric", "1"),
+        { _tag: "AddressHeld", message: /^\S+ is in use on the host already/ }
+      )
+    }
+  }
+  refuses(
+    "the host has the address itself",
+    (pod) => planOf(pod, 5),
+    (host) => ip(host, "addr", "add", "10.42.1.5/32", "dev", "lo"),
+    { _tag: "AddressHeld", message: /^10\.42\.1\.5 is in use on the host already/ }
+  )
   for (const ifName of ["", "..", "a/b", "../../x", "eth%d", "sixteen-bytes-xx", "a b", "a:b"]) {
     refuses(`interface name ${JSON.stringify(ifName)}`, (pod) => planOf(pod, 5, { ifName }), () => {}, {
       _tag: "NetlinkError",

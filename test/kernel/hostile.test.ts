@@ -1,10 +1,12 @@
 /** A pod whose processes may send what they like: the node's routes, neighbours, addresses do not change. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Layer } from "effect"
 import { setTimeout as sleep } from "node:timers/promises"
+import { Attachments } from "../../src/attachments/Attachments.ts"
+import { layerTest as kubeTest } from "../../src/kube/KubeApiTest.ts"
 import { HOST_IPV6 } from "../../src/netlink/hostSettings.ts"
-import { keepPrepared } from "../../src/netlink/keepPrepared.ts"
 import { Netlink } from "../../src/netlink/Netlink.ts"
+import { layerTest as allocationsTest } from "../../src/state/AllocationsTest.ts"
 import { inside, ip, ipJson, linkName, makeLab, NODE4, NODE6, ping, planOf, readSysctl, sysctl } from "./lab.ts"
 import {
   arp,
@@ -132,7 +134,7 @@ describe("a hostile pod", () => {
       const taken = ip(host, "-6", "route")
       assert.match(taken, new RegExp(`default .*dev ${plan.hostIfName} proto ra`))
       assert.match(taken, new RegExp(`2001:db8:1::6 dev ${plan.hostIfName} proto kernel`))
-      assert.deepStrictEqual(yield* netlink.prepareHost, [])
+      assert.deepStrictEqual((yield* netlink.prepareHost).problems, [])
       assert.strictEqual(readSysctl(host, `net/ipv6/conf/${plan.hostIfName}/accept_ra`), "0")
       assert.strictEqual(readSysctl(host, `net/ipv4/conf/${plan.hostIfName}/accept_redirects`), "0")
       assert.deepStrictEqual(ground(host), before)
@@ -175,7 +177,13 @@ describe("a hostile pod", () => {
   it.live("a router is heard on uplinks by name, those that come later too, and never on what leads into containers", () =>
     Effect.gen(function*() {
       const { host, netlink, pod } = yield* makeLab
-      const keeper = yield* keepPrepared.pipe(Effect.provideService(Netlink, netlink), Effect.forkChild)
+      const keeping = Attachments.layer.pipe(
+        Layer.provide(Layer.mergeAll(Layer.succeed(Netlink, netlink), kubeTest(), allocationsTest()))
+      )
+      const keeper = yield* Effect.flatMap(Attachments, ({ run }) => run).pipe(
+        Effect.provide(keeping),
+        Effect.forkChild
+      )
       const other = pod()
       const acceptRa = (name: string) => readSysctl(host, `net/ipv6/conf/${name}/accept_ra`)
       yield* settled

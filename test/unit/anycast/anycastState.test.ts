@@ -61,6 +61,7 @@ const after = (...events: ReadonlyArray<Event>) => {
 const cache = (pods: ReadonlyArray<PodInfo>, synced = true) => ({
   pods: new Map(pods.map((it) => [podKey(it), it])),
   synced,
+  unreachable: new Map(),
   spec: undefined,
   occupied: NOTHING_OCCUPIED
 })

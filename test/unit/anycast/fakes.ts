@@ -1,6 +1,7 @@
 /** A node in memory for Anycast: its allocations, pods, kernel and BIRD. */
 import { Effect, Layer } from "effect"
 import { Anycast } from "../../../src/anycast/Anycast.ts"
+import { Attachments } from "../../../src/attachments/Attachments.ts"
 import type { BirdStatus } from "../../../src/bird/birdStatus.ts"
 import { BirdTest, layerTest as birdTest } from "../../../src/bird/BirdTest.ts"
 import { type Allocation, attachmentKey } from "../../../src/domain/Allocation.ts"
@@ -177,6 +178,7 @@ const isAnnouncing = (routes: ReadonlyArray<HostRoute>): boolean =>
 
 /** {@link Anycast} and what it stands on, all in memory. */
 export const layer = Anycast.layer.pipe(
+  Layer.provideMerge(Attachments.layer),
   Layer.provideMerge(Layer.orDie(NodeNetwork.layer)),
   Layer.provideMerge(Layer.mergeAll(allocationsTest(), kubeTest(), netlinkTest(), birdTest()))
 )

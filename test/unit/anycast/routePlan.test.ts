@@ -18,6 +18,7 @@ const world = (
   return {
     pods: new Map(pods.map((p) => [podKey(p), p])),
     synced: options.synced ?? true,
+    unreachable: new Map(),
     spec: undefined,
     occupied: NOTHING_OCCUPIED,
     ifIndexOf: (name) => links.get(name),

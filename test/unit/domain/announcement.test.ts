@@ -96,7 +96,8 @@ describe("mayAnnounce", () => {
     spec: undefined,
     occupied: NOTHING_OCCUPIED,
     pods: new Map(found === undefined ? [] : [["default/web", found]]),
-    synced
+    synced,
+    unreachable: new Map()
   })
   it.each<[string, string, PodCache & Rules, typeof GATES[number], RegExp]>([
     ["Ready", V6, cache(pod()), "Ready", /^$/],

@@ -60,6 +60,7 @@ const good: Snapshot = {
   allocations: [allocation(1, { anycast: [V6] })],
   pods: new Map([["default/web-1", pod(1)]]),
   podsListed: true,
+  unreachable: new Map(),
   kernel,
   bird: { ...idleBird, peers: [peer] },
   exportSet: [address(V6)],

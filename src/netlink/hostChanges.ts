@@ -1,0 +1,105 @@
+/** What in the kernel's notifications may concern pods' host ends, and the node as their router. Pure. */
+import { bitsOf } from "../domain/Ip.ts"
+import { readAddress, readDestination, readHostEnd, readLink, readNeighbour } from "./answers.ts"
+import { attrs, readU32, type Received } from "./codec.ts"
+import * as C from "./constants.ts"
+import { differingInet6, differsInLinkSettings } from "./hostEnd.ts"
+import { type HostChange, LINK_NAME, PROTOCOL_POD } from "./Netlink.ts"
+
+export const HOST_GROUPS = C.RTMGRP_LINK | C.RTMGRP_NEIGH | C.RTMGRP_IPV4_IFADDR | C.RTMGRP_IPV6_IFADDR |
+  C.RTMGRP_IPV4_ROUTE | C.RTMGRP_IPV6_ROUTE | C.RTMGRP_IPV4_NETCONF | C.RTMGRP_IPV6_NETCONF
+
+/** `ifi_change` of a link that was registered or came from another namespace (`rtnl_configure_link`, Linux). */
+const ALL_FLAGS = 0xffff_ffff
+
+const linkChange = (message: Received): HostChange | undefined => {
+  const link = readHostEnd(message)
+  if (link === undefined) return undefined
+  // A renamed one is known by its alias.
+  if (LINK_NAME.test(link.ifName) || link.alias !== "") {
+    return { _tag: "HostLink", link, settled: differingInet6(message).length === 0 && !differsInLinkSettings(message) }
+  }
+  const isNew = readU32(message.body, 12) === ALL_FLAGS
+  return isNew ? { _tag: "OtherLink" } : undefined
+}
+
+const routeChange = (message: Received): HostChange | undefined => {
+  // Most are a routing daemon's: a look at three bytes is enough for them.
+  const [family, prefix, , , table, protocol] = message.body
+  const gone = message.type === C.RTM_DELROUTE
+  if (table === C.RT_TABLE_LOCAL) return gone && protocol === PROTOCOL_POD ? { _tag: "GatewayGone" } : undefined
+  const toHost = prefix === bitsOf(family === C.AF_INET ? 4 : 6)
+  const connected = gone && protocol === C.RTPROT_KERNEL && family === C.AF_INET6
+  if (!toHost && !connected) return undefined
+  if (!gone && protocol === PROTOCOL_POD) return undefined
+  const route = readDestination(message)
+  return route && { _tag: "Route", ...route, gone }
+}
+
+/** What a notification means; most mean nothing. */
+export const hostChangeOf = (message: Received): HostChange | undefined => {
+  switch (message.type) {
+    case C.RTM_NEWLINK:
+      return linkChange(message)
+    case C.RTM_DELLINK: {
+      const link = readLink(message)
+      return link && { _tag: "LinkGone", ifName: link.ifName, ifIndex: link.ifIndex }
+    }
+    case C.RTM_NEWROUTE:
+    case C.RTM_DELROUTE:
+      return routeChange(message)
+    case C.RTM_NEWADDR:
+    case C.RTM_DELADDR: {
+      const found = readAddress(message)
+      return found && {
+        _tag: "Address",
+        ifIndex: found.ifIndex,
+        address: found.address,
+        added: message.type === C.RTM_NEWADDR
+      }
+    }
+    case C.RTM_NEWNEIGH:
+    case C.RTM_DELNEIGH: {
+      const found = readNeighbour(message)
+      return found && { _tag: "Neighbour", ifIndex: found.ifIndex }
+    }
+    case C.RTM_NEWNETCONF:
+      return { _tag: "Setting", ifIndex: (readU32(attrs(message.body, 4).get(C.NETCONFA_IFINDEX)) ?? 0) | 0 }
+    default:
+      return undefined
+  }
+}
+
+/** Instruction of a classic BPF program (linux/filter.h). */
+const bpf = (code: number, jumpTrue: number, jumpFalse: number, k: number): ReadonlyArray<number> => [
+  code,
+  0,
+  jumpTrue,
+  jumpFalse,
+  k & 0xff,
+  (k >>> 8) & 0xff,
+  (k >>> 16) & 0xff,
+  k >>> 24
+]
+
+const LOAD_HALF = 0x28
+const LOAD_BYTE = 0x30
+const JUMP_EQUAL = 0x15
+const JUMP_SET = 0x45
+const RETURN = 0x06
+/** BPF loads in network order. */
+const swapped = (type: number): number => type << 8
+
+/**
+ * A socket filter that lets through of neighbours only those in the states of an entry that somebody set or took away:
+ * a pod that claims a thousand addresses makes a thousand entries, none of which should wake the agent.
+ */
+export const QUIET_NEIGHBOURS: Uint8Array = Uint8Array.from([
+  ...bpf(LOAD_HALF, 0, 0, 4),
+  ...bpf(JUMP_EQUAL, 1, 0, swapped(C.RTM_NEWNEIGH)),
+  ...bpf(JUMP_EQUAL, 0, 2, swapped(C.RTM_DELNEIGH)),
+  ...bpf(LOAD_BYTE, 0, 0, 24),
+  ...bpf(JUMP_SET, 0, 1, C.NUD_PERMANENT | C.NUD_FAILED | C.NUD_REACHABLE),
+  ...bpf(RETURN, 0, 0, 0xffff_ffff),
+  ...bpf(RETURN, 0, 0, 0)
+])
