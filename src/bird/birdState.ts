@@ -1,6 +1,6 @@
 /** What the agent knows of BIRD as one value; an event makes the next value and says what has to be done. Pure. */
 import type { Redacted } from "effect"
-import type { IpAddress } from "../domain/Ip.ts"
+import { containsCidr, type IpAddress, parseCidr } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import type { Outcome } from "./apply.ts"
 import {
@@ -13,6 +13,7 @@ import {
   withConfigured
 } from "./birdStatus.ts"
 import { type LimitHit, limitHitWords } from "./exportLimit.ts"
+import { heard, type Notes, seen, unusableOf } from "./sessionNotes.ts"
 import type { PeerProblem } from "./sessions.ts"
 
 export interface State {
@@ -39,6 +40,10 @@ export interface State {
   readonly changedAt: number
   /** Of the control connection over which BIRD last answered. */
   readonly generation: number
+  /** What BIRD said of sessions and does not say any more. */
+  readonly notes: Notes
+  /** Who has the port that BIRD should listen on, in words; absent while BIRD listens, or that is not known. */
+  readonly portOwner: string | undefined
   readonly status: BirdStatus
 }
 
@@ -55,6 +60,8 @@ export const initialState: State = {
   reloads: 0,
   changedAt: 0,
   generation: 0,
+  notes: new Map(),
+  portOwner: undefined,
   status: initial(true)
 }
 
@@ -65,6 +72,10 @@ export type Answer =
     readonly version: string
     readonly peers: ReadonlyArray<PeerStatus>
     readonly hits: ReadonlyArray<LimitHit>
+    /** Routes that BIRD has and cannot resolve, by protocol. */
+    readonly unreachable: ReadonlyMap<string, ReadonlyArray<string>>
+    /** What the sessions of `State.notes` with dropped routes taught, by protocol. */
+    readonly learned: ReadonlyMap<string, ReadonlySet<string>>
   }
   | { readonly _tag: "Down"; readonly error: string }
 
@@ -89,13 +100,25 @@ export type Event =
   }
   /** The kernel or the file system refused something on the way. */
   | { readonly _tag: "Failed"; readonly message: string }
-  | { readonly _tag: "Answered"; readonly answer: Answer; readonly generation: number; readonly at: number }
+  | {
+    readonly _tag: "Answered"
+    readonly answer: Answer
+    readonly generation: number
+    readonly at: number
+    /** RFC 3339. */
+    readonly now: string
+  }
+  /** Lines of BIRD's log. `now`: RFC 3339. */
+  | { readonly _tag: "Heard"; readonly lines: ReadonlyArray<string>; readonly now: string }
+  | { readonly _tag: "PortOwnerFound"; readonly words: string | undefined }
 
 export type Action =
   | LogLine
   | { readonly _tag: "RequestReload" }
   /** Export everything again: what was held back has room now. */
   | { readonly _tag: "ExportAgain"; readonly protocol: string }
+  /** BIRD cannot listen: say `PortOwnerFound`. */
+  | { readonly _tag: "FindPortOwner" }
   /** The metrics. */
   | { readonly _tag: "Publish"; readonly now: BirdStatus; readonly before: BirdStatus }
 
@@ -134,24 +157,74 @@ const withHits = (peers: ReadonlyArray<PeerStatus>, hits: ReadonlyArray<LimitHit
     return words.length === 0 ? peer : { ...peer, problem: [peer.problem ?? [], words].flat().join("; ") }
   })
 
+/** BIRD 2.0.12's words for a session that has no socket to listen on (`bgp_misc_errors`, proto/bgp/bgp.c). */
+const cannotListen = ({ lastError }: PeerStatus): boolean => lastError.includes("No listening socket")
+
+const withNotes = (
+  peers: ReadonlyArray<PeerStatus>,
+  notes: Notes,
+  unreachable: ReadonlyMap<string, ReadonlyArray<string>>,
+  portOwner: string | undefined
+): ReadonlyArray<PeerStatus> =>
+  peers.map((peer) => {
+    const note = notes.get(peer.protocol)
+    const unusable = unusableOf(note, unreachable.get(peer.protocol) ?? [])
+    return {
+      ...peer,
+      ...(note?.notification === undefined ? {} : { lastNotification: note.notification }),
+      ...(unusable === undefined ? {} : { unusable }),
+      ...(portOwner !== undefined && peer.problem === undefined && cannotListen(peer)
+        ? { problem: `BIRD cannot listen on port 179, which is taken by ${portOwner}` }
+        : {})
+    }
+  })
+
+/** Whether a route may be learned, as far as `importCIDRs` says. */
+const importable = (config: NodeConfig | undefined) => (prefix: string): boolean => {
+  const cidr = parseCidr(prefix)
+  return !("problem" in cidr) && (config?.spec.bgp?.importCIDRs ?? []).some((allowed) => containsCidr(allowed, cidr))
+}
+
+const heardLines = (state: State, lines: ReadonlyArray<string>, now: string): Step => {
+  const allowed = importable(state.config)
+  return {
+    state: { ...state, notes: lines.reduce((notes, it) => heard(notes, it, now, allowed), state.notes) },
+    actions: []
+  }
+}
+
 const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered" }>): Step => {
   const { answer, at, generation } = event
   const { config, drained, problems, refusal, reloads, status: before, waiting } = state
   const error = answer._tag === "Down" ? answer.error : ""
   const errors = [...problems, refusal, error].filter((text) => text !== "")
   const hits = answer._tag === "Up" ? answer.hits : []
+  const seenPeers = answer._tag === "Up" ? answer.peers : []
+  // What is known of a session outlives a BIRD that is away for a moment.
+  const notes = answer._tag === "Up" ? seen(state.notes, answer.peers, answer.learned, event.now) : state.notes
+  const deaf = seenPeers.some(cannotListen)
+  const portOwner = deaf ? state.portOwner : undefined
+  const configured = withHits(withConfigured(seenPeers, config, waiting), hits)
   const status: BirdStatus = {
     enabled: true,
     up: answer._tag === "Up",
     version: answer._tag === "Up" ? answer.version : "",
-    peers: withHits(withConfigured(answer._tag === "Up" ? answer.peers : [], config, waiting), hits),
+    peers: withNotes(configured, notes, answer._tag === "Up" ? answer.unreachable : new Map(), portOwner),
     stale: errors.length > 0,
     configError: errors.join("; "),
     reloads,
     drained
   }
   return {
-    state: { ...state, status, hits, generation, changedAt: sameLiveness(status, before) ? state.changedAt : at },
+    state: {
+      ...state,
+      status,
+      hits,
+      notes,
+      portOwner,
+      generation,
+      changedAt: sameLiveness(status, before) ? state.changedAt : at
+    },
     actions: [
       { _tag: "Publish", now: status, before },
       ...changeLines(status, before, error),
@@ -164,6 +237,7 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
         _tag: "ExportAgain",
         protocol
       })),
+      ...(deaf && !before.peers.some(cannotListen) ? [{ _tag: "FindPortOwner" } as const] : []),
       // A BIRD that came, or came back, may run anything.
       ...(generation === state.generation ? [] : [{ _tag: "RequestReload" } as const])
     ]
@@ -192,5 +266,9 @@ export const step = (state: State, event: Event): Step => {
       return report(state, [event.message], state.refusal)
     case "Answered":
       return answered(state, event)
+    case "Heard":
+      return heardLines(state, event.lines, event.now)
+    case "PortOwnerFound":
+      return { state: { ...state, portOwner: event.words }, actions: [] }
   }
 }

@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { protocolName } from "./render.ts"
+import { Notification, Unusable } from "./sessionNotes.ts"
 import type { PeerProblem } from "./sessions.ts"
 
 const Prefixes = Schema.Struct({ announced: Schema.Number, learned: Schema.Number })
@@ -20,6 +21,10 @@ export const PeerStatus = Schema.Struct({
   lastError: Schema.String,
   /** Why this session is not configured, or announces less than it should; absent if nothing is wrong. */
   problem: Schema.optionalKey(Schema.String),
+  /** The last one that was sent or received, whatever became of the session since; absent if none. */
+  lastNotification: Schema.optionalKey(Notification),
+  /** Learned routes that `importCIDRs` allows and BIRD cannot use; absent if none. */
+  unusable: Schema.optionalKey(Unusable),
   ipv6: Prefixes,
   ipv4: Prefixes
 })
@@ -41,6 +46,22 @@ export const BirdStatus = Schema.Struct({
   drained: Schema.optionalKey(Schema.Boolean)
 })
 export interface BirdStatus extends Schema.Schema.Type<typeof BirdStatus> {}
+
+/** All that stands in a session's way, the decisive part first. Empty: nothing is known. */
+export const troubleOf = ({ lastError, lastNotification: last, problem, unusable }: PeerStatus): string =>
+  [
+    problem ?? [],
+    last === undefined || lastError.endsWith(`: ${last.message}`)
+      ? []
+      : `${last.direction} at ${last.at}: ${last.message}`,
+    problem === undefined && lastError !== "" ? lastError : [],
+    unusable === undefined ? [] : unusableInWords(unusable)
+  ].flat().join("; ")
+
+const unusableInWords = ({ count, examples, reason }: Unusable): string =>
+  `${count} learned ${count === 1 ? "route" : "routes"} (${examples.join(", ")}${
+    count > examples.length ? ", ..." : ""
+  }) cannot be used: ${reason}`
 
 const NO_PREFIXES = { announced: 0, learned: 0 }
 
@@ -95,7 +116,13 @@ export const sameForSubscribers = same(({ configError, drained, peers, stale, up
   drained,
   stale,
   configError,
-  peers.map(({ address, problem, state }) => [address, state, problem])
+  peers.map(({ address, lastNotification, problem, state, unusable }) => [
+    address,
+    state,
+    problem,
+    lastNotification?.message,
+    unusable?.count
+  ])
 ])
 
 /** Whether BIRD and the same sessions are up, without the back and forth of a session that cannot come up. */

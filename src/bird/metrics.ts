@@ -12,10 +12,18 @@ const prefixes = Metric.gauge("flock_bgp_prefixes", {
   description: "Prefixes of a session: exported to the peer (announced) or accepted from it (learned)"
 })
 
-const attributesOf = (peer: PeerStatus) => ({ peer: peer.address, asn: String(peer.asn) })
+const unusable = Metric.gauge("flock_bgp_routes_unusable", {
+  description:
+    "Learned routes of a session that importCIDRs allows and BIRD cannot use, as their next hop is not reachable"
+})
 
-const publishPeer = Effect.fnUntraced(function*(peer: PeerStatus) {
+const attributesOf = (peer: Pick<PeerStatus, "address" | "asn">) => ({ peer: peer.address, asn: String(peer.asn) })
+
+type Measured = Pick<PeerStatus, "address" | "asn" | "state" | "unusable" | "ipv6" | "ipv4">
+
+const publishPeer = Effect.fnUntraced(function*(peer: Measured) {
   yield* Metric.update(Metric.withAttributes(established, attributesOf(peer)), peer.state === "Established" ? 1 : 0)
+  yield* Metric.update(Metric.withAttributes(unusable, attributesOf(peer)), peer.unusable?.count ?? 0)
   for (const family of ["ipv6", "ipv4"] as const) {
     for (const direction of ["announced", "learned"] as const) {
       yield* Metric.update(
@@ -35,7 +43,7 @@ export const publish = Effect.fnUntraced(function*(now: BirdStatus, before: Bird
   yield* Metric.update(reloads, now.reloads)
   for (const peer of before.peers) {
     if (now.peers.every(({ address }) => address !== peer.address)) {
-      yield* publishPeer({ ...peer, state: "Down", ipv6: NOTHING, ipv4: NOTHING })
+      yield* publishPeer({ address: peer.address, asn: peer.asn, state: "Down", ipv6: NOTHING, ipv4: NOTHING })
     }
   }
   yield* Effect.forEach(now.peers, publishPeer, { discard: true })

@@ -1,19 +1,23 @@
 /** `Bird` over BIRD's file and control socket. */
-import { Effect, FileSystem, Path, Schedule, Stream, SubscriptionRef } from "effect"
+import { Clock, Effect, FileSystem, Path, Queue, Schedule, Stream, SubscriptionRef } from "effect"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
+import { portOwnerWords } from "../netlink/listeners.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { pathProblem } from "../process/fileProblem.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { makeApply, type Outcome } from "./apply.ts"
-import { type Action, type Answer, type Event, initialState, step } from "./birdState.ts"
+import { type Action, type Answer, type Event, initialState, type State, step } from "./birdState.ts"
 import { initial, sameForSubscribers } from "./birdStatus.ts"
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { type Control, makeControl } from "./control.ts"
 import { limitHits } from "./exportLimit.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
+import { learnedFrom, unreachable } from "./learned.ts"
+import { listen } from "./messages.ts"
 import { publish } from "./metrics.ts"
 import { parseProtocols } from "./protocols.ts"
+import { isNotification } from "./sessionNotes.ts"
 import { readWanted } from "./wanted.ts"
 
 export interface Options {
@@ -54,17 +58,28 @@ export const disabled = {
 }
 
 const NO_PROTOCOLS_MATCH = 8003
+const BGP_PORT = 179
 
-/** Fails never: no answer is one too. */
-const ask = (control: Control): Effect.Effect<Answer> =>
+/** RFC 3339, whole seconds. */
+const nowText = Effect.map(Clock.currentTimeMillis, (millis) => `${new Date(millis).toISOString().slice(0, 19)}Z`)
+
+/** Fails never: no answer is one too. What is rarely of interest is only asked where it can be. */
+const ask = (control: Control, { config, notes }: State): Effect.Effect<Answer> =>
   control.command("show protocols all").pipe(
     Effect.flatMap((reply) =>
-      Effect.map(control.version, (version): Answer => ({
-        _tag: "Up",
-        version,
-        peers: parseProtocols(reply),
-        hits: limitHits(reply)
-      }))
+      Effect.gen(function*() {
+        const { importCIDRs = [], peers = [] } = config?.spec.bgp ?? {}
+        const resolves = importCIDRs.length > 0 && peers.some(({ multihop }) => multihop > 0)
+        const dropped = [...notes].flatMap(([protocol, note]) => note.dropped.size > 0 ? [protocol] : [])
+        return {
+          _tag: "Up",
+          version: yield* control.version,
+          peers: parseProtocols(reply),
+          hits: limitHits(reply),
+          unreachable: resolves ? yield* unreachable(control) : new Map(),
+          learned: yield* learnedFrom(control, dropped)
+        } satisfies Answer
+      })
     ),
     Effect.catch((error) => Effect.succeed<Answer>({ _tag: "Down", error: error.message }))
   )
@@ -103,6 +118,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const control = yield* makeControl({ socketPath: options.socketPath, timeout: TIMEOUT })
   const apply = makeApply({ fs, path, control, confPath })
   const state = yield* SubscriptionRef.make(initialState)
+  const came = yield* Queue.sliding<void>(1)
 
   const dispatch = Effect.fnUntraced(function*(event: Event) {
     const actions = yield* SubscriptionRef.modify(state, (now) => {
@@ -113,9 +129,11 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   })
 
   const status = Effect.gen(function*() {
-    const answer = yield* ask(control)
+    const known = yield* SubscriptionRef.get(state)
+    const answer = yield* ask(control, known)
     const generation = yield* control.generation
-    yield* dispatch({ _tag: "Answered", answer, generation, at: yield* monotonicMillis })
+    if (generation !== known.generation) yield* Queue.offer(came, undefined)
+    yield* dispatch({ _tag: "Answered", answer, generation, at: yield* monotonicMillis, now: yield* nowText })
     return (yield* SubscriptionRef.get(state)).status
   })
 
@@ -151,6 +169,11 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
         return publish(action.now, action.before)
       case "RequestReload":
         return coalescer.request
+      case "FindPortOwner":
+        return portOwnerWords("/proc", BGP_PORT).pipe(
+          Effect.provideService(FileSystem.FileSystem, fs),
+          Effect.flatMap((words) => dispatch({ _tag: "PortOwnerFound", words }))
+        )
       case "ExportAgain":
         return Effect.ignore(control.command(`reload out ${action.protocol}`), { log: true })
     }
@@ -161,6 +184,12 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     const { changedAt } = yield* SubscriptionRef.get(state)
     yield* Effect.sleep((yield* monotonicMillis) - changedAt < SOON_FOR ? WATCH_SOON : WATCH)
   })
+
+  const listening = listen(options.socketPath, came, (lines) =>
+    Effect.gen(function*() {
+      yield* dispatch({ _tag: "Heard", lines, now: yield* nowText })
+      if (lines.some(isNotification)) yield* status
+    }))
 
   const drain = (drained: boolean) =>
     dispatch({ _tag: "DrainAsked", drained }).pipe(
@@ -186,7 +215,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     mayExport: mayExport(control),
     withdrawAll: drain(true),
     restoreAll: drain(false),
-    run: Effect.all([coalescer.run, Effect.forever(watch), ...follow(kube, netlink, coalescer)], {
+    run: Effect.all([coalescer.run, Effect.forever(watch), listening, ...follow(kube, netlink, coalescer)], {
       concurrency: "unbounded",
       discard: true
     }).pipe(Effect.andThen(Effect.never))

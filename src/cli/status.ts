@@ -1,7 +1,7 @@
 /** `flock-agent status`: what this node's agent has given out and announces. */
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
-import type { PeerStatus } from "../bird/birdStatus.ts"
+import { type PeerStatus, troubleOf } from "../bird/birdStatus.ts"
 import { oneLine } from "../domain/quote.ts"
 import { ask } from "../socket/ask.ts"
 import type { StatusReport } from "../socket/StatusReport.ts"
@@ -26,7 +26,7 @@ const peerRow = (peer: PeerStatus): ReadonlyArray<string> => [
   orDash(peer.since),
   `${peer.ipv6.announced}/${peer.ipv4.announced}`,
   `${peer.ipv6.learned}/${peer.ipv4.learned}`,
-  orDash(peer.problem ?? peer.lastError)
+  orDash(troubleOf(peer))
 ]
 
 const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {

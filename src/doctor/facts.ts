@@ -2,12 +2,6 @@
 import type { HostInterface } from "../netlink/Netlink.ts"
 import type { StatusReport } from "../socket/StatusReport.ts"
 
-/** A TCP socket that listens (proc(5), `/proc/net/tcp`). */
-export interface Listener {
-  readonly address: string
-  readonly port: number
-}
-
 /** A process in this network namespace that speaks BGP. */
 export interface RoutingDaemon {
   readonly pid: number
@@ -37,8 +31,11 @@ export interface CniFacts {
 export interface PeerFacts {
   readonly address: string
   readonly state: string
-  readonly lastError: string
+  /** `troubleOf`: the decisive error first. */
+  readonly trouble: string
   readonly problem?: string
+  /** How many of its routes are allowed and of no use; absent if none. */
+  readonly unusable?: number
   /** Interface of the route to it; undefined: there is no route. */
   readonly via: string | undefined
 }
@@ -59,7 +56,8 @@ export interface Facts {
   readonly interfaces: ReadonlyArray<HostInterface>
   readonly routes: ReadonlyArray<RouteLine>
   readonly daemons: ReadonlyArray<RoutingDaemon>
-  readonly listeners: ReadonlyArray<Listener>
+  /** Who listens on port 179, in words; undefined: nobody. */
+  readonly bgpPort: string | undefined
   readonly peers: ReadonlyArray<PeerFacts>
   /** `/proc/sys/net` below `ipv4/` and `ipv6/`, such as `ipv4/ip_forward`; absent where the kernel has no such file. */
   readonly sysctls: Readonly<Record<string, string>>

@@ -3,12 +3,9 @@ import { isOrdinary } from "../domain/addressRules.ts"
 import { IF_PREFIX } from "../netlink/Netlink.ts"
 import type { Facts, Finding } from "./facts.ts"
 
-const BGP_PORT = 179
-
-const judgeDaemons = ({ agent, birdSocket, daemons, listeners }: Facts): ReadonlyArray<Finding> => {
+const judgeDaemons = ({ agent, bgpPort, birdSocket, daemons }: Facts): ReadonlyArray<Finding> => {
   const birdUp = "report" in agent && agent.report.bird.up
   const others = daemons.filter(({ commandLine }) => !commandLine.split(" ").includes(birdSocket))
-  const listening = listeners.filter(({ port }) => port === BGP_PORT)
   return [
     ...others.map(({ commandLine, name, pid }): Finding => ({
       severity: name.startsWith("bird") || name === "bgpd" || name === "calico-node" ? "error" : "warning",
@@ -16,13 +13,11 @@ const judgeDaemons = ({ agent, birdSocket, daemons, listeners }: Facts): Readonl
       problem: `process ${pid} (${commandLine || name}) may speak BGP from this node as well`,
       remedy: "two speakers with one AS number cannot hold the same session: stop it, and its service, on this node"
     })),
-    ...(listening.length === 0 || birdUp || others.length > 0 || "unreachable" in agent ? [] : [{
+    ...(bgpPort === undefined || birdUp || others.length > 0 || "unreachable" in agent ? [] : [{
       severity: "error" as const,
       check: "port-179",
-      problem: `something listens on port 179 (${
-        listening.map((l) => l.address).join(", ")
-      }), and flock's BIRD is not up`,
-      remedy: "find it with: ss -ltnp sport = :179; stop it"
+      problem: `port 179 is taken by ${bgpPort}, and flock's BIRD is not up`,
+      remedy: "stop it, and its service, on this node"
     }])
   ]
 }
@@ -46,11 +41,19 @@ const judgePeers = ({ agent, peers }: Facts): ReadonlyArray<Finding> => {
         remedy: "give this node an address in the peer's network, or correct spec.bgp.peers"
       }]
     }
+    if (peer.unusable !== undefined) {
+      return [{
+        severity: "warning",
+        check: "learned-routes",
+        problem: `routes from ${peer.address} cannot be used: ${peer.trouble}`,
+        remedy: "let the router announce itself as next hop (next-hop-self), or give the node a route to the next hop"
+      }]
+    }
     return drained || peer.state === "Established" ? [] : [{
       severity: "error",
       check: "peer-session",
       problem: `the session to ${peer.address} (through ${peer.via}) is ${peer.state}${
-        peer.lastError === "" ? "" : `: ${peer.lastError}`
+        peer.trouble === "" ? "" : `: ${peer.trouble}`
       }`,
       remedy: "compare AS numbers, addresses and password with the router's; see whether TCP port 179 is open both ways"
     }]

@@ -1,13 +1,15 @@
 /** Reads the {@link Facts} of the node it runs on: files through FileSystem, the rest through Netlink and the agent. */
 import { Effect, FileSystem, type PlatformError } from "effect"
 import { join } from "node:path"
+import { troubleOf } from "../bird/birdStatus.ts"
 import { parseAddress } from "../domain/Ip.ts"
 import { CONFLIST_NAME } from "../install/conflist.ts"
+import { portOwnerWords } from "../netlink/listeners.ts"
 import { type HostInterface, Netlink } from "../netlink/Netlink.ts"
 import { ask } from "../socket/ask.ts"
 import type { StatusReport } from "../socket/StatusReport.ts"
 import type { CniFacts, Facts, NeighbourTable, PeerFacts, RoutingDaemon } from "./facts.ts"
-import { parseListeners, parseNeighbourCount, parseRoutes4, parseRoutes6 } from "./proc.ts"
+import { parseNeighbourCount, parseRoutes4, parseRoutes6 } from "./proc.ts"
 
 export interface Options {
   readonly confDir: string
@@ -129,8 +131,9 @@ export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
     return {
       address: peer.address,
       state: peer.state,
-      lastError: peer.lastError,
+      trouble: troubleOf(peer),
       ...(peer.problem === undefined ? {} : { problem: peer.problem }),
+      ...(peer.unusable === undefined ? {} : { unusable: peer.unusable.count }),
       via: interfaces.find(({ ifIndex }) => ifIndex === route?.ifIndex)?.ifName
     } satisfies PeerFacts
   })
@@ -142,7 +145,7 @@ export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
     interfaces,
     routes: [...parseRoutes4(yield* text("route")), ...parseRoutes6(yield* text("ipv6_route"))],
     daemons: yield* probeDaemons(proc),
-    listeners: [...parseListeners(yield* text("tcp")), ...parseListeners(yield* text("tcp6"))],
+    bgpPort: yield* portOwnerWords(proc, 179),
     peers: "report" in agent ? yield* Effect.forEach(agent.report.bird.peers, probePeer) : [],
     sysctls,
     neighbours: yield* probeNeighbours(proc, sysctls),

@@ -1,28 +1,13 @@
 /** Pure readers of files in `/proc/net` (proc(5)). Lines that are not understood are left out. */
-import { formatAddress, formatCidr, fromBytes, networkOf } from "../domain/Ip.ts"
-import type { Listener, RouteLine } from "./facts.ts"
-
-const LISTEN = "0A"
+import { formatCidr, fromBytes, networkOf } from "../domain/Ip.ts"
+import { addressOfWords } from "../netlink/listeners.ts"
+import type { RouteLine } from "./facts.ts"
 
 const fields = (text: string): ReadonlyArray<ReadonlyArray<string>> =>
   text.split("\n").slice(1).map((line) => line.trim().split(/\s+/)).filter((line) => line.length > 3)
 
 const hexBytes = (hex: string): Uint8Array =>
   Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16))
-
-/** The kernel prints addresses as 32-bit words of the machine's byte order; both of our architectures are little-endian. */
-const swapWords = (bytes: Uint8Array): Uint8Array => bytes.map((_, i) => bytes[(i & ~3) + 3 - (i & 3)] ?? 0)
-
-const addressOfWords = (hex: string) => fromBytes(swapWords(hexBytes(hex)))
-
-/** Sockets of `/proc/net/tcp` or `/proc/net/tcp6` that listen. */
-export const parseListeners = (text: string): ReadonlyArray<Listener> =>
-  fields(text).flatMap(([, local = "", , state]) => {
-    const match = /^([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4})$/.exec(local)
-    return match === null || state !== LISTEN
-      ? []
-      : [{ address: formatAddress(addressOfWords(match[1] ?? "")), port: Number.parseInt(match[2] ?? "", 16) }]
-  })
 
 const ones = (mask: Uint8Array): number =>
   mask.reduce((bits, byte) => bits + byte.toString(2).replaceAll("0", "").length, 0)

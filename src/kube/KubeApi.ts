@@ -70,6 +70,14 @@ export interface NodeConfigStatus {
     readonly state: string
     /** Why there is no session, or not all of it. */
     readonly problem?: string
+    /** The last NOTIFICATION; `at` in RFC 3339. */
+    readonly lastNotification?: {
+      readonly direction: "received" | "sent"
+      readonly message: string
+      readonly at: string
+    }
+    /** Learned routes that BIRD cannot use. */
+    readonly unusable?: { readonly count: number; readonly reason: string; readonly examples: ReadonlyArray<string> }
   }>
 }
 

@@ -128,11 +128,13 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
     conditions,
     addresses: { ...(ipv6 ? { ipv6 } : {}), ...(ipv4 ? { ipv4 } : {}) },
     ...(bird.enabled ? { sessions: `${established}/${bird.peers.length}` } : {}),
-    peers: bird.peers.map(({ address, asn, problem, state }) => ({
+    peers: bird.peers.map(({ address, asn, lastNotification, problem, state, unusable }) => ({
       address,
       asn,
       state,
-      ...(problem === undefined ? {} : { problem })
+      ...(problem === undefined ? {} : { problem }),
+      ...(lastNotification === undefined ? {} : { lastNotification }),
+      ...(unusable === undefined ? {} : { unusable })
     }))
   }
 }

@@ -1,5 +1,5 @@
 /** The steps that BIRD and the routers decide. */
-import type { BirdStatus, PeerStatus } from "../bird/birdStatus.ts"
+import { type BirdStatus, type PeerStatus, troubleOf } from "../bird/birdStatus.ts"
 import { type Cidr, equalAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import type { Kind, Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step, type StepName } from "./step.ts"
@@ -9,7 +9,7 @@ const rest = (detail: string, ...steps: ReadonlyArray<StepName>) => steps.map((s
 const nameOf = ({ address, asn }: PeerStatus): string => `${address} (AS${asn})`
 
 const stateOf = (peer: PeerStatus): string =>
-  [`${nameOf(peer)} is ${peer.state}`, peer.problem ?? peer.lastError].filter((it) => it !== "").join(": ")
+  [`${nameOf(peer)} is ${peer.state}`, troubleOf(peer)].filter((it) => it !== "").join(": ")
 
 const OUTSIDE = "it lies outside the node's CIDRs: they were changed after the pod was added"
 

@@ -3,6 +3,7 @@ import { afterAll, afterEach, assert, beforeAll, describe, it } from "@effect/vi
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { run } from "../../lab/exec.ts"
+import { node6, ROUTER6 } from "../../lab/Lan.ts"
 import { ANYCAST4, ANYCAST6, Network, nodeSpec } from "../../lab/Network.ts"
 import type { Pod } from "../../lab/Pod.ts"
 import { until } from "../../lab/until.ts"
@@ -56,6 +57,12 @@ const agree = async (six: boolean, four: boolean, otherwise: "installed" | "with
     assert.deepStrictEqual(exportedTo.map((count) => (count ?? 0) > 0), [six, four])
     return answers
   })
+}
+
+/** Node 0's session with the router's IPv6 address. */
+const session6 = async () => {
+  const { bird } = await lab.node(0).status()
+  return bird.peers.find(({ address }) => address === ROUTER6) ?? assert.fail("no peer")
 }
 
 const stopOf = (answer: { readonly steps: ReadonlyArray<{ readonly step: string; readonly ok: unknown }> }) =>
@@ -114,6 +121,23 @@ describe("what is said of an address that a pod has", () => {
     const answers = await agree(false, true)
     assert.strictEqual(stopOf(answers[0]), "announced")
     await birdc("enable", "kernel6")
+  })
+
+  it("keeps the router's NOTIFICATION, which the next error would hide", async () => {
+    const neighbor = ["router bgp 65000", "address-family ipv6 unicast", `neighbor ${node6(0)} maximum-prefix 1`]
+    await lab.lan.configure(...neighbor)
+    const message = "Maximum number of prefixes reached"
+    await until("a later error", async () => (await session6()).lastError.startsWith("Socket: "), 20)
+    const { lastNotification } = await session6()
+    assert.deepInclude(lastNotification, { direction: "received", message })
+    assert.closeTo(Date.parse(lastNotification?.at ?? ""), Date.now(), 20_000)
+    const answers = await agree(false, true)
+    assert.include(answers[0].answer, `received at ${lastNotification?.at}: ${message}`)
+    assert.include((await lab.node(0).tool("status")).stdout, message)
+    const { stdout } = await lab.node(0).tool("doctor", "--bird-socket", socket())
+    assert.match(stdout, /peer-session: .*Maximum number of prefixes reached/)
+    await lab.lan.configure(...neighbor.slice(0, 2), `no neighbor ${node6(0)} maximum-prefix 1`)
+    await run("vtysh", "--vty_socket", lab.lan.directory, "-c", `clear bgp ${node6(0)}`)
   })
 
   it("is not in an export set that BIRD does not run, whatever is wanted", async () => {

@@ -7,6 +7,8 @@ import { address } from "../../../src/domain/Ip.ts"
 import { NodeConfigUnreadable } from "../../../src/kube/KubeApi.ts"
 import { nodeConfig } from "./inputs.ts"
 
+const NOW = "2026-01-01T00:00:00Z"
+
 const config = nodeConfig({
   cidr6: "2001:db8:1::/64",
   bgp: { asn: 65001, peers: [{ address: "2001:db8:ffff::1", asn: 65000 }] }
@@ -25,15 +27,17 @@ const peer = (state: string, lastError = ""): PeerStatus => ({
 
 const up = (peers: ReadonlyArray<PeerStatus>, at = 1000, generation = 1): Event => ({
   _tag: "Answered",
-  answer: { _tag: "Up", version: "2.0.12", peers, hits: [] },
+  answer: { _tag: "Up", version: "2.0.12", peers, hits: [], unreachable: new Map(), learned: new Map() },
   generation,
-  at
+  at,
+  now: NOW
 })
 const down = (at = 2000): Event => ({
   _tag: "Answered",
   answer: { _tag: "Down", error: "BIRD's control socket x: ENOENT" },
   generation: 1,
-  at
+  at,
+  now: NOW
 })
 const applied = (
   outcome: Extract<Event, { readonly _tag: "Applied" }>["outcome"],
@@ -54,6 +58,8 @@ const words = (action: Action): ReadonlyArray<string> => {
       return ["reload"]
     case "ExportAgain":
       return [`export again to ${action.protocol}`]
+    case "FindPortOwner":
+      return ["who has port 179?"]
     case "Publish":
       return []
   }
@@ -208,5 +214,40 @@ describe("passwords", () => {
   it("are those that were read last", () => {
     const passwords = new Map([["tor/password", Redacted.make("x")]])
     assert.strictEqual(after({ ...wanted, passwords } as Event).state.passwords, passwords)
+  })
+})
+
+describe("what BIRD does not say again", () => {
+  const last = (...events: ReadonlyArray<Event>) => {
+    let state: State = initialState
+    const all: Array<string> = []
+    for (const event of events) {
+      const next = step(state, event)
+      state = next.state
+      all.push(...next.actions.flatMap(words))
+    }
+    return { peer: state.status.peers[0], all }
+  }
+  const heard: Event = {
+    _tag: "Heard",
+    lines: ["peer_2001_db8_ffff__1: Received: Maximum number of prefixes reached: 0002"],
+    now: "2026-01-01T00:00:07Z"
+  }
+
+  it("stays with the peer, while BIRD is away too, until the peer is gone", () => {
+    const notification = { direction: "received", message: "Maximum number of prefixes reached", at: heard.now }
+    const lost = up([peer("Active", "Socket: Connection reset by peer")])
+    assert.deepEqual(last(wanted, up([peer("Established")]), heard, lost).peer?.lastNotification, notification)
+    assert.deepEqual(last(wanted, heard, lost, down(), lost).peer?.lastNotification, notification)
+    assert.isUndefined(last(wanted, heard, lost, up([]), up([peer("Idle")])).peer?.lastNotification)
+  })
+
+  it("asks once who has the port, and says it as long as BIRD cannot listen", () => {
+    const deaf = up([peer("Idle", "Error: No listening socket")])
+    const found: Event = { _tag: "PortOwnerFound", words: "bgpd (process 7)" }
+    const { all, peer: told } = last(wanted, deaf, found, deaf, deaf)
+    assert.strictEqual(all.filter((it) => it === "who has port 179?").length, 1)
+    assert.strictEqual(told?.problem, "BIRD cannot listen on port 179, which is taken by bgpd (process 7)")
+    assert.isUndefined(last(wanted, deaf, found, deaf, up([peer("Established")])).peer?.problem)
   })
 })

@@ -63,9 +63,17 @@ const answered = (state: State, exported: number, hit: boolean) => {
   const reply = replyOf(recorded(exported, hit))
   return step(state, {
     _tag: "Answered",
-    answer: { _tag: "Up", version: "2.0.12", peers: parseProtocols(reply), hits: limitHits(reply) },
+    answer: {
+      _tag: "Up",
+      version: "2.0.12",
+      peers: parseProtocols(reply),
+      hits: limitHits(reply),
+      unreachable: new Map(),
+      learned: new Map()
+    },
     generation: 1,
-    at: 1
+    at: 1,
+    now: ""
   })
 }
 

@@ -42,7 +42,7 @@ const interfaceOf = (ifName: string, ifIndex: number, mtu: number, ...addresses:
   addresses: addresses.map((text) => ({ address: address(text), prefix: 64 }))
 })
 
-const peer = { address: "2001:db8:ffff::1", state: "Established", lastError: "", via: "eth0" }
+const peer = { address: "2001:db8:ffff::1", state: "Established", trouble: "", via: "eth0" }
 
 /** A node on which everything is as it should be. */
 const fit: Facts = {
@@ -62,7 +62,7 @@ const fit: Facts = {
   ],
   routes: [{ ifName: "eth0", destination: "::/0" }],
   daemons: [{ pid: 7, name: "bird", commandLine: "bird -f -c /run/flock/bird/bird.conf -s /run/flock/bird/bird.ctl" }],
-  listeners: [{ address: "::", port: 179 }, { address: "127.0.0.1", port: 9476 }],
+  bgpPort: "bird (process 7)",
   peers: [peer],
   sysctls: {
     "ipv4/ip_forward": "1",
@@ -116,7 +116,7 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
   ],
   [
     "BIRD gone",
-    { ...withReport({ bird: { ...report.bird, up: false } }), listeners: [] },
+    { ...withReport({ bird: { ...report.bird, up: false } }), bgpPort: undefined },
     "error bird",
     "does not answer"
   ],
@@ -157,7 +157,16 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "port 179 taken by something unseen",
     { ...withReport({ bird: { ...report.bird, enabled: false, up: false } }), daemons: [] },
     "error port-179",
-    "ss -ltnp"
+    "port 179 is taken by bird (process 7)"
+  ],
+  [
+    "learned routes of no use",
+    {
+      ...fit,
+      peers: [{ ...peer, unusable: 2, trouble: "2 learned routes (2001:db8:e::/48, ...) cannot be used: no way" }]
+    },
+    "warning learned-routes",
+    "from 2001:db8:ffff::1 cannot be used: 2 learned routes"
   ],
   ["no route to a peer", { ...fit, peers: [{ ...peer, via: undefined }] }, "error peer-route", "2001:db8:ffff::1"],
   [
@@ -168,7 +177,7 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
   ],
   [
     "a session that is down",
-    { ...fit, peers: [{ ...peer, state: "Active", lastError: "Connection refused" }] },
+    { ...fit, peers: [{ ...peer, state: "Active", trouble: "Connection refused" }] },
     "error peer-session",
     "Active: Connection refused"
   ],
@@ -301,7 +310,7 @@ describe("doctor", () => {
       agent: unreachable,
       cni: { ...fit.cni, networks: [], conflist: undefined, plugins: [] },
       daemons: [],
-      listeners: [],
+      bgpPort: undefined,
       peers: []
     })
     assert.deepStrictEqual(findings.map(({ severity }) => severity), ["info", "info"])

@@ -1,29 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { parseListeners, parseNeighbourCount, parseRoutes4, parseRoutes6 } from "../../../src/doctor/proc.ts"
+import { parseNeighbourCount, parseRoutes4, parseRoutes6 } from "../../../src/doctor/proc.ts"
 
 describe("readers of /proc/net", () => {
-  it("finds what listens, and nothing else", () => {
-    const tcp = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:22B8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   1: 020200C0:00B3 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   2: 020200C0:00B3 010200C0:D431 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-`
-    assert.deepStrictEqual(parseListeners(tcp), [
-      { address: "127.0.0.1", port: 8888 },
-      { address: "192.0.2.2", port: 179 }
-    ])
-    const tcp6 = `  sl  local_address                         remote_address                        st tx_queue
-   0: B80D0120010000000000000002000000:00B3 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000
-   1: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000
-`
-    assert.deepStrictEqual(parseListeners(tcp6), [
-      { address: "2001:db8:0:1::2", port: 179 },
-      { address: "::", port: 80 }
-    ])
-    assert.deepStrictEqual(parseListeners(""), [])
-    assert.deepStrictEqual(parseListeners("head\n garbage : : :\n"), [])
-  })
-
   it("reads routes of both families", () => {
     const route = `Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0

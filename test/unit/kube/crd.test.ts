@@ -178,7 +178,14 @@ describe("the CRD and the agent's schema", () => {
       sessions: "0/2",
       peers: [
         { address: "192.0.2.1", asn: 1, state: "Idle" },
-        { address: "192.0.2.2", asn: 1, state: "Down", problem: "no Secret" }
+        { address: "192.0.2.2", asn: 1, state: "Down", problem: "no Secret" },
+        {
+          address: "192.0.2.3",
+          asn: 1,
+          state: "Idle",
+          lastNotification: { direction: "received", message: "Cease", at: "2026-01-01T00:00:00Z" },
+          unusable: { count: 1, reason: "no way", examples: ["2001:db8:e::/48"] }
+        }
       ]
     }
     assert.deepStrictEqual(problems(status, written), [])
