@@ -109,7 +109,8 @@ const makeWriter = (client: Client, nodeName: string) => {
     const { event } = entry
     const subject = event.on.kind === "Pod" ? event.on.pod.name : nodeName
     const random = Math.floor((yield* Random.next) * 2 ** 48).toString(16).padStart(12, "0")
-    const name = `${subject.slice(0, 230)}.${random}`
+    // A DNS subdomain: 253 characters, and none of its labels ends in a hyphen or is empty.
+    const name = `${subject.slice(0, 230).replace(/[-.]+$/, "")}.${random}`
     const body = objectOf(event, nodeName, name, entry.series)
     yield* client.request({ verb: "create", resource: "events", path: collection(event), body }).pipe(
       // it was sent twice, and the first one's answer was lost

@@ -175,6 +175,19 @@ describe("Events", () => {
       assert.strictEqual(requests.length, 35)
     }))
 
+  it.effect.each([`${"p".repeat(229)}-x${"y".repeat(20)}`, `${"p".repeat(229)}.x`, `${"p".repeat(228)}-.x`, "p"])(
+    "have a name that the API server takes, on a Pod named %s",
+    (name) =>
+      Effect.gen(function*() {
+        const { recorder, requests } = yield* start()
+        yield* recorder.record({ ...event("x"), on: { kind: "Pod", pod: { namespace: "default", name, uid: "u" } } })
+        yield* TestClock.adjust("1 millis")
+        const { metadata } = requests[0]?.body as { readonly metadata: { readonly name: string } }
+        assert.isAtMost(metadata.name.length, 253)
+        assert.match(metadata.name, /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/)
+      })
+  )
+
   it.effect("that repeat raise the count; one whose time to live is over is made anew", () =>
     Effect.gen(function*() {
       const { recorder, requests } = yield* start((request) => request.verb === "patch" ? failure(404) : {})
