@@ -4,6 +4,7 @@
 import { Effect, FileSystem, Layer, Option, PubSub, Ref, type Scope, Stream } from "effect"
 import { API_VERSION } from "../domain/NodeConfig.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
+import { keepRunning } from "../process/keepRunning.ts"
 import * as Access from "./access.ts"
 import * as Client from "./client.ts"
 
@@ -133,10 +134,12 @@ const make = Effect.fnUntraced(function*(
     podsListed: pods.listed,
     synced: nodeConfig.synced(pods.listed),
     run: Effect.all([
-      Stream.runForEach(listAndWatch(client, nodeConfigsOf(nodeName), times), onNodeConfig(nodeConfig, status)),
-      Stream.runForEach(listAndWatch(client, podsOf(nodeName), times), pods.on),
-      status.run,
-      recorder.run
+      keepRunning("the NodeConfig watch")(
+        Stream.runForEach(listAndWatch(client, nodeConfigsOf(nodeName), times), onNodeConfig(nodeConfig, status))
+      ),
+      keepRunning("the Pod watch")(Stream.runForEach(listAndWatch(client, podsOf(nodeName), times), pods.on)),
+      keepRunning("the NodeConfig's status")(status.run),
+      keepRunning("Events")(recorder.run)
     ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
   })
 })
