@@ -29,8 +29,15 @@ export const memoryGroup = (world: World, bytes: number): MemoryGroup => {
   const folder = join(version === 1 ? V1 : V2, `flock-${world.tag}`)
   const read = (file: string) => readFileSync(join(folder, file), "utf8")
   mkdirSync(folder)
-  // Processes that were killed leave the group a moment later.
+  // Processes that are killed leave the group a moment later.
   world.defer(async () => {
+    for (const pid of read("cgroup.procs").split("\n").filter((line) => line !== "")) {
+      try {
+        process.kill(Number(pid), "SIGKILL")
+      } catch {
+        // It has ended.
+      }
+    }
     for (let i = 0; i < 50; i++) {
       try {
         return rmdirSync(folder)
