@@ -23,7 +23,7 @@ export const peers = (more: object = {}): ReadonlyArray<object> => [
 ]
 
 /** Node i's NodeConfig. */
-export const nodeSpec = (i: number, bgp: object = {}): object => ({
+export const nodeSpec = (i: number, bgp: object = {}) => ({
   cidr6: cidr6(i),
   cidr4: cidr4(i),
   anycast: { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] },

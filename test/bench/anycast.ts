@@ -1,4 +1,4 @@
-import { ANYCAST4, ANYCAST6, Network } from "../../lab/Network.ts"
+import { ANYCAST4, ANYCAST6, Network, nodeSpec } from "../../lab/Network.ts"
 import type { Pod } from "../../lab/Pod.ts"
 import { now, sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
@@ -65,6 +65,8 @@ const flips = async (lab: Network, count: number, log: Options["log"]) => {
 
 const manyPods = async (lab: Network, rounds: number, log: Options["log"]) => {
   const addresses = Array.from({ length: PODS }, (_, i) => `2001:db8:a::1:${(i + 1).toString(16)}`)
+  const { anycast, ...rest } = nodeSpec(0)
+  lab.node(0).writeNodeConfig({ ...rest, anycast: { ...anycast, maxPerNamespace: PODS } })
   const pods: Array<Pod> = []
   for (const [i, address] of addresses.entries()) pods.push(await lab.pod(0, `many-${i}`, { anycast: [address] }))
   await sleep(1000)
