@@ -26,7 +26,8 @@ export const peers = (more: object = {}): ReadonlyArray<object> => [
 export const nodeSpec = (i: number, bgp: object = {}) => ({
   cidr6: cidr6(i),
   cidr4: cidr4(i),
-  anycast: { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] },
+  // as many as a bench has pods
+  anycast: { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"], maxPerNamespace: 1000, maxPerNode: 1000 },
   bgp: { asn: NODE_ASN, peers: peers(), ...bgp }
 })
 

@@ -99,6 +99,7 @@ const cpuOf = (pid: number): number => {
 export const bgp: Bench = {
   name: "bgp",
   title: "BGP: configuration, announcement, idle agent (1 node, FRR router)",
+  seconds: { once: 48, round: 8 },
   run: async ({ log, rounds }) => {
     const rows: Array<Row> = []
     const renderings = rendering()

@@ -149,6 +149,7 @@ const starts = async (agent: BenchNode, count: number): Promise<ReadonlyArray<nu
 export const cni: Bench = {
   name: "cni",
   title: "CNI ADD and DEL, whole process, dual-stack",
+  seconds: { once: 22, round: 33 },
   run: async (options) => {
     await using lab = await openLab()
     const agent = await BenchNode.open(lab.world, { spec: SPEC })

@@ -14,6 +14,8 @@ export interface Row {
 export interface Bench {
   readonly name: string
   readonly title: string
+  /** Seconds in any case, and for each round, as seen on two processors that others used too: an idle machine needs less. */
+  readonly seconds: { readonly once: number; readonly round: number }
   readonly run: (options: Options) => Promise<ReadonlyArray<Row>>
 }
 
@@ -44,15 +46,15 @@ export const passes = (row: Row): boolean | undefined => row.target === undefine
 const number = (value: number): string =>
   value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
 
-/** Lines of text, columns aligned. */
-export const table = (title: string, rows: ReadonlyArray<Row>): string => {
+/** Lines of text, columns aligned. `busy` says why no target is judged. */
+export const table = (title: string, rows: ReadonlyArray<Row>, busy?: string): string => {
   const cells = rows.map((row) => {
     const pass = passes(row)
     return [
       row.name,
       `${number(row.value)} ${row.unit}`,
       row.target === undefined ? "" : `≤ ${row.target} ${row.unit}`,
-      pass === undefined ? "" : pass ? "pass" : "FAIL",
+      pass === undefined ? "" : busy !== undefined ? "machine busy" : pass ? "pass" : "FAIL",
       row.note ?? ""
     ]
   })
@@ -64,5 +66,5 @@ export const table = (title: string, rows: ReadonlyArray<Row>): string => {
         "  "
       )
     }`.trimEnd()
-  return [title, line(head), ...cells.map(line)].join("\n")
+  return [title, ...(busy === undefined ? [] : [`  ${busy}`]), line(head), ...cells.map(line)].join("\n")
 }

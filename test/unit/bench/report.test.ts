@@ -37,4 +37,18 @@ describe("bench figures", () => {
       ].join("\n")
     )
   })
+
+  it("judges nothing on a machine that others use, and says why", () => {
+    const rows = [{ name: "ADD", value: 9, unit: "ms", target: 4 }, { name: "RSS", value: 9, unit: "MB" }] as const
+    assert.strictEqual(
+      table("CNI", rows, "MACHINE BUSY: …"),
+      [
+        "CNI",
+        "  MACHINE BUSY: …",
+        "       measured  target",
+        "  ADD   9.00 ms  ≤ 4 ms  machine busy",
+        "  RSS   9.00 MB"
+      ].join("\n")
+    )
+  })
 })
