@@ -24,6 +24,7 @@ COPY --from=build /usr/local/bin/node /usr/local/bin/node
 COPY --from=build /flock/dist /usr/lib/flock
 RUN rm /usr/lib/flock/flock-agent.mjs.map \
  && ln -s /usr/lib/flock/flock-agent.mjs /usr/local/bin/flock-agent \
+ && ln -s /usr/lib/flock/cni/flock /usr/local/bin/flock-cni \
  && flock-agent version
 CMD ["flock-agent", "run"]
 

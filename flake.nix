@@ -111,6 +111,8 @@
           '';
           installPhase = ''
             install -Dm755 ${plugin pkgs}/bin/flock $out/lib/flock/cni/flock
+            mkdir -p $out/bin
+            ln -s $out/lib/flock/cni/flock $out/bin/flock-cni
             makeBinaryWrapper ${pkgs.nodejs-slim_24}/bin/node $out/bin/flock-agent --add-flags $out/lib/flock/flock-agent.mjs
           '';
           doInstallCheck = true;

@@ -7,6 +7,8 @@
  *
  * Environment: CNI_* as in CNI spec 1.1.0, section 2; FLOCK_SOCKET, the agent's socket.
  * Exit: 0, or 1 with one CNI error object on stdout.
+ *
+ * `flock alive` is the agent's liveness probe: 0 exactly if an agent answers a call. It needs neither Node nor the HTTP port.
  */
 #define _GNU_SOURCE
 #include "io.h"
@@ -33,6 +35,7 @@ static struct text config, request, reply, message, output;
 static version_number version = "1.1.0"; /* that of the network configuration, once it is known */
 static const char *op = "", *socket_path = DEFAULT_SOCKET;
 static volatile sig_atomic_t printing;
+static bool probing;
 
 static bool is_op(const char *name)
 {
@@ -239,7 +242,7 @@ static _Noreturn void no_agent(int error)
 {
 	if (is_op("DEL"))
 		queue_del();
-	if (!is_op("VERSION"))
+	if (!is_op("VERSION") || probing)
 		agent_failed("flock-agent cannot be reached at", socket_path, error);
 	put_string(&output, "{\"cniVersion\":");
 	put_json(&output, version, strlen(version));
@@ -247,7 +250,7 @@ static _Noreturn void no_agent(int error)
 	print_and_exit(output.bytes, output.used, true);
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
 	const char *command = getenv("CNI_COMMAND"), *path = getenv("FLOCK_SOCKET");
 	int fd;
@@ -257,12 +260,16 @@ int main(void)
 	close(fd);
 	signal(SIGPIPE, SIG_IGN);
 	start_deadline();
+	probing = count == 2 && strcmp(arguments[1], "alive") == 0;
+	if (probing)
+		command = "VERSION";
 	if (!command || !*command)
 		fail(BAD_ENVIRONMENT, "CNI_COMMAND is not set: flock is a CNI plugin, started by a container runtime", NULL, 0);
 	op = command;
 	if (path && *path)
 		socket_path = path;
-	read_config();
+	if (!probing)
+		read_config();
 	bool needs_config = is_op("ADD") || is_op("DEL") || is_op("CHECK") || is_op("GC");
 	if (!needs_config && !is_op("STATUS") && !is_op("VERSION"))
 		fail(BAD_ENVIRONMENT, "CNI_COMMAND must be ADD, DEL, CHECK, GC, STATUS or VERSION, not", op, 0);

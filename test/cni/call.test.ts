@@ -4,7 +4,7 @@ import { createServer } from "node:net"
 import { join } from "node:path"
 import { setTimeout } from "node:timers/promises"
 import { encodeError, encodeResult, MAX_LINE } from "../../src/domain/Wire.ts"
-import { bin, CONFIG, errorOf, fakeAgent, makePlace, reply, run, SOURCES, STATUS_WAIT } from "./harness.ts"
+import { bin, CONFIG, errorOf, fakeAgent, hasty, makePlace, reply, run, SOURCES, STATUS_WAIT } from "./harness.ts"
 
 const VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"]
 const SUPPORTED = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
@@ -178,3 +178,26 @@ describe("environment", () => {
 
 /** An empty /run, in a mount namespace of its own. */
 const HIDE_RUN = "mount -t tmpfs none /run && exec \"$0\""
+
+describe("alive, the agent's liveness probe", () => {
+  const alive = (socket: string, plugin = bin) => run(plugin, { socket, args: ["alive"], stdin: "open" })
+
+  it("is 0 when an agent answers, and reads no stdin", async () => {
+    const { socket } = makePlace()
+    await using agent = await fakeAgent(socket, reply(encodeResult({ cniVersion: "1.1.0" })))
+    assert.strictEqual((await alive(socket)).code, 0)
+    assert.deepInclude(agent.requests()[0], { op: "VERSION", config: "" })
+  })
+
+  it("is 1 without an agent, though VERSION is answered then", async () => {
+    const { socket } = makePlace()
+    assert.include(errorOf(await alive(socket)).msg, "cannot be reached")
+    assert.strictEqual((await run(bin, { op: "VERSION", socket })).code, 0)
+  })
+
+  it("is 1 when the agent says nothing", async () => {
+    const { socket } = makePlace()
+    await using _ = await fakeAgent(socket, () => undefined)
+    assert.include(errorOf(await alive(socket, hasty)).msg, "deadline")
+  })
+})

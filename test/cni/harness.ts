@@ -57,6 +57,8 @@ export interface Call {
   readonly via?: ReadonlyArray<string>
   /** Leaves stdout unread until the plugin has ended. */
   readonly unread?: boolean
+  /** Arguments of the plugin. */
+  readonly args?: ReadonlyArray<string>
   readonly onSpawn?: (pid: number) => void
 }
 
@@ -64,7 +66,7 @@ export const CONFIG = JSON.stringify({ cniVersion: "1.0.0", name: "flock", type:
 
 export const run = (bin: string, call: Call): Promise<Outcome> =>
   new Promise((done, failed) => {
-    const [file = bin, ...args] = [...(call.via ?? []), bin]
+    const [file = bin, ...args] = [...(call.via ?? []), bin, ...(call.args ?? [])]
     const child = spawn(file, args, {
       cwd: "/",
       env: {

@@ -82,12 +82,21 @@ describe("the DaemonSet", () => {
   })
 
   it("is killed for no router's failure", () => {
-    assert.strictEqual(agent.livenessProbe.httpGet.path, "/healthz")
+    assert.deepStrictEqual(agent.livenessProbe.exec.command, ["flock-cni", "alive"])
     assert.strictEqual(agent.readinessProbe.httpGet.path, "/readyz")
     assert.isUndefined(bird.livenessProbe)
     const address = agent.env.find(({ name }: { readonly name: string }) => name === "FLOCK_HTTP").value
-    for (const { httpGet } of [agent.livenessProbe, agent.readinessProbe]) {
-      assert.strictEqual(`${httpGet.host}:${httpGet.port}`, address)
+    const { httpGet } = agent.readinessProbe
+    assert.strictEqual(`${httpGet.host}:${httpGet.port}`, address)
+  })
+
+  it("is not ended because its HTTP port is taken: the probe's command is in both images", () => {
+    assert.isUndefined(agent.livenessProbe.httpGet)
+    for (const file of ["Dockerfile", "flake.nix"]) {
+      assert.match(
+        readFileSync(resolve(folder, "..", file), "utf8"),
+        /ln -s \S*lib\/flock\/cni\/flock \S*bin\/flock-cni/
+      )
     }
   })
 
