@@ -10,6 +10,16 @@ export class YamlError extends Data.TaggedError("YamlError")<{
   readonly problem: string
 }> {}
 
+/**
+ * The parser ends some messages with the text that it stumbled over: the place says where that is, and a password such as
+ * `*abc` or `>abc` is just what it stumbles over.
+ */
+const withoutSource = (message: string, text: string): string =>
+  message.replace(
+    /: (.+)$/s,
+    (all, source: string) => text.includes(source) || text.includes(source.replace(/^"|"$/g, "")) ? "" : all
+  )
+
 /** Every document that is not empty. JSON is tried first: its parser is native. */
 export const parseDocuments = (text: string): Effect.Effect<ReadonlyArray<unknown>, YamlError> =>
   Effect.suspend(() => {
@@ -25,12 +35,13 @@ export const parseDocuments = (text: string): Effect.Effect<ReadonlyArray<unknow
     const error = documents.flatMap((document) => document.errors)[0]
     if (error !== undefined) {
       const { col, line } = lineCounter.linePos(error.pos[0])
-      return Effect.fail(new YamlError({ line, column: col, problem: error.message }))
+      return Effect.fail(new YamlError({ line, column: col, problem: withoutSource(error.message, text) }))
     }
     return Effect.try({
       // Fails where aliases would make it grow without end.
       try: () => documents.map((document) => document.toJS() as unknown).filter((document) => document !== null),
-      catch: (e) => new YamlError({ line: 0, column: 0, problem: e instanceof Error ? e.message : String(e) })
+      catch: (e) =>
+        new YamlError({ line: 0, column: 0, problem: withoutSource(e instanceof Error ? e.message : String(e), text) })
     })
   })
 

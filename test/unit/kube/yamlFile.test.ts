@@ -23,6 +23,16 @@ describe("a YAML file", () => {
       }
     }))
 
+  it.effect.each(["*s3cret", "| s3cret", ">s3cret", "[s3cret", "\"s3cret", "@s3cret", "'a' s3cret", "!s3cret x: y: z"])(
+    "does not repeat a password that breaks it: %s",
+    (password) =>
+      Effect.gen(function*() {
+        const said = yield* mistake(`spec:\n  password: ${password}\n  b: 1\n`)
+        assert.notInclude(said, "s3cret")
+        assert.match(said, /^f\.yaml(:\d+:\d+)?: \w/)
+      })
+  )
+
   it.effect("has the documents that are not empty; JSON is one", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* parseDocuments("---\na: 1\n---\n---\nb: 2\n"), [{ a: 1 }, { b: 2 }])
