@@ -19,6 +19,7 @@ import { formatCidr } from "../../src/domain/Ip.ts"
 import { API_VERSION, decode, NodeConfigSpec } from "../../src/domain/NodeConfig.ts"
 import { ANNOTATION_PREFIX } from "../../src/domain/Pod.ts"
 import { runFlags } from "../../src/Settings.ts"
+import { crd } from "./kube/structural.ts"
 import { STATUS } from "./samples.ts"
 
 const ROOT = resolve(import.meta.dirname, "../..")
@@ -99,6 +100,14 @@ describe("docs/nodeconfig.md", () => {
     assert.deepStrictEqual(documented.map(([cell]) => word(cell)).toSorted(), fields.map(([path]) => path).toSorted())
   })
 
+  it("shows what a NodeConfig that is wrong is answered with", () => {
+    const peers = [{ ...PEER, bdf: true, asn: 0 }]
+    const spec = { cidr6: "2001:db8:100::1/64", bgp: { asn: 65001, peers } }
+    const decoded = decode("node1", { apiVersion: API_VERSION, kind: "NodeConfig", metadata: { name: "node1" }, spec })
+    const message = Result.isFailure(decoded) ? decoded.failure.message : ""
+    assert.isTrue(read("docs/nodeconfig.md").includes(`\n${message}\n`), message)
+  })
+
   it("has every special range, with what it is and may be", () => {
     const table = rows("docs/nodeconfig.md", "Which address may be what")
     assert.deepStrictEqual(
@@ -168,6 +177,17 @@ describe("README.md", () => {
     assert.deepStrictEqual(places, places.toSorted((a, b) => a - b))
     assert.isAbove(places[0] ?? -1, 0)
     assert.match(first, /NetworkPolicy is stored, and \*\*nothing\s+enforces it\*\*/)
+  })
+
+  it("shows the columns that kubectl prints", () => {
+    const columns: ReadonlyArray<{ readonly name: string; readonly priority?: number }> =
+      crd.spec.versions[0].additionalPrinterColumns
+    const shown = [
+      "NAME",
+      ...columns.filter(({ priority = 0 }) => priority === 0).map(({ name }) => name.toUpperCase())
+    ]
+    const [head = ""] = /^ *NAME +READY .*$/m.exec(text) ?? []
+    assert.deepStrictEqual(head.trim().split(/ +/), shown)
   })
 
   it("says of its figures how to get them again", () => {
