@@ -136,12 +136,12 @@ export const make = Effect.fnUntraced(function*(
     const plan = planPass(yield* Ref.get(state), cache, keys, yield* monotonicMillis)
     const installed = yield* applyPlan(netlink, plan.installed)
     yield* dispatch({ _tag: "Installed", taken: installed.taken }, seen)
+    yield* Metric.update(metrics.installed, HashMap.size((yield* Ref.get(state)).installed))
     const lingering = yield* applyPlan(netlink, plan.lingering)
     yield* dispatch({ _tag: "Lingering", taken: lingering.taken, leaveAt: plan.leaveAt })
     const occupied = occupiedOf(keys, (yield* Ref.get(state)).index, cache)
     const refused = [...installed.refused, ...lingering.refused]
     yield* dispatch({ _tag: "PassEnded", keys, occupied, refused })
-    yield* Metric.update(metrics.installed, HashMap.size((yield* Ref.get(state)).installed))
   })
 
   const batch = Effect.gen(function*() {

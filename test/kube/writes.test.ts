@@ -25,7 +25,13 @@ const status = (used: number, ready: "True" | "False" = "True"): NodeConfigStatu
   conditions: [{ type: "Ready", status: ready, reason: "Serving", message: "all is well" }],
   addresses: { ipv6: { used, free: 2 ** 64 }, ipv4: { used, free: 250 } },
   sessions: "1/2",
-  peers: [{ address: "2001:db8:ffff::1", asn: 65000, state: "Established" }]
+  peers: [{
+    address: "2001:db8:ffff::1",
+    asn: 65000,
+    state: "Established",
+    lastNotification: { direction: "received", message: "Cease", at: "2026-01-01T00:00:00Z" },
+    unusable: { count: 1, reason: "no way", examples: ["2001:db8:e::/48"] }
+  }]
 })
 
 describe.runIf(available)("what flock writes, with a real API server", () => {
@@ -136,6 +142,7 @@ describe.runIf(available)("what flock writes, with a real API server", () => {
         ipv6: { used: 200, free: Number.MAX_SAFE_INTEGER },
         ipv4: { used: 200, free: 250 }
       })
+      assert.deepStrictEqual(object.status.peers, status(200).peers, "nothing of it is pruned")
       const [{ lastTransitionTime, ...condition }] = object.status.conditions
       assert.deepStrictEqual(condition, {
         type: "Ready",
