@@ -30,6 +30,12 @@ export interface Rendered {
 /** Routes that BIRD may install at most per session and family; more are ignored, the session stays. */
 export const IMPORT_LIMIT = 1000
 
+/**
+ * Bytes of kernel notifications that may wait for BIRD, taken only as they come. The kernel's default holds some 160 routes:
+ * of a burst that met a busy BIRD the rest was not seen before the next scan, so withdrawn addresses stayed announced.
+ */
+const NETLINK_BUFFER = 32 << 20
+
 /** Above every metric that a network manager gives the node's own routes, so BIRD's never replace them. */
 const KERNEL_METRIC = 65535
 
@@ -57,6 +63,7 @@ const kernel = (family: Family, resolving: boolean): ReadonlyArray<string> =>
     "learn;",
     "persist;",
     "scan time 20;",
+    `netlink rx buffer ${NETLINK_BUFFER};`,
     "graceful restart on;",
     `metric ${KERNEL_METRIC};`,
     ...block(`ipv${family}`, [
@@ -70,7 +77,12 @@ const kernel = (family: Family, resolving: boolean): ReadonlyArray<string> =>
           "accept;"
         ], ";")
         : block("import filter", ["if krt_source = 201 then accept;", "reject;"], ";")),
-      ...block("export filter", ["if source = RTS_STATIC || source = RTS_BGP then accept;", "reject;"], ";")
+      // A learned route whose next hop BIRD cannot reach would drop what the node's default route carries.
+      ...block("export filter", [
+        "if source = RTS_STATIC then accept;",
+        "if source = RTS_BGP && dest != RTD_UNREACHABLE then accept;",
+        "reject;"
+      ], ";")
     ], ";")
   ])
 

@@ -32,14 +32,14 @@ export class AnnouncedTable implements Announced {
   add(address: IpAddress, namespace: string): void {
     const shares = this.#namespaces.get(namespace) ?? new Map<string, number>()
     this.#namespaces.set(namespace, shares)
-    for (const  of of[this.#node, shares]) change(of, keyOf(address), 1)
+    for (const counts of [this.#node, shares]) change(counts, keyOf(address), 1)
   }
 
   /** One pod less has it; only what was added. */
   delete(address: IpAddress, namespace: string): void {
     const shares = this.#namespaces.get(namespace)
     if (shares === undefined) return
-    for (const  of of[this.#node, shares]) change(of, keyOf(address), -1)
+    for (const counts of [this.#node, shares]) change(counts, keyOf(address), -1)
     if (shares.size === 0) this.#namespaces.delete(namespace)
   }
 }

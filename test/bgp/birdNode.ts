@@ -1,5 +1,6 @@
 /** A node with the `Bird` layer of this process and a real BIRD, and a LAN around it. */
 import { Effect, Exit, Option, Scope } from "effect"
+import type { ChildProcess } from "node:child_process"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { startBird } from "../../lab/bird.ts"
@@ -23,6 +24,8 @@ export interface BirdNode {
   readonly netns: string
   readonly bird: Bird["Service"]
   readonly facts: Effect.Success<ReturnType<typeof makeFacts>>
+  /** BIRD's process. */
+  readonly process: ChildProcess
 }
 
 /** The layer and a BIRD in a namespace; `password` is key `password` of Secret `tor`. */
@@ -32,7 +35,7 @@ export const startNode = async (
   bgp: object,
   interfaces: ReadonlyArray<HostInterface>,
   password?: string
-): Promise<Pick<BirdNode, "bird" | "facts">> => {
+): Promise<Omit<BirdNode, "lan" | "netns">> => {
   const directory = world.folder("bird")
   const scope = Scope.makeUnsafe()
   world.defer(() => Effect.runPromise(Scope.close(scope, Exit.void)))
@@ -47,8 +50,7 @@ export const startNode = async (
     }).pipe(Effect.provideService(Scope.Scope, scope))
   )
   await until("bird.conf", () => existsSync(join(directory, "bird.conf")))
-  await startBird(world, netns, directory, "-R")
-  return node
+  return { ...node, process: await startBird(world, netns, directory, "-R") }
 }
 
 /** A node with `bgp`, a router with `options`. */

@@ -55,6 +55,12 @@ describe("learned routes whose next hop is not reachable", () => {
     await run("ip", "-n", node.netns, "-6", "route", "del", "default")
     const { unusable: said } = await unusable(node, 2)
     assert.include(said?.reason, "not reachable")
+    // In the kernel it would drop what the node's own default route carries.
+    const learned = await kernelRoutes(node.netns, 6, "bird")
+    assert.isFalse(learned.has("2001:db8:e:1::/64") || learned.has("2001:db8:e:2::/64"), [...learned].join())
+    await thirdParty(node, "no")
+    await run("ip", "-n", node.netns, "-6", "route", "add", "default", "via", ROUTER6)
+    await until("learned", async () => (await kernelRoutes(node.netns, 6, "bird")).has("2001:db8:e:1::/64"), 30)
   })
 })
 
