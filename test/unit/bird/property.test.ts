@@ -128,7 +128,7 @@ describe("renderConfig", () => {
             assert.strictEqual(await parse(file), "")
           }
         ),
-        { numRuns: 250 }
+        { numRuns: 800 }
       )
       assert.isAbove(files, 60)
       assert.isAbove(sessions, 20)
