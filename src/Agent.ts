@@ -8,6 +8,7 @@ import { Anycast } from "./anycast/Anycast.ts"
 import { Attachments } from "./attachments/Attachments.ts"
 import { Bird } from "./bird/Bird.ts"
 import { Cni } from "./cni/Cni.ts"
+import type { Allocation } from "./domain/Allocation.ts"
 import { AntiSpoofing } from "./firewall/AntiSpoofing.ts"
 import { Firewall } from "./firewall/Firewall.ts"
 import { conflistWhenReady } from "./install/install.ts"
@@ -48,36 +49,44 @@ export const run = (settings: Settings) =>
     )
     const loopDelay = LoopDelay.make()
     return yield* start(settings, bootId).pipe(
-      Effect.flatMap((failedDels) => serve(settings, target, loopDelay, failedDels)),
+      Effect.flatMap((begun) => serve(settings, target, loopDelay, begun)),
       // Building them reads the records, and the NodeConfig that the agent before this one knew.
       Effect.provide(layerOf(settings, bootId, loopDelay))
     )
   }).pipe(Effect.scoped)
 
-/** Until calls are accepted. Returns how many queued DELs failed. */
+interface Begun {
+  /** Queued DELs that failed. */
+  readonly failedDels: number
+  /** See {@link takeOver}. */
+  readonly rebuilt: ReadonlyArray<Allocation>
+}
+
+/** Until calls are accepted. */
 const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   const netlink = yield* Netlink
   const rpc = yield* RpcServer
   const antiSpoofing = yield* AntiSpoofing
   for (const problem of (yield* netlink.prepareHost).problems) yield* Effect.logWarning(problem)
   yield* antiSpoofing.enforce
-  yield* takeOver({ bootId })
+  const rebuilt = yield* takeOver({ bootId })
   yield* (yield* Attachments).restore
   // No ADD may be served while an address that a queued DEL frees is still held.
-  return yield* doQueuedDels(settings, rpc.listen).pipe(
+  const failedDels = yield* doQueuedDels(settings, rpc.listen).pipe(
     // Where the queue cannot be locked or read, plugins cannot write into it either.
     Effect.catchTag(
       "DelQueueError",
       (error) => Effect.logError(error.message).pipe(Effect.andThen(rpc.listen), Effect.as(1))
     )
   )
+  return { failedDels, rebuilt } satisfies Begun
 })
 
 const serve = Effect.fnUntraced(function*(
   settings: Settings,
   target: Http.Target,
   loopDelay: LoopDelay.LoopDelay,
-  failedDels: number
+  { failedDels, rebuilt }: Begun
 ) {
   const antiSpoofing = yield* AntiSpoofing
   const anycast = yield* Anycast
@@ -107,6 +116,7 @@ const serve = Effect.fnUntraced(function*(
     keepRunning("HTTP")(Effect.scoped(http)),
     keepRunning("the conflist")(Effect.andThen(writeConflist(settings, reporter.notServing), Effect.never)),
     keepRunning("what was built")(attachments.run),
+    keepRunning("rebuilt allocations")(Effect.andThen(cni.completeRebuilt(rebuilt), Effect.never)),
     keepRunning("giving memory back")(keepTrimmed),
     keepRunning("queued DELs")(Effect.andThen(retryQueuedDels(settings, failedDels), Effect.never))
   ]

@@ -1,13 +1,16 @@
 /** The CNI verbs. One request in, one reply line out; nothing that goes wrong is anything but a CNI error. */
 import { Cause, Context, Effect, Layer, Option, Result } from "effect"
-import { attachmentKey } from "../domain/Allocation.ts"
+import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { oneLine } from "../domain/quote.ts"
 import { quote } from "../domain/quote.ts"
 import { encodeError, encodeResult, type Request } from "../domain/Wire.ts"
+import type { NetlinkError } from "../netlink/Netlink.ts"
 import * as KeyedLock from "../process/KeyedLock.ts"
+import type { StoreError } from "../state/Allocations.ts"
 import { account } from "./account.ts"
 import { makeAdd } from "./add.ts"
 import { makeCheck } from "./check.ts"
+import { makeCompleteRebuilt } from "./completeRebuilt.ts"
 import { toFailure } from "./failure.ts"
 import { makeReap } from "./reap.ts"
 import { makeRelease } from "./release.ts"
@@ -29,6 +32,11 @@ export class Cni extends Context.Service<Cni, {
   readonly handle: (request: Request) => Effect.Effect<string>
   /** A DEL that the plugin queued while there was no agent. */
   readonly queuedDel: (request: Request) => Effect.Effect<void, CniFailure>
+  /**
+   * Fills in what was rebuilt at start before NodeConfig and pods were known, once they are; ends then. A repeat does what
+   * is left.
+   */
+  readonly completeRebuilt: (rebuilt: ReadonlyArray<Allocation>) => Effect.Effect<void, StoreError | NetlinkError>
   /** Frees attachments whose pod ended without a DEL. Run it once, in the foreground. */
   readonly run: Effect.Effect<never>
 }>()("flock/Cni") {
@@ -40,6 +48,7 @@ export class Cni extends Context.Service<Cni, {
         const add = yield* makeAdd(options)
         const check = yield* makeCheck
         const { del, gc } = yield* makeRelease(lock)
+        const completeRebuilt = yield* makeCompleteRebuilt(lock)
         const run = yield* makeReap(lock, del)
         const status = yield* makeStatus
 
@@ -106,7 +115,12 @@ export class Cni extends Context.Service<Cni, {
           })
         })
 
-        return Cni.of({ handle, queuedDel: (request) => Effect.mapError(release(request), toFailure), run })
+        return Cni.of({
+          handle,
+          completeRebuilt,
+          queuedDel: (request) => Effect.mapError(release(request), toFailure),
+          run
+        })
       })
     )
 }

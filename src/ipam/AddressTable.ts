@@ -4,7 +4,7 @@
  * the taking.
  */
 import type { Holders } from "../domain/announcement.ts"
-import { type Cidr, contains, equalCidr, type Family, type IpAddress } from "../domain/Ip.ts"
+import { type Cidr, contains, equalAddress, equalCidr, type Family, type IpAddress } from "../domain/Ip.ts"
 import type { Announced } from "../domain/limits.ts"
 import { reservedIn } from "../domain/reserved.ts"
 import { AnnouncedTable } from "./AnnouncedTable.ts"
@@ -93,13 +93,14 @@ export class AddressTable implements AddressView {
     return undefined
   }
 
-  /** Counts addresses of `owner`, anycast and chosen, as announced by a pod of `namespace`. Once for an owner. */
+  /** Counts addresses of `owner`, anycast and chosen, as announced by a pod of `namespace`. Idempotent. */
   announce(owner: string, label: string, namespace: string, addresses: ReadonlyArray<IpAddress>): void {
     const holding = this.#holding(owner, label)
-    if (holding.namespace !== undefined) return
-    holding.namespace = namespace
-    holding.announced.push(...addresses)
-    for (const address of addresses) this.announced.add(address, namespace)
+    holding.namespace ??= namespace
+    for (const address of addresses.filter((it) => !holding.announced.some((known) => equalAddress(known, it)))) {
+      holding.announced.push(address)
+      this.announced.add(address, holding.namespace)
+    }
   }
 
   /** Takes back everything of `owner`. Idempotent. */

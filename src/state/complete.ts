@@ -11,8 +11,9 @@ import { type Ground, heldBy, mayHave, permission, words } from "../domain/annou
 import { equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import { limitWords, overLimit } from "../domain/limits.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
-import { followsReadiness, primariesOf } from "../domain/PodAddresses.ts"
+import { followsReadiness, make, primariesOf } from "../domain/PodAddresses.ts"
 import { AnnouncedTable } from "../ipam/AnnouncedTable.ts"
+import { fromSpec } from "./takeOverPlan.ts"
 
 const announcedOf = ({ addresses }: Allocation): ReadonlyArray<IpAddress> =>
   followsReadiness(addresses).map(({ address }) => address)
@@ -88,6 +89,35 @@ const withoutUnpermitted = (allocation: Allocation, ground: Omit<Ground, "namesp
   return { ...allocation, addresses: { ...allocation.addresses, chosen } }
 }
 
+const isIn = (list: ReadonlyArray<IpAddress>) => (address: IpAddress): boolean =>
+  list.some((it) => equalAddress(it, address))
+
+/** An exported address is on the pod's `lo`, unless it is a primary one: then the operator chose it. */
+export const exportedPrimariesAreChosen = (allocation: Allocation): Allocation => {
+  const { anycast, chosen } = allocation.addresses
+  const isPrimary = isIn(primariesOf(allocation.addresses))
+  const addresses = {
+    ...allocation.addresses,
+    chosen: [...chosen, ...anycast.filter((address) => isPrimary(address) && !isIn(chosen)(address))],
+    anycast: anycast.filter((address) => !isPrimary(address))
+  }
+  return { ...allocation, addresses }
+}
+
+/** An allocation that was rebuilt before the NodeConfig or its pod was known: what these tell is filled in. */
+export const completeLate = (
+  allocation: Allocation,
+  evidence: Evidence,
+  ground: Omit<Ground, "namespace">,
+  present: ReadonlyArray<Allocation>
+): Completed => {
+  const { anycast, chosen } = allocation.addresses
+  const primaries = primariesOf(allocation.addresses)
+  const addresses = make({ primaries, ...fromSpec(primaries, ground.spec), anycast: [...anycast, ...chosen] })
+  const permitted = withoutUnpermitted({ ...allocation, addresses }, ground)
+  return completeFromPod(exportedPrimariesAreChosen(permitted), evidence, ground, present)
+}
+
 /** `evidence`: of each of `rebuilt`, where there is any. One after another, so that what one got counts for the next. */
 export const completeAll = (
   adopted: ReadonlyArray<Allocation>,
@@ -95,7 +125,7 @@ export const completeAll = (
   evidence: ReadonlyArray<Option.Option<Evidence>>,
   ground: Omit<Ground, "namespace">
 ): { readonly rebuild: ReadonlyArray<Allocation>; readonly left: ReadonlyArray<string> } => {
-  const rebuild = rebuilt.map((allocation) => withoutUnpermitted(allocation, ground))
+  const rebuild = rebuilt.map((allocation) => exportedPrimariesAreChosen(withoutUnpermitted(allocation, ground)))
   const left: Array<string> = []
   for (const [i, allocation] of rebuild.entries()) {
     const known = evidence[i] ?? Option.none()

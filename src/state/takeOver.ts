@@ -11,10 +11,13 @@ import { KubeApi } from "../kube/KubeApi.ts"
 import { type HostLink, Netlink, PROTOCOL_EXPORT, PROTOCOL_POD } from "../netlink/Netlink.ts"
 import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { Allocations } from "./Allocations.ts"
-import { completeAll, type Evidence } from "./complete.ts"
+import { completeAll, type Evidence, exportedPrimariesAreChosen } from "./complete.ts"
 import { type KernelState, takeOverPlan } from "./takeOverPlan.ts"
 
-/** Finds, decides, does. Run once, before the first call is served. */
+/**
+ * Finds, decides, does. Run once, before the first call is served. The result: what was rebuilt without all that the
+ * NodeConfig and the pod tell of it, since they could not be learned yet.
+ */
 export const takeOver = Effect.fn("takeOver")(function*(options: { readonly bootId: string }) {
   const allocations = yield* Allocations
   const ipam = yield* Ipam
@@ -35,7 +38,7 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
   })
   const found = yield* Effect.forEach(plan.rebuild, (it) => evidenceOf(it, kernel.links), { concurrency: 16 })
   const { left, rebuild } = spec === undefined
-    ? { rebuild: plan.rebuild, left: [] }
+    ? { rebuild: plan.rebuild.map(exportedPrimariesAreChosen), left: [] }
     : completeAll(plan.adopt, plan.rebuild, found, { spec, occupied: yield* network.occupied(spec) })
   for (const words of left) yield* Effect.logWarning(words)
   // Addresses first: nothing may be handed out while a link still holds it.
@@ -57,10 +60,12 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
     interrupted: allocations.interrupted.length,
     unreadable: allocations.unreadable
   }))
+  const isKnown = (i: number) => spec !== undefined && Option.isSome(found[i] ?? Option.none())
+  return rebuild.filter(({ pod }, i) => pod.name !== "" && !isKnown(i))
 })
 
 /** The pod of a rebuilt allocation and its addresses, if they can be learned quickly. */
-const evidenceOf = Effect.fnUntraced(function*({ hostIfName, pod }: Allocation, links: ReadonlyArray<HostLink>) {
+export const evidenceOf = Effect.fnUntraced(function*({ hostIfName, pod }: Allocation, links: ReadonlyArray<HostLink>) {
   if (pod.name === "") return Option.none<Evidence>()
   const kube = yield* KubeApi
   const netlink = yield* Netlink
@@ -72,7 +77,7 @@ const evidenceOf = Effect.fnUntraced(function*({ hostIfName, pod }: Allocation, 
     Effect.map(({ addresses, pod }) => Option.map(pod, (pod): Evidence => ({ pod, addresses }))),
     Effect.catch((error) =>
       Effect.as(
-        Effect.logWarning(`anycast addresses of ${podKey(pod)} may be missing: ${error.message}`),
+        Effect.logWarning(`anycast addresses of ${podKey(pod)} may be missing for now: ${error.message}`),
         Option.none<Evidence>()
       )
     )

@@ -44,6 +44,13 @@ export interface Context {
   readonly now: string
 }
 
+/** What only the NodeConfig tells of a pod's primary addresses: their gateway, and which of them the operator chose. */
+export const fromSpec = (primaries: ReadonlyArray<IpAddress>, spec: NodeConfigSpec | undefined) => {
+  const pools = [spec?.cidr6, spec?.cidr4].filter((cidr) => cidr !== undefined)
+  const isChosen = (address: IpAddress) => pools.length > 0 && !pools.some((cidr) => contains(cidr, address))
+  return { gateway4: spec?.cidr4 && gatewayOf(spec.cidr4), chosen: primaries.filter(isChosen) }
+}
+
 /** The allocation as the kernel tells it; undefined where the link holds no address of a pod. */
 const allocationFromKernel = (
   owner: NonNullable<ReturnType<typeof parseAlias>>,
@@ -53,8 +60,6 @@ const allocationFromKernel = (
 ): Allocation | undefined => {
   const primaries = kernel.podRoutes.filter(over(link)).flatMap(hostAddress)
   if (primaries.length === 0) return undefined
-  const pools = [spec?.cidr6, spec?.cidr4].filter((cidr) => cidr !== undefined)
-  const isChosen = (address: IpAddress) => pools.length > 0 && !pools.some((cidr) => contains(cidr, address))
   return {
     ...owner,
     version: 1,
@@ -65,8 +70,7 @@ const allocationFromKernel = (
     mtu: link.mtu,
     addresses: PodAddresses.make({
       primaries,
-      gateway4: spec?.cidr4 && gatewayOf(spec.cidr4),
-      chosen: primaries.filter(isChosen),
+      ...fromSpec(primaries, spec),
       anycast: kernel.exportRoutes.filter(over(link)).flatMap(hostAddress)
     }),
     createdAt: now

@@ -13,7 +13,7 @@ import { KubeApi } from "../../src/kube/KubeApi.ts"
 
 export const NODE = "host001"
 export const NAMESPACE = "flock-system"
-export const AGENT_POD = "flock-agent-host001"
+export const AGENT_POD = `flock-agent-${NODE}`
 export const manifests = resolve(import.meta.dirname, "../../manifests")
 
 // oxlint-disable-next-line typescript/no-explicit-any -- YAML of any kind
@@ -96,15 +96,16 @@ export const tokenOf = async (api: ApiServer, podName?: string): Promise<string>
  * Namespace, CRD (served), RBAC and admission as the manifests say; one Node, and the agent's pod on it, whose token is then
  * the one of `agent.kubeconfig`: all that the agent does in these tests, it does under both.
  */
-export const prepare = async (api: ApiServer): Promise<void> => {
+export const prepare = async (api: ApiServer, nodeName = NODE): Promise<void> => {
   for (const file of ["namespace.yaml", "crd.yaml", "rbac.yaml", "admission.yaml"]) {
     for (const document of documents(file)) await create(api, document)
   }
   await until("the CRD is served", async () => (await api.call("GET", NODECONFIGS)).status === 200)
-  await create(api, node())
-  await create(api, agentPod(AGENT_POD))
+  const agentOf = `flock-agent-${nodeName}`
+  await create(api, node(nodeName))
+  await create(api, agentPod(agentOf, nodeName))
   const kubeconfig = api.kubeconfig("agent")
-  writeFileSync(kubeconfig, readFileSync(kubeconfig, "utf8").replace("agent-token", await tokenOf(api, AGENT_POD)))
+  writeFileSync(kubeconfig, readFileSync(kubeconfig, "utf8").replace("agent-token", await tokenOf(api, agentOf)))
 }
 
 export interface AgentOptions {

@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Option } from "effect"
 import { aliasOf, type Allocation } from "../../../src/domain/Allocation.ts"
 import { address, hostCidr } from "../../../src/domain/Ip.ts"
 import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import type { HostLink, HostRoute } from "../../../src/netlink/Netlink.ts"
-import { completeFromPod } from "../../../src/state/complete.ts"
+import { completeAll, completeFromPod, completeLate, exportedPrimariesAreChosen } from "../../../src/state/complete.ts"
 import { type KernelState, takeOverPlan } from "../../../src/state/takeOverPlan.ts"
 import { addresses, addresses6, allocation, nodeConfig } from "../fixtures.ts"
 
@@ -127,6 +128,51 @@ describe("a rebuilt allocation", () => {
       completeFromPod(six, { pod: rubbish, addresses: all }, ground, [six]).allocation.addresses,
       six.addresses
     )
+  })
+
+  it("has an exported primary address as a chosen one, for CHECK would look for the other kind on its lo", () => {
+    const spec = nodeConfig({ cidr4: "10.42.1.0/24", anycast: { allowedCIDRs: ["192.0.2.0/24"] } }).spec
+    const ground = { spec, occupied: NOTHING_OCCUPIED }
+    const state = kernel({
+      links: [linkOf(mine, 7)],
+      podRoutes: [route("2001:db8:1::a", 7), route("192.0.2.77", 7)],
+      exportRoutes: [route("192.0.2.77", 7, 201), route("192.0.2.1", 7, 201)]
+    })
+    const expected = { chosen: [address("192.0.2.77")], anycast: [address("192.0.2.1")] }
+    const { rebuild } = completeAll([], takeOverPlan([], [], state, context).rebuild, [Option.none()], ground)
+    assert.deepInclude(rebuild[0]?.addresses, expected)
+    // Without a NodeConfig it is the kernel's word alone.
+    const [unknown = mine] = takeOverPlan([], [], state, { ...context, spec: undefined }).rebuild
+    assert.deepInclude(exportedPrimariesAreChosen(unknown).addresses, expected)
+  })
+
+  it("is filled in later where the NodeConfig was not known at first, and what was announced stays so", () => {
+    const spec = nodeConfig({ cidr4: "10.42.1.0/24", anycast: { allowedCIDRs: ["192.0.2.0/24"] } }).spec
+    const ground = { spec, occupied: NOTHING_OCCUPIED }
+    const pod = { namespace: "default", name: "web", uid: "u9", ready: true, deleting: false }
+    const late = (primary: string, exported: ReadonlyArray<string>, annotations: Record<string, string>) => {
+      const state = kernel({
+        links: [linkOf(mine, 7)],
+        podRoutes: [route(primary, 7)],
+        exportRoutes: exported.map((it) => route(it, 7, 201))
+      })
+      const [rebuilt = mine] = takeOverPlan([], [], state, { ...context, spec: undefined }).rebuild.map(
+        exportedPrimariesAreChosen
+      )
+      const evidence = { pod: { ...pod, annotations }, addresses: [address("192.0.2.1")] }
+      const { allocation } = completeLate(rebuilt, evidence, ground, [rebuilt])
+      assert.strictEqual(allocation.pod.uid, "u9")
+      return allocation.addresses
+    }
+    const own = late("10.42.1.2", [], { anycast: "192.0.2.1" })
+    assert.deepStrictEqual(own.gateway4, address("10.42.1.1"))
+    assert.deepStrictEqual([own.chosen, own.anycast], [[], [address("192.0.2.1")]])
+    const chosen = late("192.0.2.77", [], {})
+    assert.deepStrictEqual([chosen.chosen, chosen.anycast], [[address("192.0.2.77")], []])
+    const announced = late("192.0.2.77", ["192.0.2.77"], {})
+    assert.deepStrictEqual([announced.chosen, announced.anycast], [[address("192.0.2.77")], []])
+    const foreign = late("198.51.100.7", [], {})
+    assert.deepStrictEqual(foreign.chosen, [])
   })
 
   it("gets nothing that ADD would refuse today: another pod's, the gateway's, multicast", () => {
