@@ -5,7 +5,8 @@ process.env["PATH"] = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/s
 
 /**
  * `unit` is pure logic and test layers; `cni` drives the built plugin; `kernel`, `agent`, `bgp` and `runtime` need root
- * and make their own network namespaces; `kube` needs the real API server. The latter's files run one after another:
+ * and make their own network namespaces; `kube` needs the real API server;
+ * `soak` is a short run of `npm run soak`. The latter's files run one after another:
  * they measure and share one kernel.
  */
 const project = (
@@ -37,6 +38,7 @@ export default defineConfig({
       project("agent", { alone: true, timeout: 120_000 }),
       project("bgp", { alone: true, timeout: 120_000 }),
       project("runtime", { alone: true, timeout: 180_000 }),
+      project("soak", { alone: true, timeout: 300_000 }),
       project("kube", { alone: true, timeout: 180_000 })
     ]
   }

@@ -90,6 +90,10 @@ export class AgentNode {
     })
   }
 
+  removeNodeConfig(): void {
+    rmSync(join(this.config, "nodeconfig.yaml"), { force: true })
+  }
+
   #podFile(name: string): string {
     return join(this.config, "pods", `${name}.yaml`)
   }

@@ -35,6 +35,10 @@ export interface NetworkOptions extends Omit<LanOptions, "nodes" | "router"> {
   readonly nodes: number
   /** Default: FRR. */
   readonly router?: LanOptions["router"]
+  /** Environment of node i's agent, besides this process's. */
+  readonly env?: (i: number) => NodeJS.ProcessEnv
+  /** What a node needs before its agent starts. */
+  readonly prepare?: (node: AgentNode, i: number) => Promise<void>
 }
 
 export class Network {
@@ -56,13 +60,14 @@ export class Network {
     const nodes: Array<AgentNode> = []
     for (let i = 0; i < options.nodes; i++) {
       const spec = nodeSpec(i, { peers: peers({ bfd: options.bfd ?? false }) })
-      nodes.push(await AgentNode.open(world, { name: `node${i + 1}`, flags: [], spec }))
+      nodes.push(await AgentNode.open(world, { name: `node${i + 1}`, flags: [], spec, env: options.env?.(i) ?? {} }))
     }
     const lan = await Lan.open(world, { router: "frr", ...options, nodes: nodes.map(({ netns }) => netns) })
     // Two pods on one node, or two nodes, are chosen by port as well: RFC 2992 hashing over the flow.
     const policy = ["net.ipv6.fib_multipath_hash_policy=1", "net.ipv4.fib_multipath_hash_policy=1"]
     await inside(lan.router, "sysctl", "-qw", ...policy)
     const network = new Network(world, nodes, lan, await RouteMonitor.open(world, lan.router))
+    for (const [i, node] of nodes.entries()) await options.prepare?.(node, i)
     await Promise.all(nodes.map((node) => node.start()))
     await Promise.all(nodes.map((node) => node.startBird()))
     for (const i of nodes.keys()) await network.routed(i, true, 30)

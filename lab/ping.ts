@@ -1,5 +1,5 @@
 /** ping, a few times or until told to stop. */
-import { existsSync, readFileSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import { enter, exec } from "./exec.ts"
 
 export interface Pings {
@@ -28,6 +28,15 @@ export const ping = async (
   return { ...(summary(text) ?? { sent: 0, received: 0, text }), ttl: ttl === undefined ? undefined : Number(ttl) }
 }
 
+/** Empty for a process that has ended. */
+const commandOf = (pid: string): ReadonlyArray<string> => {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")
+  } catch {
+    return []
+  }
+}
+
 /** Pings until told to stop. */
 export const pinging = (netns: string, target: string, milliseconds = 10): { readonly stop: () => Promise<Pings> } => {
   const [program = "", ...args] = enter(netns)
@@ -39,8 +48,8 @@ export const pinging = (netns: string, target: string, milliseconds = 10): { rea
       const pids = (await exec("ip", ["netns", "pids", netns])).stdout.trim().split("\n")
       for (const pid of pids) {
         if (pid === "") continue
-        const command = existsSync(`/proc/${pid}/cmdline`) ? readFileSync(`/proc/${pid}/cmdline`, "utf8") : ""
-        if (command.startsWith("ping\0") && command.includes(target)) process.kill(Number(pid), "SIGINT")
+        const [command, ...words] = commandOf(pid)
+        if (command === "ping" && words.includes(target)) process.kill(Number(pid), "SIGINT")
       }
       const { stderr, stdout } = await done
       const pings = summary(stdout)

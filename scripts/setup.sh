@@ -21,6 +21,7 @@ iputils-ping ping build demo bench test kube cluster
 procps sysctl demo bench test kube cluster
 bird2 bird demo bench test kube cluster
 frr /usr/lib/frr/bgpd demo bench test kube cluster
+faketime /usr/lib/*/faketime/libfaketime.so.1 test kube
 containernetworking-plugins /usr/lib/cni/host-local bench test cluster
 containerd containerd test
 runc runc test cluster

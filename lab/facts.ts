@@ -1,0 +1,172 @@
+/** Collects what `agreement.ts` compares, from each source by its own means: `ip`, files, the agent's socket, vtysh. */
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs"
+import * as net from "node:net"
+import type { StatusReport } from "../src/socket/StatusReport.ts"
+import type { Attachment, Namespace, RouterTable, Session } from "./agreement.ts"
+import { exec } from "./exec.ts"
+import type { Lan } from "./Lan.ts"
+
+interface IpLink {
+  readonly ifname: string
+  readonly ifalias?: string
+  readonly address?: string
+  readonly flags: ReadonlyArray<string>
+  readonly addr_info?: ReadonlyArray<{ readonly local: string }>
+}
+
+interface IpRoute {
+  readonly dst: string
+  readonly table?: string
+  readonly protocol?: string
+  readonly dev?: string
+  readonly gateway?: string
+  readonly nexthops?: ReadonlyArray<{ readonly dev: string; readonly gateway?: string }>
+}
+
+interface IpNeighbour {
+  readonly dst: string
+  readonly dev: string
+  readonly lladdr?: string
+  readonly state?: ReadonlyArray<string>
+}
+
+const hop = ({ dev, gateway }: { readonly dev?: string; readonly gateway?: string }) => ({
+  dev: dev ?? "",
+  ...(gateway === undefined ? {} : { via: gateway })
+})
+
+/** One process for all tables of a namespace. Routes are those of the main table. */
+export const namespaceFacts = async (netns: string): Promise<Namespace> => {
+  const input = "link show\naddr show\nroute show table all\nneigh show\n"
+  const { code, stderr, stdout } = await exec("ip", ["-n", netns, "-j", "-batch", "-"], { input })
+  if (code !== 0) throw new Error(`ip -n ${netns}: ${stderr}`)
+  const [links, addresses, routes, neighbours]: [
+    ReadonlyArray<IpLink>,
+    ReadonlyArray<IpLink>,
+    ReadonlyArray<IpRoute>,
+    ReadonlyArray<IpNeighbour>
+  ] = JSON.parse(
+    `[${stdout.trim().split("\n").filter((line) => line !== "").join(",")}]`
+  )
+  return {
+    links: links.map(({ address, flags, ifalias, ifname }) => ({
+      name: ifname,
+      alias: ifalias ?? "",
+      up: flags.includes("UP"),
+      mac: address ?? ""
+    })),
+    addresses: addresses.flatMap(({ addr_info, ifname }) =>
+      (addr_info ?? []).map(({ local }) => ({ dev: ifname, address: local }))
+    ),
+    routes: routes.filter(({ table }) => table === undefined || table === "main").map((route) => ({
+      destination: route.dst,
+      protocol: route.protocol ?? "",
+      hops: route.nexthops === undefined ? [hop(route)] : route.nexthops.map(hop)
+    })),
+    neighbours: neighbours.map(({ dev, dst, lladdr, state }) => ({
+      dev,
+      address: dst,
+      mac: lladdr ?? "",
+      permanent: state?.includes("PERMANENT") ?? false
+    }))
+  }
+}
+
+/** `flock-agent status --json` without its 200 ms of Node: the same question on the same socket. */
+export const askStatus = (socket: string, seconds = 10): Promise<StatusReport> =>
+  new Promise((done, fail) => {
+    const connection = net.connect(socket)
+    const chunks: Array<Buffer> = []
+    connection.setTimeout(seconds * 1000, () => connection.destroy(new Error(`status: no answer in ${seconds} s`)))
+    connection.on("connect", () => connection.write("{\"ask\":\"status\"}\n"))
+    connection.on("data", (chunk) => chunks.push(chunk))
+    connection.on("error", fail)
+    connection.on("close", () => {
+      try {
+        const reply = JSON.parse(Buffer.concat(chunks).toString("utf8"))
+        if (reply.answer === undefined) throw new Error(`status: ${JSON.stringify(reply)}`)
+        done(reply.answer)
+      } catch (error) {
+        fail(error)
+      }
+    })
+  })
+
+interface Described {
+  readonly containerId: string
+  readonly ifName: string
+  readonly hostIfName: string
+  readonly ipv6?: string
+  readonly ipv4?: string
+  readonly anycast: ReadonlyArray<string>
+}
+
+const attachmentOf = ({ anycast, containerId, hostIfName, ifName, ipv4, ipv6 }: Described): Attachment => ({
+  key: `${containerId}/${ifName}`,
+  hostLink: hostIfName,
+  addresses: [ipv6, ipv4].filter((address) => address !== undefined),
+  anycast
+})
+
+export const agentFacts = (status: StatusReport) => ({
+  agent: status.allocations.map(attachmentOf),
+  announced: status.announcements.filter(({ state }) => state === "announced").map(({ address }) => address),
+  sessions: status.bird.up && !status.bird.stale
+    ? status.bird.peers.map(({ address, state }) => ({ peer: address, state }))
+    : []
+})
+
+/** Of `STATE_DIR/allocations`. */
+export const recordFacts = (directory: string) => {
+  const files = existsSync(directory) ? readdirSync(directory) : []
+  const [records, stray] = [
+    files.filter((file) => file.endsWith(".json")),
+    files.filter((file) => !file.endsWith(".json"))
+  ]
+  return {
+    records: records.map((file) => attachmentOf(JSON.parse(readFileSync(`${directory}/${file}`, "utf8")))),
+    stray
+  }
+}
+
+/** Of /proc: open descriptors, those of them that are network namespaces, kB of resident memory. */
+export const processFacts = (pid: number) => {
+  const descriptors = readdirSync(`/proc/${pid}/fd`)
+  const target = (fd: string): string => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`)
+    } catch {
+      return ""
+    }
+  }
+  const status = readFileSync(`/proc/${pid}/status`, "utf8")
+  return {
+    descriptors: descriptors.length,
+    namespaces: descriptors.filter((fd) => /^net:|^\/run\/netns\//.test(target(fd))).length,
+    memory: Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1])
+  }
+}
+
+const withoutLength = (prefix: string): string => prefix.replace(prefix.includes(":") ? /\/128$/ : /\/32$/, "")
+
+/** FRR's BGP table and its kernel's, both families in each, without the prefixes that the router has of itself. */
+export const routerFacts = async (lan: Lan, ignore: ReadonlySet<string>): Promise<ReadonlyArray<RouterTable>> => {
+  const table = async (name: string, of: (family: 4 | 6) => Promise<ReadonlyMap<string, ReadonlyArray<string>>>) => ({
+    name,
+    routes: new Map(
+      [...await of(6), ...await of(4)].filter(([prefix]) => !ignore.has(prefix))
+        .map(([prefix, hops]) => [withoutLength(prefix), hops] as const)
+    )
+  })
+  return Promise.all([
+    table("BGP", (family) => lan.bgpTable(family)),
+    table("kernel", (family) => lan.kernelRoutes(family))
+  ])
+}
+
+/** FRR's sessions, both families. */
+export const routerSessions = async (lan: Lan): Promise<ReadonlyArray<Session>> => {
+  const { ipv4Unicast, ipv6Unicast } = await lan.vtysh("show bgp summary json")
+  const peers: Record<string, { readonly state: string }> = { ...ipv4Unicast?.peers, ...ipv6Unicast?.peers }
+  return Object.entries(peers).map(([peer, { state }]) => ({ peer, state }))
+}
