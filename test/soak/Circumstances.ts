@@ -30,6 +30,11 @@ export class Circumstances {
     )
   }
 
+  sinceAny(from: number, which: ReadonlyArray<Circumstance>): boolean {
+    const found = this.since(from)
+    return which.some((what) => found.has(what))
+  }
+
   /** Forgets what ended before `before`. */
   trim(before: number): void {
     this.#intervals = this.#intervals.filter(({ to }) => to >= before)

@@ -66,6 +66,9 @@ export class Violation extends Error {}
 /** How long a runtime tries a DEL again. */
 const DEL_SECONDS = 60
 
+/** Faults with which the agent ends. */
+const ENDS = ["agentKilled", "agentStopped", "stateLost"] as const
+
 const FORBIDDEN = "198.18.1.1"
 
 export class SoakNode {
@@ -192,6 +195,8 @@ export class SoakNode {
       if (good === undefined) {
         // A refusal by the rules leaves nothing to be removed, and the audit will see whether that is so.
         if (replies.some(({ json }) => json?.code !== 100)) await this.#del(slot, { id, uid })
+        // An agent that ended in the middle has rolled nothing back, and nobody enters a pod at a DEL.
+        if (this.circumstances.sinceAny(from, ENDS)) await this.#clearLo(slot)
         await this.parts.pods.remove(slot.name)
         return
       }
@@ -209,6 +214,11 @@ export class SoakNode {
     })
   }
 
+  /** A pod's namespace ends with it; these are used again. */
+  async #clearLo({ netns }: Slot): Promise<void> {
+    await ip(netns, "addr", "flush", "dev", "lo", "scope", "global")
+  }
+
   async #del(slot: Slot | undefined, container: Pick<Container, "id" | "uid">): Promise<void> {
     await until(`DEL of ${container.id}`, async () => (await this.call("DEL", slot, container)).code === 0, DEL_SECONDS)
   }
@@ -221,8 +231,7 @@ export class SoakNode {
       // From here on its addresses may be another's.
       slot.container = undefined
       await Promise.all(Array.from({ length: times }, () => this.#del(slot, container)))
-      // A pod's namespace ends with it; this one is used again.
-      await ip(slot.netns, "addr", "flush", "dev", "lo", "scope", "global")
+      await this.#clearLo(slot)
       await this.parts.pods.remove(slot.name)
     })
   }

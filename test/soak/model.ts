@@ -3,15 +3,16 @@ import type { Wanted } from "../../lab/agreement.ts"
 import type { Asks, FaultKind } from "./plan.ts"
 
 /** `src/cni/spec.ts`, `Code`; written out, since it is what runtimes see. */
-const [UNKNOWN_CONTAINER, INVALID_ENVIRONMENT, IO_FAILURE, TRY_AGAIN, NOT_AVAILABLE, ADDRESSES, CHECK_FAILED] = [
-  3,
-  4,
-  5,
-  11,
-  50,
-  100,
-  102
-] as const
+const CODE = {
+  UNKNOWN_CONTAINER: 3,
+  INVALID_ENVIRONMENT: 4,
+  IO_FAILURE: 5,
+  TRY_AGAIN: 11,
+  NOT_AVAILABLE: 50,
+  NOT_AVAILABLE_LIMITED: 51,
+  ADDRESSES: 100,
+  CHECK_FAILED: 102
+} as const
 
 export type Verb = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS"
 
@@ -21,27 +22,35 @@ export type Verb = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS"
  */
 export type Circumstance = FaultKind | "edited" | "flipped" | "rivals" | "rebuilt"
 
-const noAgent = { ADD: [TRY_AGAIN], DEL: [TRY_AGAIN], CHECK: [TRY_AGAIN], GC: [TRY_AGAIN], STATUS: [NOT_AVAILABLE] }
-const unlike = { CHECK: [CHECK_FAILED] }
+const noAgent = {
+  ADD: [CODE.TRY_AGAIN],
+  DEL: [CODE.TRY_AGAIN],
+  CHECK: [CODE.TRY_AGAIN],
+  GC: [CODE.TRY_AGAIN],
+  STATUS: [CODE.NOT_AVAILABLE]
+}
+const unlike = { CHECK: [CODE.CHECK_FAILED] }
+/** The second where BIRD is away too. */
+const noConfig = [CODE.NOT_AVAILABLE, CODE.NOT_AVAILABLE_LIMITED]
 /** The pod is not in the agent's cache and cannot be asked for; an agent that lost its files has no NodeConfig either. */
-const noApi = { ADD: [TRY_AGAIN], STATUS: [NOT_AVAILABLE] }
+const noApi = { ADD: [CODE.TRY_AGAIN], STATUS: noConfig }
 
 const EXCUSES: Partial<Record<Circumstance, Partial<Record<Verb, ReadonlyArray<number>>>>> = {
   agentKilled: noAgent,
   agentStopped: noAgent,
   stateLost: noAgent,
-  diskFull: { ADD: [IO_FAILURE] },
+  diskFull: { ADD: [CODE.IO_FAILURE] },
   apiCut: noApi,
   apiMute: noApi,
   apiSlow: noApi,
-  configGone: { ADD: [TRY_AGAIN], STATUS: [NOT_AVAILABLE] },
+  configGone: { ADD: [CODE.TRY_AGAIN], STATUS: noConfig },
   exportsFlushed: unlike,
   hostEndDown: unlike,
   hostRoutesFlushed: unlike,
   neighboursFlushed: unlike,
   flipped: unlike,
   rebuilt: unlike,
-  rivals: { ADD: [INVALID_ENVIRONMENT] }
+  rivals: { ADD: [CODE.INVALID_ENVIRONMENT] }
 }
 
 export interface Call {
@@ -54,8 +63,8 @@ export interface Call {
 }
 
 const expected = ({ asks, attached, verb }: Call): number => {
-  if (verb === "ADD") return attached ? INVALID_ENVIRONMENT : asks?.forbidden === true ? ADDRESSES : 0
-  return verb === "CHECK" && !attached ? UNKNOWN_CONTAINER : 0
+  if (verb === "ADD") return attached ? CODE.INVALID_ENVIRONMENT : asks?.forbidden === true ? CODE.ADDRESSES : 0
+  return verb === "CHECK" && !attached ? CODE.UNKNOWN_CONTAINER : 0
 }
 
 /** Undefined: the answer is one that the call may have. */
