@@ -74,14 +74,14 @@ export class Failed extends Error {
 const inFlight = async (
   tasks: ReadonlyArray<() => Promise<void>>,
   limit: number,
-  onStart: (index: number) => void
+  onStart: (index: number) => void,
+  onError: (error: unknown) => void
 ): Promise<void> => {
   const running = new Set<Promise<void>>()
   for (const [i, task] of tasks.entries()) {
     while (running.size >= limit) await Promise.race(running)
     onStart(i)
-    const one: Promise<void> = task().finally(() => running.delete(one))
-    one.catch(() => undefined)
+    const one: Promise<void> = task().catch(onError).finally(() => running.delete(one))
     running.add(one)
   }
   await Promise.all(running)
@@ -249,16 +249,16 @@ export class Soak {
         ends.push({ to, end: (this.#faults[node] as Faults).begin(kind, which) })
       }
     }
-    const work = inFlight(this.#lanes(operations), AT_ONCE, onStart)
-    // A fault that lasts to the end of the round may be what an operation waits for.
-    const limit = setTimeout(() => finish(Number.POSITIVE_INFINITY), 10_000)
     const problems: Array<string> = []
     const note = (error: unknown) => {
       problems.push(
         error instanceof Violation ? error.message : error instanceof Error ? error.stack ?? "" : String(error)
       )
     }
-    await work.catch(note)
+    const work = inFlight(this.#lanes(operations), AT_ONCE, onStart, note)
+    // A fault that lasts to the end of the round may be what an operation waits for.
+    const limit = setTimeout(() => finish(Number.POSITIVE_INFINITY), 10_000)
+    await work
     clearTimeout(limit)
     finish(Number.POSITIVE_INFINITY)
     await Promise.all(over).catch(note)

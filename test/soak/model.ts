@@ -38,7 +38,7 @@ const noApi = { ADD: [CODE.TRY_AGAIN], STATUS: noConfig }
 const EXCUSES: Partial<Record<Circumstance, Partial<Record<Verb, ReadonlyArray<number>>>>> = {
   agentKilled: noAgent,
   agentStopped: noAgent,
-  stateLost: noAgent,
+  stateLost: { ...noAgent, STATUS: noConfig },
   diskFull: { ADD: [CODE.IO_FAILURE] },
   apiCut: noApi,
   apiMute: noApi,
