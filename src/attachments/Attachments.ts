@@ -199,7 +199,11 @@ const make = Effect.gen(function*() {
     ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never)),
     unreachable: Ref.get(holes),
     changes: Stream.fromPubSub(moved),
-    nodeProblem: Effect.map(Ref.get(state), ({ nodeProblem }) => nodeProblem)
+    problems: Effect.gen(function*() {
+      const { nodeProblem } = yield* Ref.get(state)
+      const cut = [...(yield* Ref.get(holes)).values()].flatMap((hole) => hole._tag === "Cut" ? [hole.words] : [])
+      return [...nodeProblem === undefined ? [] : [nodeProblem], ...cut]
+    })
   })
 })
 
@@ -216,8 +220,8 @@ export class Attachments extends Context.Service<Attachments, {
   readonly unreachable: Effect.Effect<Holes>
   /** `hostIfName`s for which `unreachable` has another answer than before. */
   readonly changes: Stream.Stream<ReadonlyArray<string>>
-  /** Settings of the node that cannot be held, in words. */
-  readonly nodeProblem: Effect.Effect<string | undefined>
+  /** What is not as it has to be and cannot be put right, of the node and of pods' links, in words. */
+  readonly problems: Effect.Effect<ReadonlyArray<string>>
 }>()("flock/Attachments") {
   static readonly layer: Layer.Layer<Attachments, never, Allocations | KubeApi | Netlink> = Layer.effect(
     Attachments,

@@ -13,6 +13,9 @@ import { makeReserve } from "./reserve.ts"
 import { addResult } from "./result.ts"
 import { CniFailure, type CniVersion, Code, type NetworkConfig } from "./spec.ts"
 
+/** Addresses that one ADD finds in use on the host, before it gives up; the next ADD passes over those at once. */
+const MOST_PASSED_OVER = 16
+
 export const makeAdd = Effect.fnUntraced(function*({ bootId }: { readonly bootId: string }) {
   const allocations = yield* Allocations
   const ipam = yield* Ipam
@@ -55,9 +58,9 @@ export const makeAdd = Effect.fnUntraced(function*({ bootId }: { readonly bootId
     const pod = yield* podOf(call.args)
     const { containerId, ifName, netns } = call
     const owner = attachmentKey(call)
-    const occupied = yield* network.occupied(spec)
-    const addresses = yield* reserve({ owner, containerId, pod, spec, occupied })
-    const { allocation, link } = yield* Effect.gen(function*() {
+    const attempt = Effect.gen(function*() {
+      const occupied = yield* network.occupied(spec)
+      const addresses = yield* reserve({ owner, containerId, pod, spec, occupied })
       const draft: Allocation = {
         version: 1,
         bootId,
@@ -72,7 +75,18 @@ export const makeAdd = Effect.fnUntraced(function*({ bootId }: { readonly bootId
         createdAt: DateTime.formatIso(yield* DateTime.now)
       }
       return yield* connect(draft)
-    }).pipe(Effect.onError(() => ipam.release(owner)))
+    }).pipe(
+      Effect.onError(() => ipam.release(owner)),
+      // The node's network is looked at every now and then; what the kernel says here is news.
+      Effect.tapErrorTag(
+        "AddressHeld",
+        ({ address, detail }) => network.found(address, `in use by the host (${detail})`)
+      )
+    )
+    const { allocation, link } = yield* Effect.retry(attempt, {
+      times: MOST_PASSED_OVER,
+      while: (error) => error._tag === "AddressHeld"
+    })
     return addResult(version, allocation, link, config.prevResult)
   }, Effect.uninterruptible)
 })

@@ -1,7 +1,7 @@
 /** Every error of the services, as the CNI error that the runtime shows to its user. */
 import type { AddressError } from "../domain/errors.ts"
 import type { KubeUnavailable } from "../kube/KubeApi.ts"
-import type { InterfaceExists, LinkNameTaken, NetlinkError, NetnsError } from "../netlink/Netlink.ts"
+import type { AddressHeld, InterfaceExists, LinkNameTaken, NetlinkError, NetnsError } from "../netlink/Netlink.ts"
 import type { StoreError } from "../state/Allocations.ts"
 import { CniFailure, Code } from "./spec.ts"
 
@@ -9,6 +9,7 @@ export type ServiceError =
   | AddressError
   | StoreError
   | KubeUnavailable
+  | AddressHeld
   | InterfaceExists
   | LinkNameTaken
   | NetlinkError
@@ -18,6 +19,7 @@ const codes: Record<ServiceError["_tag"], number> = {
   AddressError: Code.ADDRESSES,
   StoreError: Code.IO_FAILURE,
   KubeUnavailable: Code.TRY_AGAIN_LATER,
+  AddressHeld: Code.ADDRESSES,
   InterfaceExists: Code.INVALID_ENVIRONMENT,
   LinkNameTaken: Code.KERNEL,
   NetlinkError: Code.KERNEL,

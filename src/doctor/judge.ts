@@ -98,6 +98,18 @@ const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
       problem,
       remedy: "write the prefixes that are meant, or for whom they are (spec.anycast.grants)"
     })),
+    ...(nodeConfig.conflicts ?? []).map((conflict): Finding => ({
+      severity: "error",
+      check: "prefix-conflict",
+      problem: `${conflict}: no new pod gets an address of it`,
+      remedy: "give the NodeConfig a prefix of its own, or take the interface or the route away; pods that run stay"
+    })),
+    ...(agent.report.hostProblems ?? []).map((problem): Finding => ({
+      severity: "error",
+      check: "not-as-built",
+      problem: `the host's part of a pod's network cannot be put right: ${problem}`,
+      remedy: "find what changes it or holds the address (ip route, ip address, /etc/sysctl.d), and take it away"
+    })),
     ...(!bird.enabled || bird.up ? [] : [{
       severity: "error" as const,
       check: "bird",

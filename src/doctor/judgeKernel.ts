@@ -46,7 +46,7 @@ const judgeForwarding = ({ agent, sysctls }: Facts): ReadonlyArray<Finding> =>
     problem: `net.${key.replaceAll("/", ".")} is 0: the node does not route to pods`,
     remedy: "unreachable" in agent
       ? "nothing: the agent sets it when it starts"
-      : "find what sets it back (/etc/sysctl.d, a firewall's configuration), and restart the agent"
+      : "find what sets it back again and again (/etc/sysctl.d, a firewall's configuration): the agent sets it at once"
   }))
 
 /** With forwarding on, accept_ra=1 means no (ip-sysctl.rst): the default route from the router expires. */

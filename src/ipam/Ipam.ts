@@ -3,11 +3,12 @@ import { Context, Effect, Layer, Result, Schema } from "effect"
 import { randomBytes } from "node:crypto"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { AddressError } from "../domain/errors.ts"
-import { type Cidr, equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import { type Cidr, contains, equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import type { Occupied } from "../domain/occupied.ts"
 import { podKey } from "../domain/Pod.ts"
 import { followsReadiness, type PodAddresses, primariesOf } from "../domain/PodAddresses.ts"
-import { usableIn } from "../domain/reserved.ts"
+import { reservedIn, usableIn } from "../domain/reserved.ts"
 import { AddressTable } from "./AddressTable.ts"
 import { plan } from "./choose.ts"
 import type { Random } from "./pick.ts"
@@ -17,7 +18,9 @@ export const PoolUsage = Schema.Struct({
   cidr: Schema.String,
   used: Schema.Number,
   /** Free addresses; capped at `Number.MAX_SAFE_INTEGER`. */
-  free: Schema.Number
+  free: Schema.Number,
+  /** Addresses that are not free because the host sends them elsewhere; absent: none. */
+  held: Schema.optionalKey(Schema.Number)
 })
 export interface PoolUsage extends Schema.Schema.Type<typeof PoolUsage> {}
 
@@ -27,13 +30,19 @@ const cryptoRandom: Random = (bits) =>
 /** Where IPv6 identifiers come from; tests put a known sequence here. */
 export const AddressRandom = Context.Reference<Random>("flock/AddressRandom", { defaultValue: () => cryptoRandom })
 
-const usageOf = (table: AddressTable, cidr: Cidr): PoolUsage => {
+const usageOf = (table: AddressTable, cidr: Cidr, occupied: Occupied): PoolUsage => {
   const used = table.used(cidr)
-  const free = usableIn(cidr) - BigInt(used)
+  const { family } = cidr
+  const held =
+    [...occupied.held[family].keys()].map((value): IpAddress => ({ family, value })).filter((address) =>
+      contains(cidr, address) && reservedIn(cidr, address) === undefined && table.primaryOwner(address) === undefined
+    ).length
+  const free = usableIn(cidr) - BigInt(used + held)
   return {
     cidr: formatCidr(cidr),
     used,
-    free: free > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : Math.max(0, Number(free))
+    free: free > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : Math.max(0, Number(free)),
+    ...(held > 0 && { held })
   }
 }
 
@@ -110,7 +119,10 @@ export class Ipam extends Context.Service<Ipam, {
   /** Records addresses that something unknown has: nobody gets them. Otherwise as {@link adopt}. */
   readonly markInUse: (owner: string, addresses: ReadonlyArray<IpAddress>) => Effect.Effect<void>
   /** Per family, for the node's CIDRs; addresses that are never given out count as neither used nor free. */
-  readonly usage: (spec: NodeConfigSpec) => Effect.Effect<{ readonly ipv6?: PoolUsage; readonly ipv4?: PoolUsage }>
+  readonly usage: (
+    spec: NodeConfigSpec,
+    occupied: Occupied
+  ) => Effect.Effect<{ readonly ipv6?: PoolUsage; readonly ipv4?: PoolUsage }>
 }>()("flock/Ipam") {
   static readonly layer: Layer.Layer<Ipam> = Layer.effect(
     Ipam,
@@ -133,10 +145,10 @@ export class Ipam extends Context.Service<Ipam, {
           })
         },
         markInUse: (owner, addresses) => Effect.suspend(() => warn(owner, takeAll(table, owner, owner, addresses, []))),
-        usage: (spec) =>
+        usage: (spec, occupied) =>
           Effect.sync(() => ({
-            ...(spec.cidr6 && { ipv6: usageOf(table, spec.cidr6) }),
-            ...(spec.cidr4 && { ipv4: usageOf(table, spec.cidr4) })
+            ...(spec.cidr6 && { ipv6: usageOf(table, spec.cidr6, occupied) }),
+            ...(spec.cidr4 && { ipv4: usageOf(table, spec.cidr4, occupied) })
           }))
       })
     })

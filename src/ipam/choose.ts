@@ -4,6 +4,7 @@ import { type Annotations, parseAnnotations } from "../domain/annotations.ts"
 import { AddressError } from "../domain/errors.ts"
 import { type Cidr, equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import type { Occupied } from "../domain/occupied.ts"
 import * as PodAddresses from "../domain/PodAddresses.ts"
 import { gatewayOf } from "../domain/reserved.ts"
 import type { AddressView } from "./AddressTable.ts"
@@ -21,7 +22,11 @@ const FAMILIES = [6, 4] as const
  * The node's CIDRs of the families that the pod gets: those the node has, less what the defaults and then the pod's
  * annotations turn off. Asking with "true" for a family that the node has no CIDR of is an error, not a silent miss.
  */
-const poolsOf = (spec: NodeConfigSpec, annotations: Annotations): Planned<ReadonlyArray<Cidr>> => {
+const poolsOf = (
+  spec: NodeConfigSpec,
+  annotations: Annotations,
+  { conflicts }: Occupied
+): Planned<ReadonlyArray<Cidr>> => {
   const pools: Array<Cidr> = []
   for (const family of FAMILIES) {
     const name = family === 6 ? "ipv6" : "ipv4"
@@ -30,7 +35,13 @@ const poolsOf = (spec: NodeConfigSpec, annotations: Annotations): Planned<Readon
       const message = `annotation ${name}: "true", but this node's NodeConfig has no cidr${family}; set it or drop this`
       return Result.fail(new AddressError({ reason: "NoFamily", annotation: name, message }))
     }
-    if (node !== undefined && (annotations[name] ?? spec.defaults[name])) pools.push(node)
+    if (node === undefined || !(annotations[name] ?? spec.defaults[name])) continue
+    const conflict = conflicts[family]
+    if (conflict !== undefined) {
+      const message = `${conflict}: no new pod gets an address of it; correct the NodeConfig or the node's network`
+      return Result.fail(new AddressError({ reason: "PoolConflict", message }))
+    }
+    pools.push(node)
   }
   if (pools.length > 0) return Result.succeed(pools)
   const message = "the pod has neither IPv6 nor IPv4: set annotation ipv6 or ipv4 to \"true\", or spec.defaults or " +
@@ -66,6 +77,11 @@ const pickIpv6 = (
   return pickRandom(pool, random)
 }
 
+const hostHolder = ({ held }: Occupied, { family, value }: IpAddress): string | undefined => {
+  const is = held[family].get(value)
+  return is && `the host: it is ${is}`
+}
+
 /** Fails with nothing taken; `warnings` of the result say what was left out and why. */
 export const plan = (view: AddressView, request: AddressRequest, random: Random): Planned<Reservation> =>
   Result.gen(function*() {
@@ -73,18 +89,19 @@ export const plan = (view: AddressView, request: AddressRequest, random: Random)
     const ground = { namespace: pod.namespace, occupied, spec }
     const annotations = yield* parseAnnotations(pod.annotations)
     const warnings = [...annotations.warnings]
-    const nodes = yield* poolsOf(spec, annotations)
+    const nodes = yield* poolsOf(spec, annotations, occupied)
     const { anycast, chosen } = yield* checkAsked(view, ground, annotations, nodes, (text) => warnings.push(text))
     const asked = [...anycast, ...chosen]
     const holder = (address: IpAddress) =>
       asked.some((a) => equalAddress(a, address))
         ? "this pod's own anycast"
-        : view.primaryOwner(address) ?? view.anycastOwner(address)
+        : view.primaryOwner(address) ?? view.anycastOwner(address) ?? hostHolder(occupied, address)
+    const passedOver = (value: bigint) =>
+      occupied.held[4].has(value) || asked.some((a) => a.family === 4 && a.value === value)
     const lowestFree4 = (from: bigint, to: bigint): bigint | undefined => {
-      const value = view.lowestFree4(from, to)
-      return value !== undefined && asked.some((a) => a.family === 4 && a.value === value)
-        ? lowestFree4(value + 1n, to)
-        : value
+      let value = view.lowestFree4(from, to)
+      while (value !== undefined && passedOver(value)) value = view.lowestFree4(value + 1n, to)
+      return value
     }
     const primaries: Array<IpAddress> = []
     for (const node of nodes) {

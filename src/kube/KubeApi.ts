@@ -49,7 +49,7 @@ export interface NodeCondition {
 
 /** A condition of NodeConfig's status (meta/v1 Condition without the times). */
 export interface StatusCondition {
-  readonly type: "Ready" | "AddressesAvailable" | "BIRDReady" | "BGPEstablished" | "AntiSpoofing"
+  readonly type: "Ready" | "AddressesAvailable" | "BIRDReady" | "BGPEstablished" | "AntiSpoofing" | "HostAsBuilt"
   readonly status: "True" | "False" | "Unknown"
   readonly reason: string
   readonly message: string

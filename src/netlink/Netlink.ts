@@ -218,8 +218,8 @@ export class Netlink extends Context.Service<Netlink, {
   readonly verify: (plan: PodLinkPlan) => Effect.Effect<ReadonlyArray<string>, NetlinkError | NetnsError>
   /** All host-side links whose name is `flock` + 8 hex digits. */
   readonly links: Effect.Effect<ReadonlyArray<HostLink>, NetlinkError>
-  /** Routes of one protocol in the main table, both families. */
-  readonly routes: (protocol: number) => Effect.Effect<ReadonlyArray<HostRoute>, NetlinkError>
+  /** Routes in the main table, both families; of one protocol where it is named. */
+  readonly routes: (protocol?: number) => Effect.Effect<ReadonlyArray<HostRoute>, NetlinkError>
   /** Adds or replaces routes, in one batch; the result has an entry per route that failed. */
   readonly putRoutes: (
     routes: ReadonlyArray<HostRoute>

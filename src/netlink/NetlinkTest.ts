@@ -247,7 +247,7 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
     routes: (protocol) =>
       Effect.sync(() => {
         kernel.dumps++
-        return kernel.routesOf(protocol)
+        return protocol === undefined ? [...kernel.routes.values()] : kernel.routesOf(protocol)
       }),
     putRoutes: batch(kernel, "put"),
     deleteRoutes: batch(kernel, "delete"),

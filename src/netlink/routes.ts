@@ -12,15 +12,16 @@ const { EEXIST, ESRCH } = constants.errno
 
 const families = [6, 4] as const
 
-/** Routes of one protocol in the main table, IPv6 first. */
-export const routes = (dumps: DumpSocket, protocol: number): Effect.Effect<ReadonlyArray<HostRoute>, NetlinkError> =>
+/** Routes in the main table, of one protocol or (0) of all, IPv6 first. */
+export const routes = (dumps: DumpSocket, protocol = 0): Effect.Effect<ReadonlyArray<HostRoute>, NetlinkError> =>
   Effect.forEach(families, (family) =>
     Effect.map(
       dumps.dump(`list IPv${family} routes of protocol ${protocol}`, R.dumpRoutes(family, protocol), family === 6).pipe(
         // A new namespace has no table at all until its first address.
         Effect.catchIf((error) => error.errno === "ENOENT", () => Effect.succeed([]))
       ),
-      (messages) => Answers.collect(messages, Answers.readRoute).filter((route) => route.protocol === protocol)
+      (messages) =>
+        Answers.collect(messages, Answers.readRoute).filter((route) => protocol === 0 || route.protocol === protocol)
     )).pipe(Effect.map((lists) => Answers.mergeRoutes(lists.flat())))
 
 type Failed = ReadonlyArray<{ readonly route: HostRoute; readonly error: NetlinkError }>

@@ -1,15 +1,18 @@
 /** Tells Kubernetes how the node is: the `NetworkUnavailable` condition, NodeConfig's status, an Event; and the gauges of both. */
 import { Context, Effect, Layer, Metric, Option, Ref, Stream, SubscriptionRef } from "effect"
+import { Attachments } from "../attachments/Attachments.ts"
 import { Bird } from "../bird/Bird.ts"
+import { NOTHING_OCCUPIED } from "../domain/occupied.ts"
 import { AntiSpoofing } from "../firewall/AntiSpoofing.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi, type NodeCondition } from "../kube/KubeApi.ts"
+import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { every } from "../process/tick.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { nodeCondition, nodeConfigStatus } from "./conditions.ts"
 import * as Grace from "./grace.ts"
-import { exhausted, existingAffected, type Facts, newAffected } from "./health.ts"
+import { exhausted, existingAffected, type Facts, newAffected, notReady } from "./health.ts"
 import * as metrics from "./metrics.ts"
 
 const isSame = (a: NodeCondition, b: NodeCondition | undefined): boolean =>
@@ -18,26 +21,41 @@ const isSame = (a: NodeCondition, b: NodeCondition | undefined): boolean =>
 const make = Effect.gen(function*() {
   const allocations = yield* Allocations
   const antiSpoofing = yield* AntiSpoofing
+  const attachments = yield* Attachments
   const bird = yield* Bird
   const ipam = yield* Ipam
   const kube = yield* KubeApi
+  const network = yield* NodeNetwork
   /** The condition that the API server took last. */
   const reported = yield* Ref.make<NodeCondition | undefined>(undefined)
-  /** What is known to be full, so that an Event tells of it once. */
-  const full = yield* Ref.make<ReadonlyArray<string>>([])
+  /** What is known to be full or in conflict, so that an Event tells of it once. */
+  const told = yield* Ref.make<ReadonlyArray<string>>([])
   const reach = yield* Ref.make(Grace.initial(false))
 
   const facts = Effect.gen(function*() {
     const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
-    const usage = Option.isSome(nodeConfig.current) ? yield* ipam.usage(nodeConfig.current.value.spec) : {}
-    return { nodeConfig, usage, bird: yield* bird.lastStatus, antiSpoofing: yield* antiSpoofing.status } satisfies Facts
+    const spec = Option.getOrUndefined(nodeConfig.current)?.spec
+    const occupied = spec === undefined ? NOTHING_OCCUPIED : yield* network.occupied(spec)
+    return {
+      nodeConfig,
+      usage: spec === undefined ? {} : yield* ipam.usage(spec, occupied),
+      bird: yield* bird.lastStatus,
+      antiSpoofing: yield* antiSpoofing.status,
+      conflicts: Object.values(occupied.conflicts),
+      host: yield* attachments.problems
+    } satisfies Facts
   })
 
-  const tellExhausted = Effect.fnUntraced(function*(now: Facts) {
-    const told = yield* Ref.getAndSet(full, exhausted(now))
-    for (const message of exhausted(now)) {
-      if (told.includes(message)) continue
-      yield* kube.event({ on: { kind: "Node" }, type: "Warning", reason: "AddressesExhausted", message })
+  const tell = Effect.fnUntraced(function*(now: Facts) {
+    const before = yield* Ref.getAndSet(told, [...exhausted(now), ...now.conflicts])
+    for (
+      const [reason, messages] of [["AddressesExhausted", exhausted(now)], ["PrefixConflict", now.conflicts]] as const
+    ) {
+      for (const message of messages) {
+        if (before.includes(message)) continue
+        if (reason === "PrefixConflict") yield* Effect.logWarning(`${message}: no new pod gets an address of it`)
+        yield* kube.event({ on: { kind: "Node" }, type: "Warning", reason, message })
+      }
     }
   })
 
@@ -50,7 +68,7 @@ const make = Effect.gen(function*() {
 
   const report = Effect.fnUntraced(function*(options: { readonly repeat: boolean }) {
     const now = yield* facts
-    yield* tellExhausted(now)
+    yield* tell(now)
     const condition = nodeCondition(now, { grace: (yield* graceLeft(now)) > 0 })
     yield* kube.setStatus(nodeConfigStatus(now))
     if (!options.repeat && isSame(condition, yield* Ref.get(reported))) return
@@ -63,6 +81,7 @@ const make = Effect.gen(function*() {
     for (const [family, pool] of Object.entries(usage)) {
       yield* Metric.update(Metric.withAttributes(metrics.addresses, { family, state: "used" }), pool.used)
       yield* Metric.update(Metric.withAttributes(metrics.addresses, { family, state: "free" }), pool.free)
+      yield* Metric.update(Metric.withAttributes(metrics.addresses, { family, state: "held" }), pool.held ?? 0)
     }
     yield* Metric.update(metrics.allocated, (yield* allocations.list).length)
   })
@@ -76,7 +95,9 @@ const make = Effect.gen(function*() {
   const changes = Stream.mergeAll([
     Stream.map(SubscriptionRef.changes(kube.nodeConfig), () => undefined),
     Stream.map(bird.statusChanges, () => undefined),
-    Stream.map(antiSpoofing.statusChanges, () => undefined)
+    Stream.map(antiSpoofing.statusChanges, () => undefined),
+    Stream.map(attachments.changes, () => undefined),
+    network.changes
   ], { concurrency: "unbounded" }).pipe(
     Stream.switchMap(() => Stream.concat(Stream.make(undefined), afterGrace)),
     Stream.merge(allocations.changes)
@@ -100,7 +121,7 @@ const make = Effect.gen(function*() {
     run,
     publish,
     notServing: Effect.map(facts, newAffected),
-    notReady: Effect.map(facts, (now) => newAffected(now) ?? existingAffected(now))
+    notReady: Effect.map(facts, notReady)
   })
 })
 
@@ -114,7 +135,11 @@ export class NodeReporter extends Context.Service<NodeReporter, {
   /** Why the node is not fully in the network: the above, or no way to a router. */
   readonly notReady: Effect.Effect<string | undefined>
 }>()("flock/NodeReporter") {
-  static readonly layer: Layer.Layer<NodeReporter, never, Allocations | AntiSpoofing | Bird | Ipam | KubeApi> = Layer
+  static readonly layer: Layer.Layer<
+    NodeReporter,
+    never,
+    Allocations | AntiSpoofing | Attachments | Bird | Ipam | KubeApi | NodeNetwork
+  > = Layer
     .effect(
       NodeReporter,
       make

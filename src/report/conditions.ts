@@ -11,6 +11,7 @@ import {
   type Facts,
   isWithdrawn,
   newAffected,
+  notReady,
   partlyAnnounced,
   sessionsInWords
 } from "./health.ts"
@@ -43,6 +44,10 @@ export const nodeCondition = (facts: Facts, { grace }: { readonly grace: boolean
   if (existing !== undefined) {
     return { status: "True", reason: isWithdrawn(facts) ? "FlockWithdrawn" : "FlockNoRoute", message: existing }
   }
+  // New pods go elsewhere; those that run are well.
+  if (facts.conflicts.length > 0) {
+    return { status: "True", reason: "FlockPrefixConflict", message: facts.conflicts.join("; ") }
+  }
   return { status: "False", reason: "FlockReady", message: fineWords(facts) }
 }
 
@@ -57,6 +62,9 @@ const condition = (
   reason: problem === undefined ? reasons[0] : reasons[1],
   message: problem ?? fine
 })
+
+const few = (all: ReadonlyArray<string>): string =>
+  all.slice(0, 5).join("; ") + (all.length > 5 ? `; and ${all.length - 5} more` : "")
 
 const ANTI_SPOOFING: Readonly<Record<AntiSpoofingStatus["state"], Omit<StatusCondition, "type">>> = {
   on: { status: "True", reason: "Enforced", message: "packets that pods send from others' addresses are dropped" },
@@ -94,7 +102,7 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
   const warnings = Option.match(nodeConfig.current, { onNone: () => [], onSome: ({ spec }) => specWarnings(spec) })
   const sessions = [sessionsInWords(bird), ...bird.peers.flatMap(({ problem }) => problem ?? [])].join("; ")
   const conditions = [
-    condition("Ready", rejected?.message ?? newAffected(facts) ?? cutOff, [
+    condition("Ready", rejected?.message ?? notReady(facts), [
       "FlockReady",
       withdrawn && rejected === undefined && newAffected(facts) === undefined ? "FlockWithdrawn" : "FlockNotReady"
     ], [fineWords(facts), ...warnings].join("; ")),
@@ -118,7 +126,13 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
         )
       ]
       : []),
-    antiSpoofing(facts.antiSpoofing)
+    antiSpoofing(facts.antiSpoofing),
+    condition(
+      "HostAsBuilt",
+      facts.host.length === 0 ? undefined : few(facts.host),
+      ["AsBuilt", "NotAsBuilt"],
+      "the host's part of every pod's network is as flock made it"
+    )
   ]
   const ipv6 = usageOf(usage.ipv6)
   const ipv4 = usageOf(usage.ipv4)

@@ -13,10 +13,14 @@ export interface Facts {
   readonly usage: { readonly ipv6?: PoolUsage; readonly ipv4?: PoolUsage }
   readonly bird: BirdStatus
   readonly antiSpoofing: AntiSpoofingStatus
+  /** Why no new pod gets an address of a prefix that the node's network uses otherwise, a sentence for each. */
+  readonly conflicts: ReadonlyArray<string>
+  /** What of the host's part of pods' networks cannot be put right. */
+  readonly host: ReadonlyArray<string>
 }
 
 /** What the node's place in the network hangs on. */
-export type Reach = Omit<Facts, "antiSpoofing">
+export type Reach = Omit<Facts, "antiSpoofing" | "conflicts" | "host">
 
 /** BIRD has not been given a new NodeConfig's peers yet: what is configured counts as well. */
 const hasPeers = ({ bird, nodeConfig }: Reach): boolean =>
@@ -67,6 +71,10 @@ export const newAffected = ({ nodeConfig: { current, rejected, unknown } }: Reac
     onNone: () => unknown ?? "this node has no NodeConfig",
     onSome: (invalid) => invalid.message
   })
+
+/** Why the node is not fully in the network, or takes no new pods. */
+export const notReady = (facts: Facts): string | undefined =>
+  newAffected(facts) ?? existingAffected(facts) ?? facts.conflicts[0]
 
 /**
  * One sentence for each prefix without a free address. Its own matter: containerd makes of a STATUS error a node that is

@@ -1,12 +1,15 @@
 /** What the agent says of itself and does for its own tools. */
 import { Context, Effect, Layer, Option, SubscriptionRef } from "effect"
 import { Anycast } from "../anycast/Anycast.ts"
+import { Attachments } from "../attachments/Attachments.ts"
 import { Bird } from "../bird/Bird.ts"
 import { formatCidr, type IpAddress } from "../domain/Ip.ts"
 import { specWarnings } from "../domain/NodeConfig.ts"
+import { NOTHING_OCCUPIED } from "../domain/occupied.ts"
 import { AntiSpoofing } from "../firewall/AntiSpoofing.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
+import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { VERSION } from "../process/version.ts"
 import { Allocations } from "../state/Allocations.ts"
 import * as Why from "../why/collect.ts"
@@ -29,15 +32,20 @@ export class Introspection extends Context.Service<Introspection, {
         const allocations = yield* Allocations
         const antiSpoofing = yield* AntiSpoofing
         const anycast = yield* Anycast
+        const attachments = yield* Attachments
         const bird = yield* Bird
         const ipam = yield* Ipam
         const kube = yield* KubeApi
+        const network = yield* NodeNetwork
         const why = yield* Why.make(options.nodeName)
         const startedAt = new Date(performance.timeOrigin).toISOString()
 
         const status = Effect.gen(function*() {
           const { current, rejected, unknown } = yield* SubscriptionRef.get(kube.nodeConfig)
           const config = Option.getOrUndefined(current)
+          const occupied = config === undefined ? NOTHING_OCCUPIED : yield* network.occupied(config.spec)
+          const conflicts = Object.values(occupied.conflicts)
+          const hostProblems = yield* attachments.problems
           const report: StatusReport = {
             version: VERSION,
             node: config?.name ?? options.nodeName,
@@ -48,13 +56,15 @@ export class Introspection extends Context.Service<Introspection, {
               ...(config?.spec.cidr6 ? { cidr6: formatCidr(config.spec.cidr6) } : {}),
               ...(config?.spec.cidr4 ? { cidr4: formatCidr(config.spec.cidr4) } : {}),
               ...(config === undefined ? {} : { warnings: specWarnings(config.spec) }),
+              ...(conflicts.length === 0 ? {} : { conflicts }),
               ...(unknown === undefined ? {} : { unknown }),
               ...(Option.isSome(rejected) ? { rejected: rejected.value.message } : {})
             },
-            usage: config === undefined ? {} : yield* ipam.usage(config.spec),
+            usage: config === undefined ? {} : yield* ipam.usage(config.spec, occupied),
             allocations: (yield* allocations.list).map(allocationReport),
             announcements: yield* anycast.status,
             bird: yield* bird.status,
+            ...(hostProblems.length === 0 ? {} : { hostProblems }),
             antiSpoofing: yield* antiSpoofing.status,
             drops: yield* antiSpoofing.drops
           }

@@ -34,6 +34,8 @@ export const StatusReport = Schema.Struct({
     cidr4: Schema.optionalKey(Schema.String),
     /** What is in force although it can hardly be meant. */
     warnings: Schema.optionalKey(Schema.Array(Schema.String)),
+    /** Why no new pod gets an address of a prefix: the node's network uses it otherwise. */
+    conflicts: Schema.optionalKey(Schema.Array(Schema.String)),
     /** Why it is not known whether there is one. */
     unknown: Schema.optionalKey(Schema.String),
     /** Why the newest NodeConfig is not in force; absent if it is. */
@@ -44,6 +46,8 @@ export const StatusReport = Schema.Struct({
   /** Anycast and operator-chosen addresses, with what their announcement waits for. */
   announcements: Schema.Array(AnycastAddress),
   bird: BirdStatus,
+  /** What of the host's part of pods' networks is not as flock made it and cannot be put right; absent: nothing. */
+  hostProblems: Schema.optionalKey(Schema.Array(Schema.String)),
   antiSpoofing: AntiSpoofingStatus,
   /** Pods of which packets were dropped. */
   drops: Schema.Array(PodDrops)

@@ -55,6 +55,8 @@ describe("what is occupied", () => {
         spec,
         occupied: occupiedBy({
           gateways: [],
+          routes: [],
+          found: [],
           addresses: [{ address: address("2001:db8:a::99"), prefix, ifName: "eth1", up: true }]
         }, spec)
       })

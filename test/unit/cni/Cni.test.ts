@@ -6,6 +6,7 @@ import { layerTest as anycastTest } from "../../../src/anycast/AnycastTest.ts"
 import type { BirdStatus } from "../../../src/bird/birdStatus.ts"
 import { layerTest as birdTest } from "../../../src/bird/BirdTest.ts"
 import { Cni } from "../../../src/cni/Cni.ts"
+import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import type { PodInfo } from "../../../src/domain/Pod.ts"
 import type { Request } from "../../../src/domain/Wire.ts"
 import { Ipam } from "../../../src/ipam/Ipam.ts"
@@ -78,7 +79,7 @@ const ask = Effect.fnUntraced(function*(request: Request) {
 const leftovers = Effect.fnUntraced(function*(kernel: TestKernel) {
   const { list } = yield* Allocations
   const ipam = yield* Ipam
-  const usage = yield* ipam.usage(nodeConfig().spec)
+  const usage = yield* ipam.usage(nodeConfig().spec, NOTHING_OCCUPIED)
   return { links: kernel.links.size, records: (yield* list).length, ipv6: usage.ipv6?.used, ipv4: usage.ipv4?.used }
 })
 

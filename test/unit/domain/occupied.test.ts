@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { occupiedNow, permission, words } from "../../../src/domain/announcement.ts"
-import { address } from "../../../src/domain/Ip.ts"
+import { address, cidr } from "../../../src/domain/Ip.ts"
 import { type HostFacts, occupiedBy } from "../../../src/domain/occupied.ts"
 import { nodeConfig } from "../fixtures.ts"
 
@@ -11,7 +11,9 @@ const facts: HostFacts = {
     { address: address("203.0.113.1"), prefix: 24, ifName: "eth1", up: false },
     { address: address("192.0.2.99"), prefix: 32, ifName: "lo", up: true }
   ],
-  gateways: [address("198.51.100.254"), address("192.0.2.200")]
+  gateways: [address("198.51.100.254"), address("192.0.2.200")],
+  routes: [],
+  found: []
 }
 
 const config = (anycast: object) =>
@@ -62,8 +64,89 @@ describe("what no pod may have, whatever is allowed", () => {
   })
 
   it("comes about, and goes, with the interfaces", () => {
-    const none = occupiedBy({ addresses: [], gateways: [] }, all)
+    const none = occupiedBy({ addresses: [], gateways: [], routes: [], found: [] }, all)
     assert.isUndefined(occupiedNow(address("198.51.100.77"), all, none))
     assert.strictEqual(occupiedNow(address("198.51.100.77"), all, occupiedBy(facts, all))?._tag, "Occupied")
+  })
+})
+
+describe("the node's prefixes", () => {
+  const spec = nodeConfig({
+    cidr6: "2001:db8:1::/64",
+    cidr4: "10.42.1.0/24",
+    bgp: { asn: 65001, peers: [{ address: "192.0.2.1", asn: 65000 }] }
+  }).spec
+  const none: HostFacts = { addresses: [], gateways: [], routes: [], found: [] }
+  const on = (text: string, prefix: number, ifName = "eth1", up = true) => ({
+    address: address(text),
+    prefix,
+    ifName,
+    up
+  })
+  const to = (text: string, ifName = "eth0") => ({ destination: cidr(text), ifName })
+  const conflicts = (facts: Partial<HostFacts>, of = spec) => occupiedBy({ ...none, ...facts }, of).conflicts
+
+  const refused: ReadonlyArray<readonly [string, Partial<HostFacts>, 4 | 6, RegExp]> = [
+    [
+      "its own subnet",
+      { addresses: [on("10.42.1.7", 24)] },
+      4,
+      /^spec\.cidr4 10\.42\.1\.0\/24 overlaps 10\.42\.1\.0\/24, .*\(eth1\)/
+    ],
+    ["a subnet inside", { addresses: [on("10.42.1.129", 25)] }, 4, /overlaps 10\.42\.1\.128\/25/],
+    ["a subnet around", { addresses: [on("10.9.9.9", 8)] }, 4, /overlaps 10\.0\.0\.0\/8/],
+    [
+      "a /64 that a router advertised",
+      { addresses: [on("2001:db8:1::5", 64)] },
+      6,
+      /spec\.cidr6 2001:db8:1::\/64 overlaps/
+    ],
+    ["a subnet on lo", { addresses: [on("10.42.1.1", 24, "lo")] }, 4, /\(lo\)/],
+    ["a next hop in it", { gateways: [address("10.42.1.254")] }, 4, /contains 10\.42\.1\.254, the next hop/],
+    [
+      "another node's part of it",
+      { routes: [to("10.42.1.128/25")] },
+      4,
+      /contains 10\.42\.1\.128\/25, .* another way \(eth0\)/
+    ],
+    ["all of it by another way", { routes: [to("2001:db8:1::/64")] }, 6, /contains 2001:db8:1::\/64/]
+  ]
+  it.each(refused)("are refused as a whole: %s", (_, facts, family, words) => {
+    assert.match(conflicts(facts)[family] ?? "", words)
+    assert.isUndefined(conflicts(facts)[family === 4 ? 6 : 4])
+  })
+
+  it("are refused with a router in them", () => {
+    const inside = nodeConfig({
+      cidr4: "10.42.1.0/24",
+      bgp: { asn: 65001, peers: [{ address: "10.42.1.254", asn: 65000 }] }
+    }).spec
+    assert.match(conflicts({}, inside)[4] ?? "", /contains 10\.42\.1\.254, a router's address/)
+  })
+
+  const fine: ReadonlyArray<readonly [string, Partial<HostFacts>]> = [
+    ["a link that is down", { addresses: [on("10.42.1.7", 24, "eth1", false)] }],
+    ["link-local addresses", { addresses: [on("fe80::1", 64)] }],
+    ["a default route", { routes: [to("0.0.0.0/0"), to("::/0")] }],
+    ["a router's aggregate", { routes: [to("10.0.0.0/8"), to("2001:db8::/32")] }],
+    ["other nodes' prefixes", { routes: [to("10.42.2.0/24"), to("2001:db8:2::/64")] }],
+    ["single addresses", { addresses: [on("10.42.1.9", 32, "lo")], routes: [to("10.42.1.10/32")] }]
+  ]
+  it.each(fine)("are not: %s", (_, facts) => assert.deepStrictEqual(conflicts(facts), {}))
+
+  it("hold what the host sends elsewhere, and nothing outside of them", () => {
+    const { held } = occupiedBy({
+      addresses: [on("10.42.1.9", 32, "lo"), on("192.0.2.9", 32, "lo")],
+      gateways: [],
+      routes: [to("10.42.1.10/32"), to("2001:db8:1::10/128"), to("198.51.100.1/32")],
+      found: [{ address: address("10.42.1.11"), is: "in use" }]
+    }, spec)
+    const { value } = address("10.42.1.9")
+    assert.deepStrictEqual([...held[4]].toSorted(([a], [b]) => Number(a - b)), [
+      [value, "this node's own address (lo)"],
+      [value + 1n, "routed elsewhere by this node (eth0)"],
+      [value + 2n, "in use"]
+    ])
+    assert.deepStrictEqual([...held[6].values()], ["routed elsewhere by this node (eth0)"])
   })
 })

@@ -3,6 +3,7 @@ import { Context, Effect, Layer, Logger, Result } from "effect"
 import * as fc from "fast-check"
 import { address, cidr, contains, formatAddress, type IpAddress, lastOf } from "../../../src/domain/Ip.ts"
 import type { NodeConfigSpec } from "../../../src/domain/NodeConfig.ts"
+import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import * as PodAddresses from "../../../src/domain/PodAddresses.ts"
 import { primariesOf, primaryOf } from "../../../src/domain/PodAddresses.ts"
 import { reservedIn } from "../../../src/domain/reserved.ts"
@@ -48,11 +49,11 @@ describe("Ipam", () => {
     Effect.gen(function*() {
       const ipam = yield* Ipam
       yield* ipam.reserve(request({ cidr4: "10.42.1.4/30", ipv6: "false" }))
-      const before = yield* ipam.usage(spec())
+      const before = yield* ipam.usage(spec(), NOTHING_OCCUPIED)
       const failed = request({ cidr4: "10.42.1.4/30" })
       const error = yield* Effect.flip(ipam.reserve(failed))
       assert.strictEqual(error.reason, "Exhausted")
-      assert.deepStrictEqual(yield* ipam.usage(spec()), before)
+      assert.deepStrictEqual(yield* ipam.usage(spec(), NOTHING_OCCUPIED), before)
       yield* ipam.reserve({ ...failed, pod: { ...failed.pod, annotations: {} } })
     }).pipe(Effect.provide(ipamWith(2))))
 
@@ -62,14 +63,14 @@ describe("Ipam", () => {
       yield* ipam.reserve(request({}, { owner: "a/eth0" }))
       const error = yield* Effect.flip(ipam.reserve(request({}, { owner: "a/eth0" })))
       assert.deepStrictEqual([error.reason, error.message.includes("a/eth0")], ["InUse", true])
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 1)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 1)
     }).pipe(Effect.provide(ipamWith(3))))
 
   it.effect("is exhausted when the node's CIDRs are, and not before", () =>
     Effect.gen(function*() {
       const ipam = yield* Ipam
       yield* ipam.reserve(request({}, { owner: "a/eth0", spec: small }))
-      assert.deepStrictEqual(yield* ipam.usage(small), {
+      assert.deepStrictEqual(yield* ipam.usage(small, NOTHING_OCCUPIED), {
         ipv6: { cidr: "2001:db8:1::/126", used: 1, free: 1 },
         ipv4: { cidr: "10.42.1.0/30", used: 1, free: 0 }
       })
@@ -94,7 +95,7 @@ describe("Ipam", () => {
       const wide = spec({ cidr6: "2001:db8::/32", cidr4: "10.0.0.0/8" })
       const { addresses } = yield* ipam.reserve(request({}, { spec: wide }))
       assert.deepStrictEqual(addresses.ipv4, address("10.0.0.2"))
-      assert.deepStrictEqual(yield* ipam.usage(wide), {
+      assert.deepStrictEqual(yield* ipam.usage(wide, NOTHING_OCCUPIED), {
         ipv6: { cidr: "2001:db8::/32", used: 1, free: Number.MAX_SAFE_INTEGER },
         ipv4: { cidr: "10.0.0.0/8", used: 1, free: 2 ** 24 - 4 }
       })
@@ -106,23 +107,31 @@ describe("Ipam", () => {
       const other = spec({ cidr6: "2001:db8:2::/64", cidr4: "10.42.2.0/24" })
       const old = yield* ipam.reserve(request({}, { owner: "old/eth0" }))
       yield* ipam.reserve(request({}, { spec: other }))
-      assert.strictEqual((yield* ipam.usage(other)).ipv4?.used, 1)
+      assert.strictEqual((yield* ipam.usage(other, NOTHING_OCCUPIED)).ipv4?.used, 1)
       const back = yield* ipam.reserve(request())
       assert.notDeepEqual(back.addresses.ipv4, old.addresses.ipv4)
-      assert.deepStrictEqual((yield* ipam.usage(spec())).ipv4, { cidr: "10.42.1.0/24", used: 2, free: 251 })
+      assert.deepStrictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4, {
+        cidr: "10.42.1.0/24",
+        used: 2,
+        free: 251
+      })
       yield* ipam.release("old/eth0")
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 1)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 1)
     }).pipe(Effect.provide(ipamWith(6))))
 
   it.effect("does not count an address that is never given out, adopted from another CIDR's time", () =>
     Effect.gen(function*() {
       const ipam = yield* Ipam
       yield* ipam.markInUse("a/eth0", [address("10.42.1.1"), address("10.42.1.9"), address("10.99.0.9")])
-      assert.deepStrictEqual((yield* ipam.usage(spec())).ipv4, { cidr: "10.42.1.0/24", used: 1, free: 252 })
+      assert.deepStrictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4, {
+        cidr: "10.42.1.0/24",
+        used: 1,
+        free: 252
+      })
       yield* ipam.markInUse("b/eth0", [address("10.42.1.0"), address("10.42.1.255"), address("10.99.0.10")])
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 1)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 1)
       yield* ipam.release("b/eth0")
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 1)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 1)
     }).pipe(Effect.provide(ipamWith(7))))
 
   it.effect("names the pod that has an address", () =>
@@ -140,7 +149,7 @@ describe("Ipam", () => {
       yield* ipam.reserve(request(asking, { owner: "a/eth0", spec: spec(SHARED) }))
       const b = (yield* ipam.reserve(request(asking, { owner: "b/eth0", spec: spec(SHARED) }))).addresses
       assert.deepStrictEqual([b.anycast, b.ipv4], [[address("10.42.1.2")], address("10.42.1.4")])
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 3)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 3)
       yield* ipam.release("a/eth0")
       assert.deepStrictEqual(
         (yield* ipam.reserve(request({}, { owner: "c/eth0" }))).addresses.ipv4,
@@ -175,7 +184,7 @@ describe("Ipam.markInUse", () => {
         address("10.42.1.4")
       )
       yield* ipam.release("a/eth0")
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 2)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 2)
     }).pipe(Effect.provide([ipamWith(10), capture])))
 
   it.effect("lets several owners have an anycast address, which is no one's primary then", () =>
@@ -201,9 +210,9 @@ describe("Ipam.markInUse", () => {
       yield* ipam.adopt(holder("e", "10.9.9.3", "10.42.1.3"))
       assert.lengthOf(warnings, 2)
       yield* ipam.release("a/eth0")
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 2)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 2)
       yield* ipam.release("b/eth0")
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 1)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 1)
     }).pipe(Effect.provide([ipamWith(11), capture])))
 })
 
@@ -306,7 +315,7 @@ const play = (ipam: IpamService, steps: ReadonlyArray<Step>) =>
       }
       const inUse = new Set([...textsOf(held.values(), "primary"), ...textsOf(held.values(), "anycast")])
       for (const  of of[tight, wider]) {
-        const { ipv4, ipv6 } = yield* ipam.usage(of)
+        const { ipv4, ipv6 } = yield* ipam.usage(of, NOTHING_OCCUPIED)
         const usedOf = (node: typeof of.cidr4) =>
           [...inUse].map(address).filter((a) => node && contains(node, a) && !reservedIn(node, a)).length
         assert.deepStrictEqual([ipv4?.used, ipv6?.used], [usedOf(of.cidr4), usedOf(of.cidr6)])
@@ -346,6 +355,6 @@ describe("any history of ADD, DEL and adoption", () => {
           }
         })
       yield* Effect.forEach(Array.from({ length: 50 }, (_, i) => i), fiber, { concurrency: "unbounded", discard: true })
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 0)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 0)
     }).pipe(Effect.provide(ipamWith(12))))
 })

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { address } from "../../../src/domain/Ip.ts"
+import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import { Ipam } from "../../../src/ipam/Ipam.ts"
 import { addresses, allocation } from "../fixtures.ts"
 import { pod, request, spec } from "./support.ts"
@@ -42,7 +43,7 @@ describe("limits", () => {
       refusedWith("maxPerPod")(
         yield* Effect.flip(ipam.reserve(ask("192.0.2.1,192.0.2.2", { limits: { maxPerPod: 1 } })))
       )
-      assert.strictEqual((yield* ipam.usage(spec())).ipv4?.used, 0)
+      assert.strictEqual((yield* ipam.usage(spec(), NOTHING_OCCUPIED)).ipv4?.used, 0)
       yield* ipam.reserve(ask("192.0.2.1,192.0.2.2"))
       yield* ipam.reserve(ask("192.0.2.3", { namespace: "other" }))
       refusedWith("maxPerNode")(yield* Effect.flip(ipam.reserve(ask("192.0.2.4", { namespace: "third" }))))

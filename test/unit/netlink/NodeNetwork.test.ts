@@ -15,7 +15,7 @@ describe("NodeNetwork", () => {
     const kernel = new TestKernel()
     kernel.interfaces = [
       hostInterface("eth0", ["198.51.100.11/24"]),
-      hostInterface("flock00000001", ["203.0.113.1/24"])
+      hostInterface("flock00000001", ["203.0.113.1/24"], { ifIndex: 7 })
     ]
     const route = (via: string, protocol: number, base: string) => ({
       destination: { family: 4 as const, base: address(base).value, prefix: 32 },

@@ -1,22 +1,28 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
+import { Attachments } from "../../../src/attachments/Attachments.ts"
 import { BirdTest, layerTest as birdTest } from "../../../src/bird/BirdTest.ts"
 import { address } from "../../../src/domain/Ip.ts"
 import { AntiSpoofing } from "../../../src/firewall/AntiSpoofing.ts"
 import { Ipam } from "../../../src/ipam/Ipam.ts"
 import { KubeApiTest, layerTest as kubeTest } from "../../../src/kube/KubeApiTest.ts"
+import { layerTest as netlinkTest } from "../../../src/netlink/NetlinkTest.ts"
+import { NodeNetwork } from "../../../src/netlink/NodeNetwork.ts"
 import { NodeReporter } from "../../../src/report/NodeReporter.ts"
 import { layerTest as allocationsTest } from "../../../src/state/AllocationsTest.ts"
 import { nodeConfig } from "../fixtures.ts"
 
 const world = NodeReporter.layer.pipe(
+  Layer.provideMerge(Attachments.layer),
+  Layer.provideMerge(Layer.orDie(NodeNetwork.layer)),
   Layer.provideMerge(Layer.mergeAll(
     AntiSpoofing.layerTest(),
     birdTest(),
     Ipam.layer,
     kubeTest(),
-    allocationsTest()
+    allocationsTest(),
+    netlinkTest()
   ))
 )
 

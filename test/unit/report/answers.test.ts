@@ -10,7 +10,7 @@ import { type BirdStatus, initial, type PeerStatus } from "../../../src/bird/bir
 import { judge } from "../../../src/cni/status.ts"
 import { NodeConfigUnreadable } from "../../../src/kube/KubeApi.ts"
 import { nodeCondition, nodeConfigStatus } from "../../../src/report/conditions.ts"
-import { existingAffected, type Facts, newAffected } from "../../../src/report/health.ts"
+import { type Facts, newAffected, notReady } from "../../../src/report/health.ts"
 import { nodeConfig } from "../fixtures.ts"
 
 const NONE = { current: Option.none(), rejected: Option.none() }
@@ -40,6 +40,8 @@ const facts = (over: Partial<Facts> = {}): Facts => ({
   usage: {},
   bird: bird(),
   antiSpoofing: { state: "on", exempt: [] },
+  conflicts: [],
+  host: [],
   ...over
 })
 
@@ -80,6 +82,20 @@ const table: Readonly<Record<string, Row>> = {
     condition: READY,
     readyz: 200,
     notTrue: ["AddressesAvailable"]
+  },
+  "a prefix is in use otherwise on the node's network": {
+    facts: facts({ conflicts: ["spec.cidr4 10.42.1.0/24 overlaps 10.42.1.0/24"] }),
+    status: 0,
+    condition: ["FlockPrefixConflict", "FlockPrefixConflict"],
+    readyz: 503,
+    notTrue: ["Ready"]
+  },
+  "the host's part of a pod's network cannot be put right": {
+    facts: facts({ host: ["the host sends what is for 10.42.1.2 elsewhere"] }),
+    status: 0,
+    condition: READY,
+    readyz: 200,
+    notTrue: ["HostAsBuilt"]
   },
   "the newest NodeConfig is not valid, the former is in force": {
     facts: facts({ nodeConfig: { ...SERVED, rejected: slip } }),
@@ -150,7 +166,7 @@ describe("what the node says of itself", () => {
       const { reason, status } = nodeCondition(row.facts, { grace })
       assert.strictEqual(status, reason === "FlockReady" ? "False" : "True")
     }
-    assert.strictEqual((newAffected(row.facts) ?? existingAffected(row.facts)) === undefined ? 200 : 503, row.readyz)
+    assert.strictEqual(notReady(row.facts) === undefined ? 200 : 503, row.readyz)
     const { conditions } = nodeConfigStatus(row.facts)
     assert.deepStrictEqual(
       conditions.filter(({ status }) => status !== "True").map(({ type }) => type),

@@ -24,7 +24,9 @@ const facts = (peers: ReadonlyArray<PeerStatus>, antiSpoofing: AntiSpoofingStatu
   nodeConfig: { current: Option.some(nodeConfig()), rejected: Option.none() },
   usage: {},
   bird: { ...initial(true), up: true, peers },
-  antiSpoofing
+  antiSpoofing,
+  conflicts: [],
+  host: []
 })
 
 const statusWith = (...peers: ReadonlyArray<PeerStatus>) => {
