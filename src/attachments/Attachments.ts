@@ -2,9 +2,9 @@
  * What was built stays built: the kernel's state of every attachment's host side, and of the node as their router, is held
  * to what is wanted, at once on the kernel's own notifications and by a tick.
  *
- * It takes no lock against ADD and DEL. What an ADD is building has no committed record and is not wanted yet; all that is
- * sent names a link by the index that it was just seen with, so of one that a DEL removes meanwhile the kernel knows nothing
- * any more.
+ * It takes no lock against ADD and DEL. What an ADD is building has no committed record and is not wanted yet. What a look
+ * found counts only while the same allocation is wanted still, and what is sent then names the link by the index that it was
+ * seen with, so of one that a DEL removes meanwhile the kernel knows nothing any more.
  */
 import { Context, Effect, Layer, Metric, PubSub, Queue, Ref, Stream, SubscriptionRef } from "effect"
 import type { Unreachable } from "../domain/announcement.ts"

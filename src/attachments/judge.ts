@@ -1,13 +1,15 @@
 /** What is to be done about what was found. Pure. */
 import type { HostDifference, HostEndState, PodLinkPlan } from "../netlink/Netlink.ts"
 import { type Problem, type State, withLink } from "./attachmentsState.ts"
-import { current, dueAt, isFight, repaired } from "./backOff.ts"
+import { current as fresh, dueAt, isFight, repaired } from "./backOff.ts"
 
 export interface Look {
   readonly plans: ReadonlyArray<PodLinkPlan>
   readonly differences: ReadonlyArray<HostDifference>
   readonly links: ReadonlyArray<HostEndState>
 }
+
+const nameOf = ({ hostIfName }: PodLinkPlan): string => hostIfName
 
 const streakKey = ({ hostIfName, what }: HostDifference): string => `${hostIfName} ${what}`
 
@@ -23,12 +25,14 @@ export interface Judged {
 /** What to put right now of what a look found; the rest is suspect until its time has come. */
 export const looked = (before: State, { differences, links, plans }: Look, now: number): Judged => {
   const withLinks = links.reduce((next, { hostIfName, ...link }) => withLink(next, hostIfName, link), before)
-  const found = differences.filter(({ hostIfName }) => withLinks.wanted.has(hostIfName))
+  // A name comes back with its attachment, after a DEL and another ADD, and the plan is another one then.
+  const current = new Set(plans.filter((plan) => withLinks.wanted.get(plan.hostIfName)?.plan === plan).map(nameOf))
+  const found = differences.filter(({ hostIfName }) => current.has(hostIfName))
   const due = found.filter((d) => dueAt(withLinks.streaks.get(streakKey(d)), now) <= now)
-  const streaks = new Map(current(withLinks.streaks, now))
+  const streaks = new Map(fresh(withLinks.streaks, now))
   for (const d of due) streaks.set(streakKey(d), repaired(streaks.get(streakKey(d)), now))
   const problems = new Map(withLinks.problems)
-  for (const { hostIfName } of plans) {
+  for (const hostIfName of current) {
     const standing = found.filter((d) =>
       d.hostIfName === hostIfName && (d.kind === "gone"
         // A DEL removes the link first and the record a moment later.
@@ -101,7 +105,7 @@ export const nodePrepared = (
   now: number
 ): NodeJudged => {
   const was = before.streaks.get("node")
-  const streaks = new Map(current(before.streaks, now))
+  const streaks = new Map(fresh(before.streaks, now))
   if (restored.length > 0) streaks.set("node", repaired(was, now))
   const streak = streaks.get("node")
   const fighting = isFight(streak, now)

@@ -185,6 +185,17 @@ describe("what a look finds", () => {
     assert.strictEqual(unreachable(allocated(look(first.state, [missing], 60).state, [TWO])).size, 0)
   })
 
+  it("is nothing where the attachment was deleted and added again meanwhile: the name is the same, the plan is not", () => {
+    const [{ plans }, taken] = takeSuspects(everythingSuspect(both), 0)
+    const again = allocated(taken, [{ ...ONE }, TWO])
+    const { repair, state } = looked(
+      again,
+      { plans, differences: [gone("route to 10.42.1.2"), foreign()], links: [] },
+      0
+    )
+    assert.deepStrictEqual([repair.length, unreachable(state).size], [0, 0])
+  })
+
   it("what does not cut is no reason to withdraw", () => {
     const { state } = look(both, [gone("alias", { cuts: [], repair: undefined })], 0)
     assert.strictEqual(unreachable(state).size, 0)
