@@ -18,6 +18,7 @@ server.listen(0, "127.0.0.1", () => console.log(server.address().port))
 export class Relay {
   readonly #target: net.TcpNetConnectOpts
   readonly #open = new Set<net.Socket>()
+  readonly #dead = new WeakSet<net.Socket>()
   #state: "open" | "cut" | "mute" = "open"
   #delay = 0
   #port = 0
@@ -69,7 +70,7 @@ export class Relay {
   }
 
   #pass(to: net.Socket, chunk: Buffer): void {
-    if (this.#state === "mute") return
+    if (this.#state === "mute" || this.#dead.has(to)) return
     if (this.#delay === 0) to.write(chunk)
     else setTimeout(() => to.writable && to.write(chunk), this.#delay)
   }
@@ -87,6 +88,11 @@ export class Relay {
   /** Takes connections and passes nothing on, and closes nothing. */
   mute(): void {
     this.#state = "mute"
+  }
+
+  /** What is open passes nothing on any more, and stays open; new connections do. */
+  muteOpen(): void {
+    for (const socket of this.#open) this.#dead.add(socket)
   }
 
   /** Whatever is sent arrives so many milliseconds later, in either direction. */

@@ -3,6 +3,7 @@ import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
 import { type PeerStatus, troubleOf } from "../bird/birdStatus.ts"
 import { oneLine } from "../domain/quote.ts"
+import { deafInWords, heardInWords } from "../kube/apiHealth.ts"
 import { ask } from "../socket/ask.ts"
 import type { StatusReport } from "../socket/StatusReport.ts"
 import { jsonFlag, socketFlag } from "./flags.ts"
@@ -18,6 +19,16 @@ const poolLines = ({ usage }: StatusReport): ReadonlyArray<string> =>
   [usage.ipv6, usage.ipv4].flatMap((pool) =>
     pool === undefined ? [] : [`prefix  ${pool.cidr}: ${pool.used} used, ${freeText(pool.free)} free`]
   )
+
+const apiLines = ({ api }: StatusReport): ReadonlyArray<string> => {
+  if (api === undefined) return []
+  const deaf = deafInWords({ ...api, refused: [] })
+  return [
+    `API     last heard: ${heardInWords(api)}`,
+    ...(deaf === undefined ? [] : [`        ${deaf}`]),
+    ...api.refused.map(({ at, message }) => `        refused at ${at}: ${message}`)
+  ]
+}
 
 const peerRow = (peer: PeerStatus): ReadonlyArray<string> => [
   peer.address,
@@ -93,6 +104,7 @@ export const renderStatus = (report: StatusReport): string =>
     ...(report.nodeConfig.warnings ?? []).map((words) => `        warning: ${words}`),
     ...(report.nodeConfig.rejected === undefined ? [] : [`        NOT in force: ${report.nodeConfig.rejected}`]),
     ...poolLines(report),
+    ...apiLines(report),
     ...birdLines(report),
     ...antiSpoofingLines(report),
     ...announcementLines(report),

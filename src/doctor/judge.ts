@@ -1,5 +1,6 @@
 /** What stands in the way on a node, and what to do about it: pure, from {@link Facts}. */
 import { networksBefore, otherNetworks, PLUGIN_NAME } from "../install/conflist.ts"
+import { deafInWords } from "../kube/apiHealth.ts"
 import type { Facts, Finding, Severity } from "./facts.ts"
 import { judgeKernel } from "./judgeKernel.ts"
 import { judgeRouting } from "./judgeRouting.ts"
@@ -131,6 +132,30 @@ const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
   ]
 }
 
+const judgeApi = ({ agent }: Facts): ReadonlyArray<Finding> => {
+  if ("unreachable" in agent || agent.report.api === undefined) return []
+  const { api } = agent.report
+  const silence = deafInWords({ ...api, refused: [] })
+  return [
+    ...(silence === undefined ? [] : [{
+      severity: "error" as const,
+      check: "api-silent",
+      problem: silence,
+      remedy: "see the refusals here, the API server, and what lies between; the agent goes on asking"
+    }]),
+    ...api.refused.map(({ at, message, status }): Finding => ({
+      severity: silence !== undefined || status === 401 || status === 403 ? "error" : "warning",
+      check: "api-refused",
+      problem: `${message} (last at ${at})`,
+      remedy: status === 401
+        ? "renew the agent's token or kubeconfig: restart its pod, or see --kubeconfig"
+        : status === 403
+        ? "apply manifests/rbac.yaml again; it takes effect without a restart"
+        : "see the API server, and what lies between; the agent goes on asking"
+    }))
+  ]
+}
+
 const judgeCalico = ({ interfaces, routes }: Facts): ReadonlyArray<Finding> => {
   const links = interfaces.map(({ ifName }) => ifName).filter((name) => CALICO.test(name))
   const stale = routes.filter(({ ifName }) => CALICO.test(ifName)).map((r) => `${r.destination} dev ${r.ifName}`)
@@ -150,6 +175,7 @@ export const judge = (facts: Facts): ReadonlyArray<Finding> =>
     ...judgeConflists(facts),
     ...judgeInstallation(facts),
     ...judgeAgent(facts),
+    ...judgeApi(facts),
     ...judgeCalico(facts),
     ...judgeRouting(facts),
     ...judgeKernel(facts)

@@ -5,6 +5,7 @@
 import { Context, Data, type Effect, type Option, type Redacted, type Stream, type SubscriptionRef } from "effect"
 import type { NodeConfig, NodeConfigInvalid, SecretKeyRef } from "../domain/NodeConfig.ts"
 import type { PodInfo } from "../domain/Pod.ts"
+import type { ApiHealth } from "./apiHealth.ts"
 
 /** What should be one NodeConfig cannot be read as such: a YAML slip, an empty file, a second document. */
 export class NodeConfigUnreadable extends Data.TaggedError("NodeConfigUnreadable")<{
@@ -113,6 +114,8 @@ export class KubeApi extends Context.Service<KubeApi, {
    * gone: nothing announced may be withdrawn for it (an agent restarted while the API server is away).
    */
   readonly podsListed: Effect.Effect<boolean>
+  /** Since when each watch was heard, and what is refused; undefined: there is no API server (standalone). */
+  readonly api: Effect.Effect<ApiHealth | undefined>
   /** The watches and writers. Must run in the foreground of `main`; it fails only by defect. */
   readonly run: Effect.Effect<never>
 }>()("flock/KubeApi") {}

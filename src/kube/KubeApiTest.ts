@@ -83,6 +83,7 @@ const make = (overrides: Partial<KubeApi["Service"]>) =>
       event: (event) => append(events, event),
       synced: Effect.map(Ref.get(lists), ({ synced }) => synced),
       podsListed: Effect.map(Ref.get(lists), ({ podsListed }) => podsListed),
+      api: Effect.undefined,
       run: Effect.never,
       ...overrides
     })

@@ -7,14 +7,19 @@
  * are listed 7 to 11 ms later (medians of 15), with 79 in place of 85 MB of memory; 100,000 watch events of 4.3 KB take
  * 3.1 in place of 2.9 s of CPU time and a peak of 142 in place of 136 MB (medians of 5).
  */
-import { Effect, Metric, type Scope, Stream } from "effect"
+import { Data, Effect, Metric, Random, type Scope, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import { type Accesses, ApiError } from "./access.ts"
+import type { ApiHealth } from "./apiHealth.ts"
 import { ListReader, NotAList } from "./ListReader.ts"
 import { OpenWatches } from "./openWatches.ts"
+import { Refusals } from "./refusals.ts"
 import { broken, describe, httpRequest, isReset, noAnswer, refusal, type Request } from "./request.ts"
 import { type WatchEvent, watchEvents } from "./watchEvents.ts"
+
+/** Nothing came on a watch for `millis`: it is opened anew, and only that tells whether it was dead. */
+export class WatchSilent extends Data.TaggedError("WatchSilent")<{ readonly millis: number }> {}
 
 export interface Client {
   /** The decoded JSON of a 2xx answer. */
@@ -25,21 +30,28 @@ export interface Client {
    */
   readonly list: (request: Request, each: (object: unknown) => void) => Effect.Effect<unknown, ApiError>
   /** Ends when the server ends the watch; fails when nothing came for `idleMillis`. */
-  readonly watch: (request: Request) => Stream.Stream<WatchEvent, ApiError>
+  readonly watch: (request: Request) => Stream.Stream<WatchEvent, ApiError | WatchSilent>
+  /** Whoever lists and watches says so here, and names the same subject in its requests. */
+  readonly watches: Pick<OpenWatches, "follow">
+  readonly health: Effect.Effect<ApiHealth>
 }
 
 export interface Timing {
   /** A request without a complete answer in this time fails; a list, where nothing more of it comes for so long. */
   readonly requestMillis: number
   /**
-   * A watch on which nothing came is taken for dead. Longer than any `timeoutSeconds` asked for: servers promise no
-   * bookmarks on a resource that does not change. A cut network shows sooner by TCP keepalive (25 s), a server that
-   * stopped by the first request that it lets hang, such as the Node condition's patch every minute.
+   * A watch on which nothing came for so long, and up to a quarter longer by chance, is opened anew from its version.
+   * Two bookmarks are missing by then, where the server sends them: about one a minute, but none on a resource that has
+   * not changed since the server started. There it costs one request, and its answer is the proof that a bookmark
+   * would have been.
    */
   readonly idleMillis: number
 }
 
-export const timing: Timing = { requestMillis: 10_000, idleMillis: 510_000 }
+export const timing: Timing = { requestMillis: 10_000, idleMillis: 120_000 }
+
+/** Watches fall silent together, when a server or a network does; they must not come back together. */
+const IDLE_JITTER = 0.25
 
 /** A list may be long; one that takes so many times as long as a request may is no answer. */
 const LIST_TIMES = 30
@@ -68,6 +80,7 @@ const textOf = (request: Request, response: HttpClientResponse): Effect.Effect<s
 
 export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing = timing): Client => {
   const watches = new OpenWatches()
+  const refusals = new Refusals()
 
   /** A server that lets a request hang is likely to have forgotten its watches too: those that are silent start anew. */
   const suspect = Effect.andThen(accesses.dropIdle, watches.giveUpSilent(requestMillis))
@@ -138,14 +151,22 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
   const renewed = <A, R>(effect: Effect.Effect<A, ApiError, R>): Effect.Effect<A, ApiError, R> =>
     Effect.catchIf(effect, (e) => e.status === 401, () => Effect.andThen(accesses.renew, effect))
 
+  /** What is refused is known until it is answered. */
+  const noted = <A, R>(request: Request, effect: Effect.Effect<A, ApiError, R>): Effect.Effect<A, ApiError, R> =>
+    effect.pipe(
+      Effect.tap(() => refusals.answered(request)),
+      Effect.tapError((error) => refusals.failed(request, error))
+    )
+
   const watch = Effect.fnUntraced(function*(request: Request) {
-    const response = yield* renewed(open(request))
-    const { givenUp, heard } = yield* watches.open
+    const response = yield* noted(request, renewed(open(request)))
+    const { givenUp, heard } = yield* watches.open(request.subject)
+    const millis = Math.round(idleMillis * (1 + IDLE_JITTER * (yield* Random.next)))
     return response.stream.pipe(
       Stream.mapError((error) => broken(request, error)),
       Stream.timeoutOrElse({
-        duration: idleMillis,
-        orElse: () => Stream.fail(noAnswer(request, `the watch was silent for ${idleMillis} ms`))
+        duration: millis,
+        orElse: () => Stream.fail(new WatchSilent({ millis }))
       }),
       Stream.interruptWhen(
         Effect.andThen(
@@ -159,8 +180,13 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
   })
 
   return {
-    request: (request) => renewed(attempt(request)),
-    list: (request, each) => renewed(Effect.scoped(readList(request, each))),
-    watch: (request) => Stream.unwrap(watch(request))
+    request: (request) => noted(request, renewed(attempt(request))),
+    list: (request, each) =>
+      noted(request, renewed(Effect.scoped(readList(request, each)))).pipe(
+        Effect.tap(() => watches.heard(request.subject))
+      ),
+    watch: (request) => Stream.unwrap(watch(request)),
+    watches,
+    health: Effect.all({ watches: watches.status, refused: refusals.list })
   }
 }

@@ -5,6 +5,7 @@ import { Effect, FileSystem, Layer, Option, PubSub, Ref, type Scope, Stream } fr
 import { API_VERSION } from "../domain/NodeConfig.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { keepRunning } from "../process/keepRunning.ts"
+import { sayChanges } from "../process/sayOnce.ts"
 import * as Access from "./access.ts"
 import * as Client from "./client.ts"
 
@@ -63,6 +64,8 @@ const onNodeConfig = (cache: NodeConfigCache.NodeConfigCache, status: Status.Sta
     switch (signal._tag) {
       case "Failed":
         return cache.handle({ _tag: "Unlisted", reason: signal.error.message })
+      case "Resumed":
+        return cache.handle({ _tag: "Answered" })
       case "Removed":
         return gone
       case "Changed":
@@ -78,10 +81,12 @@ const makePods = Effect.gen(function*() {
   const pods = yield* Ref.make<Pods>(new Map())
   const listed = yield* Ref.make(false)
   const changes = yield* PubSub.unbounded<PodChange>()
+  const say = sayChanges((reason) => Effect.logWarning(`Pod watch: ${reason}`))
   const on = Effect.fnUntraced(function*(signal: Signal<PodInfo>) {
     const next = step(yield* Ref.get(pods), signal)
     yield* Ref.set(pods, next.pods)
-    if (signal._tag === "Failed") return yield* Effect.logWarning(`Pod watch: ${signal.error.message}`)
+    if (signal._tag === "Failed") return yield* say(signal.error.message)
+    yield* say("")
     if (signal._tag === "Listed") yield* Ref.set(listed, true)
     return yield* PubSub.publishAll(changes, next.changes)
   })
@@ -132,6 +137,7 @@ const make = Effect.fnUntraced(function*(
     setStatus: status.set,
     event: recorder.record,
     podsListed: pods.listed,
+    api: client.health,
     synced: nodeConfig.synced(pods.listed),
     run: Effect.all([
       keepRunning("the NodeConfig watch")(

@@ -31,6 +31,8 @@ export type Event =
   | { readonly _tag: "Unreadable"; readonly place: string; readonly problem: string }
   /** The source does not answer: it is not known what there is. */
   | { readonly _tag: "Unlisted"; readonly reason: string }
+  /** It answers again, and nothing is new. */
+  | { readonly _tag: "Answered" }
 
 export type Action =
   | { readonly _tag: "Log"; readonly level: "Info" | "Warn" | "Error"; readonly message: string }
@@ -133,6 +135,8 @@ export const step = (state: State, event: Event): Step => {
     }
     case "Unlisted":
       return unlisted(state, event.reason)
+    case "Answered":
+      return [state.silence === "" ? state : { ...state, silence: "" }, []]
   }
 }
 

@@ -49,6 +49,7 @@ const put = (known: PodInfo | undefined, pod: PodInfo): ReadonlyArray<PodChange>
 export const step = (pods: Pods, signal: Signal<PodInfo>): Step => {
   switch (signal._tag) {
     case "Failed":
+    case "Resumed":
       return { pods, changes: [] }
     case "Listed": {
       const next = new Map(signal.items.map((pod) => [podKey(pod), pod]))

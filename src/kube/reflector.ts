@@ -8,7 +8,9 @@ import { Effect, MutableRef, Random, Stream } from "effect"
 import { record } from "../domain/record.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { ApiError } from "./access.ts"
+import { nameOf } from "./apiHealth.ts"
 import type { Client } from "./client.ts"
+import type { Subject } from "./openWatches.ts"
 import { type BackOff, backOff, initial, type Input, step, versionOf, waitOf } from "./reflectorState.ts"
 import type { WatchEvent } from "./watchEvents.ts"
 
@@ -20,12 +22,16 @@ export type Signal<A> =
   | { readonly _tag: "Removed"; readonly item: A }
   /** Emitted once per failed attempt, before the back-off. */
   | { readonly _tag: "Failed"; readonly error: ApiError }
+  /** After failures, a watch says something again; what changed meanwhile is said by itself. */
+  | { readonly _tag: "Resumed" }
 
 export interface Resource<A> {
   /** Of RBAC, such as `pods`. */
   readonly name: string
   /** Of the collection, such as `/api/v1/pods`. */
   readonly path: string
+  /** The only object that is asked for, where that tells it from others of its kind. */
+  readonly object?: string
   /** Evaluated by the server, such as `spec.nodeName=host001`. */
   readonly fieldSelector: string
   /** `undefined`: not an object of this kind; left out. */
@@ -35,13 +41,19 @@ export interface Resource<A> {
 /** Objects of one page of a list, where the server makes pages: for its sake, not for ours. */
 const PAGE = 100
 
-const list = Effect.fnUntraced(function*<A>(client: Client, resource: Resource<A>, minimumVersion: string) {
+const list = Effect.fnUntraced(function*<A>(
+  client: Client,
+  subject: Subject,
+  resource: Resource<A>,
+  minimumVersion: string
+) {
   const items: Array<A> = []
   let token = ""
   while (true) {
     const page = record(
       yield* client.list({
         verb: "list",
+        subject,
         resource: resource.name,
         path: resource.path,
         query: {
@@ -64,9 +76,10 @@ const list = Effect.fnUntraced(function*<A>(client: Client, resource: Resource<A
   }
 })
 
-const watch = <A>(client: Client, resource: Resource<A>, version: string, seconds: number) =>
+const watch = <A>(client: Client, subject: Subject, resource: Resource<A>, version: string, seconds: number) =>
   client.watch({
     verb: "watch",
+    subject,
     resource: resource.name,
     path: resource.path,
     query: {
@@ -89,14 +102,24 @@ export const listAndWatch = <A>(
   times: BackOff = backOff
 ): Stream.Stream<Signal<A>> =>
   Stream.suspend(() => {
+    const subject: Subject = {
+      resource: resource.name,
+      ...(resource.object === undefined ? {} : { object: resource.object })
+    }
     const state = MutableRef.make(initial)
     const on = (input: Input) => MutableRef.update(state, (before) => step(before, input))
-    const failed = (error: ApiError): Signal<A> => ({ _tag: "Failed", error })
+    /** A failure was told, and nothing since. */
+    const silenced = MutableRef.make(false)
+    const failed = (error: ApiError): Signal<A> => {
+      MutableRef.set(silenced, true)
+      return { _tag: "Failed", error }
+    }
 
     const listed = (minimumVersion: string): Effect.Effect<Signal<A>> =>
-      Effect.match(list(client, resource, minimumVersion), {
+      Effect.match(list(client, subject, resource, minimumVersion), {
         onSuccess: ({ items, version }) => {
           on({ _tag: "Listed", version })
+          MutableRef.set(silenced, false)
           return { _tag: "Listed", items }
         },
         onFailure: (error) => {
@@ -106,17 +129,24 @@ export const listAndWatch = <A>(
       })
 
     const watched = (version: string, began: number, seconds: number): Stream.Stream<Signal<A>> =>
-      watch(client, resource, version, seconds).pipe(
+      watch(client, subject, resource, version, seconds).pipe(
         Stream.takeUntil((event) => event.type === "ERROR"),
-        Stream.map((event) => {
+        Stream.map((event): Signal<A> | undefined => {
           on({ _tag: "Event", event })
-          return signalOf(resource, event)
+          const resumed = event.type !== "ERROR" && MutableRef.getAndSet(silenced, false)
+          return signalOf(resource, event) ?? (resumed ? { _tag: "Resumed" } : undefined)
         }),
         Stream.filter((signal) => signal !== undefined),
         Stream.onEnd(Effect.map(monotonicMillis, (now) => {
           on({ _tag: "WatchEnded", lastedMillis: now - began })
         })),
         Stream.catch((error) => {
+          if (error._tag === "WatchSilent") {
+            on({ _tag: "WatchSilent" })
+            return Stream.fromEffectDrain(
+              Effect.logDebug(`the watch of ${nameOf(subject)} was silent for ${error.millis} ms and is opened anew`)
+            )
+          }
           on({ _tag: "WatchFailed", error })
           return Stream.succeed(failed(error))
         })
@@ -131,5 +161,5 @@ export const listAndWatch = <A>(
       const seconds = 240 + Math.floor(240 * (yield* Random.next))
       return watched(watchFrom, yield* monotonicMillis, seconds)
     }))
-    return Stream.forever(cycle)
+    return Stream.unwrap(Effect.as(client.watches.follow(subject), Stream.forever(cycle)))
   })

@@ -38,6 +38,8 @@ export type Input =
   | { readonly _tag: "Event"; readonly event: WatchEvent }
   | { readonly _tag: "WatchFailed"; readonly error: ApiError }
   | { readonly _tag: "WatchEnded"; readonly lastedMillis: number }
+  /** Nothing came for long, not even a bookmark. */
+  | { readonly _tag: "WatchSilent" }
 
 export const initial: State = { watchFrom: undefined, minimumVersion: "0", failures: 0, pause: undefined }
 
@@ -87,6 +89,9 @@ export const step = (state: State, input: Input): State => {
     }
     case "WatchEnded":
       return input.lastedMillis < SHORT_MILLIS && state.pause === undefined ? failed(state) : state
+    case "WatchSilent":
+      // No failure: its end came at a time by chance already, and a server that is away shows when it is asked.
+      return state
   }
 }
 

@@ -5,6 +5,7 @@ import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import { STATUS_CODES } from "node:http"
 import { record } from "../domain/record.ts"
 import { type Access, ApiError } from "./access.ts"
+import type { Subject } from "./openWatches.ts"
 
 export interface Request {
   /** The RBAC verb, for messages and the metric; decides the HTTP method. */
@@ -13,6 +14,8 @@ export interface Request {
   readonly resource: string
   readonly path: string
   readonly query?: Readonly<Record<string, string>>
+  /** Of a list or a watch that is followed: an answer is a sign of life of it. */
+  readonly subject?: Subject
   readonly body?: unknown
   /** Of a patch. */
   readonly patch?: "application/strategic-merge-patch+json" | "application/merge-patch+json"

@@ -6,6 +6,7 @@ import { Deferred, Effect, FiberMap, Option, PubSub, Redacted, Ref, type Scope, 
 import type { SecretKeyRef } from "../domain/NodeConfig.ts"
 import { record } from "../domain/record.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
+import { sayChanges } from "../process/sayOnce.ts"
 import type { Client } from "./client.ts"
 import { KubeUnavailable } from "./KubeApi.ts"
 import { listAndWatch, type Signal } from "./reflector.ts"
@@ -33,6 +34,8 @@ interface Known {
 }
 
 interface Watched {
+  /** Once per reason. */
+  readonly say: (reason: string) => Effect.Effect<void>
   readonly known: Ref.Ref<Known>
   readonly listed: Deferred.Deferred<void>
 }
@@ -51,7 +54,7 @@ export interface Secrets {
   readonly changes: Stream.Stream<SecretKeyRef>
 }
 
-const valuesIn = (signal: Exclude<Signal<Values>, { readonly _tag: "Failed" }>): Values =>
+const valuesIn = (signal: Exclude<Signal<Values>, { readonly _tag: "Failed" | "Resumed" }>): Values =>
   signal._tag === "Listed" ? signal.items[0] ?? {} : signal._tag === "Changed" ? signal.item : {}
 
 /** Keys asked for whose value is another now; none at first, when whoever asked gets the value itself. */
@@ -68,15 +71,17 @@ export const make = Effect.fnUntraced(
     const fibers = yield* FiberMap.make<string>()
     const changes = yield* PubSub.unbounded<SecretKeyRef>()
 
-    const handle = Effect.fnUntraced(function*(name: string, { known, listed }: Watched, signal: Signal<Values>) {
+    const handle = Effect.fnUntraced(function*({ known, listed, say }: Watched, name: string, signal: Signal<Values>) {
       if (signal._tag === "Failed") {
         const { status } = signal.error
         const lastError = status === FORBIDDEN ? `${signal.error.message}; ${grantHint(name)}` : signal.error.message
         yield* Ref.update(known, (before) => ({ ...before, lastError }))
         // an answer as well: whoever waits for one need not wait longer
         if (status === FORBIDDEN) yield* Deferred.succeed(listed, undefined)
-        return yield* Effect.logWarning(`Secret ${namespace}/${name}: ${lastError}`)
+        return yield* say(lastError)
       }
+      yield* say("")
+      if (signal._tag === "Resumed") return
       const values = valuesIn(signal)
       const keys = changedKeys(yield* Ref.get(known), values)
       yield* Ref.update(known, (before) => ({ ...before, values }))
@@ -92,11 +97,13 @@ export const make = Effect.fnUntraced(
           requestedAt: now,
           lastError: "no answer yet"
         }),
-        listed: Deferred.makeUnsafe()
+        listed: Deferred.makeUnsafe(),
+        say: sayChanges((reason) => Effect.logWarning(`Secret ${namespace}/${name}: ${reason}`))
       }
       watched.set(name, secret)
       const resource = {
         name: "secrets",
+        object: name,
         path: `/api/v1/namespaces/${namespace}/secrets`,
         fieldSelector: `metadata.name=${name}`,
         decode: valuesOf
@@ -104,7 +111,7 @@ export const make = Effect.fnUntraced(
       yield* FiberMap.run(
         fibers,
         name,
-        Stream.runForEach(listAndWatch(client, resource, times), (signal) => handle(name, secret, signal))
+        Stream.runForEach(listAndWatch(client, resource, times), (signal) => handle(secret, name, signal))
       )
       return secret
     })

@@ -79,6 +79,7 @@ const make = Effect.fnUntraced(function*({ directory, nodeName, stateDir }: Stan
       Effect.logInfo(`${on.kind === "Pod" ? `pod ${podKey(on.pod)}` : "node"}: ${reason}: ${message}`),
     synced: nodeConfig.synced(pods.listed),
     podsListed: pods.listed,
+    api: Effect.undefined,
     run: Effect.all([
       every("1 second")(watch),
       every("1 second")(pods.watch),

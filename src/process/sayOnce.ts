@@ -21,3 +21,16 @@ export const sayOnce =
       })
     )
   }
+
+/** For what fails by events: says words that differ from those of the last call. Empty: all is well again, which is not said. */
+export const sayChanges = (
+  say: (message: string) => Effect.Effect<void>
+): (message: string) => Effect.Effect<void> => {
+  const said = { latest: "" }
+  return (message) =>
+    Effect.suspend(() => {
+      if (said.latest === message) return Effect.void
+      said.latest = message
+      return message === "" ? Effect.void : say(message)
+    })
+}

@@ -35,6 +35,7 @@ const make = Effect.gen(function*() {
   const facts = Effect.gen(function*() {
     const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
     const spec = Option.getOrUndefined(nodeConfig.current)?.spec
+    const api = yield* kube.api
     const occupied = spec === undefined ? NOTHING_OCCUPIED : yield* network.occupied(spec)
     return {
       nodeConfig,
@@ -42,7 +43,8 @@ const make = Effect.gen(function*() {
       bird: yield* bird.lastStatus,
       antiSpoofing: yield* antiSpoofing.status,
       conflicts: Object.values(occupied.conflicts),
-      host: yield* attachments.problems
+      host: yield* attachments.problems,
+      ...(api === undefined ? {} : { api })
     } satisfies Facts
   })
 
@@ -77,7 +79,8 @@ const make = Effect.gen(function*() {
   }, Effect.catch((error) => Effect.logWarning(`could not report the node's state: ${error.message}`)))
 
   const publish = Effect.gen(function*() {
-    const { usage } = yield* facts
+    const { api, usage } = yield* facts
+    if (api !== undefined) yield* metrics.publishSilence(api)
     for (const [family, pool] of Object.entries(usage)) {
       yield* Metric.update(Metric.withAttributes(metrics.addresses, { family, state: "used" }), pool.used)
       yield* Metric.update(Metric.withAttributes(metrics.addresses, { family, state: "free" }), pool.free)
@@ -132,7 +135,7 @@ export class NodeReporter extends Context.Service<NodeReporter, {
   readonly publish: Effect.Effect<void>
   /** Why no ADD can be served; undefined if it can. */
   readonly notServing: Effect.Effect<string | undefined>
-  /** Why the node is not fully in the network: the above, or no way to a router. */
+  /** Why the node is not fully in the network: the above, no way to a router, or an API server that is not heard. */
   readonly notReady: Effect.Effect<string | undefined>
 }>()("flock/NodeReporter") {
   static readonly layer: Layer.Layer<

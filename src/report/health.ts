@@ -6,6 +6,7 @@ import { Option } from "effect"
 import type { BirdStatus } from "../bird/birdStatus.ts"
 import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
+import { type ApiHealth, deafInWords } from "../kube/apiHealth.ts"
 import type { NodeConfigState } from "../kube/KubeApi.ts"
 
 export interface Facts {
@@ -17,6 +18,8 @@ export interface Facts {
   readonly conflicts: ReadonlyArray<string>
   /** What of the host's part of pods' networks cannot be put right. */
   readonly host: ReadonlyArray<string>
+  /** Absent where there is no API server. */
+  readonly api?: ApiHealth
 }
 
 /** What the node's place in the network hangs on. */
@@ -72,9 +75,12 @@ export const newAffected = ({ nodeConfig: { current, rejected, unknown } }: Reac
     onSome: (invalid) => invalid.message
   })
 
-/** Why the node is not fully in the network, or takes no new pods. */
+/**
+ * Why the node is not fully in the network, or takes no new pods. An API server that is not heard counts here alone: what
+ * runs goes on as it was, and a node must not lose its pods for it.
+ */
 export const notReady = (facts: Facts): string | undefined =>
-  newAffected(facts) ?? existingAffected(facts) ?? facts.conflicts[0]
+  newAffected(facts) ?? existingAffected(facts) ?? facts.conflicts[0] ?? deafInWords(facts.api)
 
 /**
  * One sentence for each prefix without a free address. Its own matter: containerd makes of a STATUS error a node that is

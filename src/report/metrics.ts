@@ -1,5 +1,20 @@
-/** What the node has given out. */
-import { Metric } from "effect"
+/** What the node has given out, and since when it hears of what is wanted. */
+import { Effect, Metric } from "effect"
+import type { ApiHealth } from "../kube/apiHealth.ts"
 
 export const addresses = Metric.gauge("flock_addresses", { description: "Addresses of the node's prefixes" })
 export const allocated = Metric.gauge("flock_allocations", { description: "Committed allocations" })
+
+const silence = Metric.gauge("flock_kube_watch_silent_seconds", {
+  description: "Since the API server was last heard of a resource: an answer, an event or a bookmark"
+})
+
+/** Secrets come and go with passwords: where none is watched, none is silent. */
+const WATCHED = ["nodeconfigs", "pods", "secrets"]
+
+export const publishSilence = ({ watches }: ApiHealth): Effect.Effect<void> =>
+  Effect.forEach(WATCHED, (resource) =>
+    Metric.update(
+      Metric.withAttributes(silence, { resource }),
+      Math.max(0, ...watches.filter((watch) => watch.resource === resource).map(({ silentSeconds }) => silentSeconds))
+    ), { discard: true })

@@ -46,6 +46,7 @@ export class Introspection extends Context.Service<Introspection, {
           const occupied = config === undefined ? NOTHING_OCCUPIED : yield* network.occupied(config.spec)
           const conflicts = Object.values(occupied.conflicts)
           const hostProblems = yield* attachments.problems
+          const api = yield* kube.api
           const report: StatusReport = {
             version: VERSION,
             node: config?.name ?? options.nodeName,
@@ -65,6 +66,7 @@ export class Introspection extends Context.Service<Introspection, {
             announcements: yield* anycast.status,
             bird: yield* bird.status,
             ...(hostProblems.length === 0 ? {} : { hostProblems }),
+            ...(api === undefined ? {} : { api }),
             antiSpoofing: yield* antiSpoofing.status,
             drops: yield* antiSpoofing.drops
           }

@@ -6,6 +6,7 @@ import type { Allocation } from "../domain/Allocation.ts"
 import * as PodAddresses from "../domain/PodAddresses.ts"
 import { AntiSpoofingStatus, PodDrops } from "../firewall/AntiSpoofing.ts"
 import { PoolUsage } from "../ipam/Ipam.ts"
+import { ApiHealth } from "../kube/apiHealth.ts"
 
 export const AllocationReport = Schema.Struct({
   namespace: Schema.String,
@@ -48,6 +49,8 @@ export const StatusReport = Schema.Struct({
   bird: BirdStatus,
   /** What of the host's part of pods' networks is not as flock made it and cannot be put right; absent: nothing. */
   hostProblems: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** Absent where there is no API server (standalone). */
+  api: Schema.optionalKey(ApiHealth),
   antiSpoofing: AntiSpoofingStatus,
   /** Pods of which packets were dropped. */
   drops: Schema.Array(PodDrops)

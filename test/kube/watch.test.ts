@@ -178,6 +178,48 @@ describe.runIf(available)("the watches, with a real API server", () => {
       yield* lab.wait("ready", seen("Changed silent ready"))
     }).pipe(Effect.scoped))
 
+  it.live("hears of an unready pod though its watch is dead and open, while other connections are well", () =>
+    Effect.gen(function*() {
+      const { kubeconfig, relay } = yield* Effect.promise(() => api.relay())
+      yield* Effect.promise(async () => {
+        await lab.create(api, lab.pod("unheard"))
+        await lab.setReady(api, "unheard", true)
+      })
+      const { kube, seen } = yield* watching(kubeconfig, { timing: { requestMillis: 10_000, idleMillis: 2000 } })
+      const lists = lab.requestsSeen({ verb: "list", resource: "pods" })
+      yield* Effect.sleep(200)
+      relay.muteOpen()
+      yield* Effect.promise(() => lab.setReady(api, "unheard", false))
+      yield* Effect.sleep(1000)
+      const silent = Option.fromUndefinedOr(yield* kube.api)
+      const pods = Option.map(silent, ({ watches }) => watches.find(({ resource }) => resource === "pods"))
+      assert.isAtLeast(Option.getOrUndefined(pods)?.silentSeconds ?? 0, 1)
+      assert.isTrue((yield* kube.pods).get("default/unheard")?.ready, "nothing came")
+      assert.isTrue(Option.isNone(yield* kube.pod(ref("no-such-pod"))), "a request on a connection that is well")
+      yield* lab.wait("unready", seen("Changed unheard"))
+      assert.strictEqual(lab.requestsSeen({ verb: "list", resource: "pods" }), lists, "resumed, not listed again")
+      assert.deepStrictEqual((yield* kube.api)?.refused, [])
+    }).pipe(Effect.scoped))
+
+  it.live("says what the API server refuses, and its words, until it is granted again", () =>
+    Effect.gen(function*() {
+      const { kube } = yield* watching(api.kubeconfig("agent"), { timing: { requestMillis: 10_000, idleMillis: 300 } })
+      const path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+      const binding = lab.documents("rbac.yaml").find(({ kind }) => kind === "ClusterRoleBinding")
+      yield* Effect.promise(() => api.call("DELETE", `${path}/${binding.metadata.name}`))
+      const words = Effect.map(kube.api, (health) =>
+        (health?.refused ?? []).map(({ message, resource, status, verb }) =>
+          `${verb} ${resource} ${status} ${message}`
+        ))
+      const refused = yield* lab.wait(
+        "pods are refused",
+        Effect.map(words, (all) => all.find((text) => /^(watch|list) pods 403 /.test(text)))
+      )
+      assert.match(refused, /GET \/api\/v1\/pods: the API server answered 403: pods is forbidden: User /)
+      yield* Effect.promise(() => lab.create(api, binding))
+      yield* lab.wait("nothing is refused", Effect.map(words, (all) => all.length === 0))
+    }).pipe(Effect.scoped))
+
   it.live("notices a stopped API server (SIGSTOP) by silence and goes on when it does", () =>
     Effect.gen(function*() {
       yield* Effect.promise(() => lab.create(api, lab.pod("stopped")))

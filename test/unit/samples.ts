@@ -27,6 +27,13 @@ export const STATUS: StatusReport = {
     ipv6: { cidr: "2001:db8:100::/64", used: 1, free: Number.MAX_SAFE_INTEGER },
     ipv4: { cidr: "10.42.0.0/24", used: 1, free: 252 }
   },
+  api: {
+    watches: [
+      { resource: "nodeconfigs", ever: true, silentSeconds: 41 },
+      { resource: "pods", ever: true, silentSeconds: 3 }
+    ],
+    refused: []
+  },
   allocations: [
     {
       namespace: "default",

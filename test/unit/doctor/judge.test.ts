@@ -126,6 +126,30 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "error bird",
     "bird.conf:3:1"
   ],
+  ...([
+    ["a watch that is dead", 494, [], "error api-silent", "pods not heard for 494 s"],
+    ["no right any more", 20, [403], "error api-refused", "rbac.yaml"],
+    ["no token any more", 20, [401], "error api-refused", "token"],
+    ["an API server that is away for a moment", 20, [0], "warning api-refused", "answered 0 (last at 2026"]
+  ] as const).map(([name, silentSeconds, statuses, what, words]) =>
+    [
+      name,
+      withReport({
+        api: {
+          watches: [{ resource: "pods", ever: true, silentSeconds }],
+          refused: statuses.map((status) => ({
+            verb: "watch",
+            resource: "pods",
+            status,
+            message: `GET /api/v1/pods: the API server answered ${status}`,
+            at: "2026-01-01T00:00:00Z"
+          }))
+        }
+      }),
+      what,
+      words
+    ] as const
+  ),
   [
     "Calico's links",
     { ...fit, interfaces: [...fit.interfaces, interfaceOf("cali0123456789a", 9, 1500)] },

@@ -134,6 +134,45 @@ describe("the client", () => {
       assert.isUndefined(busy.pollUnsafe())
     }).pipe(Effect.scoped))
 
+  it.live("ends a watch on which nothing comes, by silence and not as a failure, and not one that has bookmarks", () =>
+    Effect.gen(function*() {
+      const { client } = yield* clientFor((request, response) => {
+        response.flushHeaders()
+        if (!request.url?.endsWith("busy")) return
+        const timer = setInterval(() => response.write("{\"type\":\"BOOKMARK\",\"object\":{}}\n"), 20)
+        response.on("close", () => clearInterval(timer))
+      }, { requestMillis: 60_000, idleMillis: 200 })
+      const busy = yield* Effect.forkChild(Stream.runDrain(client.watch({ ...watch, path: "/watch-busy" })))
+      const silent = yield* Effect.flip(Stream.runDrain(client.watch(watch)))
+      assert.strictEqual(silent._tag, "WatchSilent")
+      assert.isTrue(silent._tag === "WatchSilent" && silent.millis >= 200 && silent.millis <= 250)
+      yield* Effect.sleep(300)
+      assert.isUndefined(busy.pollUnsafe())
+      assert.deepStrictEqual((yield* client.health).refused, [])
+    }).pipe(Effect.scoped))
+
+  it.live("keeps what is refused, in the server's words, until the same is answered", () =>
+    Effect.gen(function*() {
+      const answer = { status: 403, words: "pods is forbidden" }
+      const { client } = yield* clientFor((_, response) =>
+        response.writeHead(answer.status).end(JSON.stringify({ message: answer.words }))
+      )
+      yield* Effect.flip(client.request(get))
+      yield* Effect.flip(client.list({ ...get, verb: "list" }, () => {}))
+      yield* Effect.flip(Stream.runDrain(client.watch(watch)))
+      const kinds = Effect.map(client.health, ({ refused }) =>
+        refused.map(({ message, resource, status, verb }) => `${verb} ${resource} ${status} ${message}`))
+      assert.deepStrictEqual(yield* kinds, [
+        "get pods 403 GET /pod: the API server answered 403: pods is forbidden",
+        "list pods 403 GET /pod: the API server answered 403: pods is forbidden",
+        "watch pods 403 GET /watch: the API server answered 403: pods is forbidden"
+      ])
+      // there is no such pod: that is an answer
+      answer.status = 404
+      yield* Effect.flip(client.request(get))
+      assert.lengthOf(yield* kinds, 2)
+    }).pipe(Effect.scoped))
+
   it.live("asks once more on a pooled connection that the server had closed", () =>
     Effect.gen(function*() {
       let asked = 0
@@ -182,6 +221,6 @@ describe("the client", () => {
       const garbage = yield* Effect.flip(Stream.runDrain(client.watch(watch)))
       assert.match(garbage.message, /a watch event that is not JSON/)
       const cut = yield* Effect.flip(Stream.runDrain(client.watch({ ...watch, path: "/cut" })))
-      assert.strictEqual(cut.status, 0)
+      assert.strictEqual(cut._tag === "ApiError" && cut.status, 0)
     }).pipe(Effect.scoped))
 })

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Option, Stream } from "effect"
 import { ApiError } from "../../../src/kube/access.ts"
 import type { Client } from "../../../src/kube/client.ts"
+import { OpenWatches } from "../../../src/kube/openWatches.ts"
 import * as PodLookup from "../../../src/kube/podLookup.ts"
 
 const ref = { namespace: "default", name: "web", uid: "" }
@@ -10,6 +11,8 @@ const fixture = Effect.gen(function*() {
   const answer = yield* Deferred.make<unknown, ApiError>()
   const paths: Array<string> = []
   const client: Client = {
+    watches: new OpenWatches(),
+    health: Effect.succeed({ watches: [], refused: [] }),
     request: ({ path }) =>
       Effect.suspend(() => {
         paths.push(path)

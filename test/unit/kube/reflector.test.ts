@@ -3,7 +3,8 @@ import { Deferred, Effect, Fiber, Queue, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
 import { ApiError } from "../../../src/kube/access.ts"
-import type { Client } from "../../../src/kube/client.ts"
+import { type Client, WatchSilent } from "../../../src/kube/client.ts"
+import { OpenWatches } from "../../../src/kube/openWatches.ts"
 import { listAndWatch, type Signal } from "../../../src/kube/reflector.ts"
 import { backOff, delayOf } from "../../../src/kube/reflectorState.ts"
 import type { Request } from "../../../src/kube/request.ts"
@@ -11,7 +12,7 @@ import type { WatchEvent } from "../../../src/kube/watchEvents.ts"
 
 type Reply = ApiError | { readonly list: { readonly items: ReadonlyArray<unknown> } } | {
   readonly watch: ReadonlyArray<WatchEvent>
-  readonly fails?: ApiError
+  readonly fails?: ApiError | WatchSilent
 }
 
 const item = (name: string, resourceVersion: string) => ({ metadata: { name, resourceVersion } })
@@ -37,6 +38,8 @@ const scripted = Effect.fnUntraced(function*(script: ReadonlyArray<Reply>) {
       return answer instanceof ApiError ? Effect.fail(answer) : Effect.succeed(answer)
     })
   const client: Client = {
+    watches: new OpenWatches(),
+    health: Effect.succeed({ watches: [], refused: [] }),
     request: () => Effect.die("lists and watches only"),
     list: (request, each) =>
       Effect.map(reply(request), (r) => {
@@ -67,6 +70,8 @@ const text = (signal: Signal<string>): string =>
     ? `Listed ${signal.items.join(" ")}`
     : signal._tag === "Failed"
     ? `Failed ${signal.error.status}`
+    : signal._tag === "Resumed"
+    ? "Resumed"
     : `${signal._tag} ${signal.item}`
 
 /** Everything that comes out while the script lasts; the clock runs a minute whenever all wait. */
@@ -92,6 +97,25 @@ describe("a list and watch", () => {
       ])
       assert.deepStrictEqual(asked, ["list from=0", "watch from=10", "watch from=13", "watch from=40", "watch from=40"])
       assert.deepStrictEqual(out, ["Listed a", "Changed b", "Changed b", "Removed a", "Failed 0"])
+    }))
+
+  it.effect("opens a silent watch anew from its version, at once, without a list and without a failure", () =>
+    Effect.gen(function*() {
+      const silent = { watch: [], fails: new WatchSilent({ millis: 130_000 }) }
+      const { asked, out } = yield* play([listed("10", ["a"]), silent, silent, silent], "1 seconds")
+      assert.deepStrictEqual(asked, ["list from=0", ...Array.from({ length: 4 }, () => "watch from=10")])
+      assert.deepStrictEqual(out, ["Listed a"])
+    }))
+
+  it.effect("says that it is heard again, by a bookmark where nothing else comes", () =>
+    Effect.gen(function*() {
+      const { out } = yield* play([
+        listed("10", ["a"]),
+        { watch: [event("BOOKMARK", "", "20")], fails: failure(0) },
+        { watch: [event("BOOKMARK", "", "30"), event("BOOKMARK", "", "40")], fails: failure(503) },
+        { watch: [event("MODIFIED", "b", "50")] }
+      ])
+      assert.deepStrictEqual(out, ["Listed a", "Failed 0", "Resumed", "Failed 503", "Changed b"])
     }))
 
   it.effect("lists anew, from etcd, when its version is forgotten: as an answer and as an event", () =>

@@ -7,6 +7,7 @@ import type { Client } from "../../../src/kube/client.ts"
 import type { EventOn, NodeConfigStatus } from "../../../src/kube/KubeApi.ts"
 import * as NodeCondition from "../../../src/kube/nodeCondition.ts"
 import * as Status from "../../../src/kube/nodeConfigStatus.ts"
+import { OpenWatches } from "../../../src/kube/openWatches.ts"
 import * as Recorder from "../../../src/kube/recorder.ts"
 import type { Request } from "../../../src/kube/request.ts"
 import * as Secrets from "../../../src/kube/secrets.ts"
@@ -17,6 +18,8 @@ const failure = (status: number) => new ApiError({ message: `answered ${status}`
 const recorded = (answer: (request: Request, nth: number) => unknown = () => ({})) => {
   const requests: Array<Request> = []
   const client: Client = {
+    watches: new OpenWatches(),
+    health: Effect.succeed({ watches: [], refused: [] }),
     request: (request) =>
       Effect.suspend(() => {
         const given = answer(request, requests.push(request))
@@ -104,6 +107,8 @@ describe("the status writer", () => {
       const answer = yield* Deferred.make<void>()
       const paths: Array<string> = []
       const client: Client = {
+        watches: new OpenWatches(),
+        health: Effect.succeed({ watches: [], refused: [] }),
         request: ({ path }) => Effect.as(Effect.suspend(() => (paths.push(path), Deferred.await(answer))), object("u")),
         list: () => Effect.never,
         watch: () => Stream.never

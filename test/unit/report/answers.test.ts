@@ -152,6 +152,12 @@ const table: Readonly<Record<string, Row>> = {
     condition: CANNOT,
     readyz: 503,
     notTrue: ["Ready", "BIRDReady"]
+  },
+  "the API server has not been heard for 3 minutes": {
+    facts: facts({ api: { watches: [{ resource: "pods", ever: true, silentSeconds: 180 }], refused: [] } }),
+    status: 0,
+    condition: READY,
+    readyz: 503
   }
 }
 
