@@ -157,7 +157,8 @@ const table: Readonly<Record<string, Row>> = {
     facts: facts({ api: { watches: [{ resource: "pods", ever: true, silentSeconds: 180 }], refused: [] } }),
     status: 0,
     condition: READY,
-    readyz: 503
+    readyz: 503,
+    notTrue: ["Ready"]
   }
 }
 
