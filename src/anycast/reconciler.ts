@@ -2,27 +2,21 @@
  * One worker that holds the kernel's protocol-201 routes to what the gate says. It keeps a mirror of what it installed,
  * so that a flip of one pod costs a look at that pod's addresses; full passes check the mirror against the kernel.
  */
-import { Clock, Effect, HashMap, Metric, Option, Queue, Ref, SubscriptionRef } from "effect"
-import { Attachments } from "../attachments/Attachments.ts"
+import { Clock, Effect, Metric, Queue, Ref } from "effect"
 import { Bird } from "../bird/Bird.ts"
 import type { Rules } from "../domain/announcement.ts"
-import { NOTHING_OCCUPIED } from "../domain/occupied.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
-import { type KernelChange, Netlink, PROTOCOL_EXPORT, PROTOCOL_LINGERING } from "../netlink/Netlink.ts"
-import { NodeNetwork } from "../netlink/NodeNetwork.ts"
-import { monotonicMillis } from "../process/monotonic.ts"
-import { Allocations } from "../state/Allocations.ts"
+import type { KernelChange } from "../netlink/Netlink.ts"
 import { type Action, type Event, type State, step } from "./anycastState.ts"
 import type { Flip } from "./exportProbe.ts"
 import { destinationKey } from "./holders.ts"
 import { LINGER_MS } from "./linger.ts"
 import * as metrics from "./metrics.ts"
-import { lacksLink, type Look, lookOf, needsFullPass, planPass, takeBatch } from "./pass.ts"
-import { allKeys } from "./routePlan.ts"
-import { applyPlan, named } from "./routeTables.ts"
+import type { Look } from "./pass.ts"
+import * as Passes from "./passes.ts"
+import { named } from "./routeTables.ts"
 import { say } from "./say.ts"
-import { occupiedOf } from "./troubles.ts"
 
 /** Passes that fail in a row and are logged; what lasts is in the metric. */
 const LOGGED_FAILURES = 5
@@ -74,12 +68,8 @@ export const make = Effect.fnUntraced(function*(
   state: Ref.Ref<State>,
   onFlip: (flip: Flip) => Effect.Effect<void>
 ) {
-  const allocations = yield* Allocations
-  const attachments = yield* Attachments
-  const netlink = yield* Netlink
   const kube = yield* KubeApi
   const bird = yield* Bird
-  const network = yield* NodeNetwork
   const wake = yield* Queue.sliding<void>(1)
   const retry = yield* Queue.sliding<number>(1)
   const leaving = yield* Queue.sliding<void>(1)
@@ -109,56 +99,7 @@ export const make = Effect.fnUntraced(function*(
     for (const action of actions) yield* perform(action, seen)
   })
 
-  const readAllocations = Effect.flatMap(
-    allocations.list,
-    (allocations) => dispatch({ _tag: "AllocationsRead", allocations })
-  )
-  const readLinks = Effect.flatMap(netlink.links, (links) => dispatch({ _tag: "LinksRead", links }))
-  const readRoutes = Effect.all({
-    installed: netlink.routes(PROTOCOL_EXPORT),
-    lingering: netlink.routes(PROTOCOL_LINGERING)
-  }).pipe(Effect.flatMap((routes) => dispatch({ _tag: "RoutesRead", ...routes })))
-
-  const rules = Effect.gen(function*() {
-    const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
-    const spec = Option.getOrUndefined(current)?.spec
-    return { spec, occupied: spec === undefined ? NOTHING_OCCUPIED : yield* network.occupied(spec) }
-  })
-
-  const pass = Effect.fnUntraced(function*({ keys, seen }: Look) {
-    if (lacksLink(yield* Ref.get(state), keys)) yield* readLinks
-    const cache = {
-      pods: yield* kube.pods,
-      synced: yield* kube.podsListed,
-      unreachable: yield* attachments.unreachable,
-      ...yield* rules
-    }
-    const plan = planPass(yield* Ref.get(state), cache, keys, yield* monotonicMillis)
-    const installed = yield* applyPlan(netlink, plan.installed)
-    yield* dispatch({ _tag: "Installed", taken: installed.taken }, seen)
-    yield* Metric.update(metrics.installed, HashMap.size((yield* Ref.get(state)).installed))
-    const lingering = yield* applyPlan(netlink, plan.lingering)
-    yield* dispatch({ _tag: "Lingering", taken: lingering.taken, leaveAt: plan.leaveAt })
-    const occupied = occupiedOf(keys, (yield* Ref.get(state)).index, cache)
-    const refused = [...installed.refused, ...lingering.refused]
-    yield* dispatch({ _tag: "PassEnded", keys, occupied, refused })
-  })
-
-  const batch = Effect.gen(function*() {
-    const batch = yield* Ref.modify(state, takeBatch)
-    const { loaded } = yield* Ref.get(state)
-    if (batch.allocations || !loaded) yield* readAllocations
-    // A route that vanishes is most often the first sign of its link's end.
-    if (batch.routes.size > 0) yield* readLinks
-    const look = lookOf(yield* Ref.get(state), batch)
-    // Before a full pass: readiness does not wait for the kernel's tables.
-    if (loaded && look.keys.size > 0) yield* pass(look)
-    if (!needsFullPass(yield* Ref.get(state), batch)) return
-    if ((yield* Ref.get(state)).index.byDestination.size > 0) yield* readLinks
-    yield* readRoutes
-    const { index, installed, lingering } = yield* Ref.get(state)
-    yield* pass({ keys: allKeys(index, installed, lingering), seen: look.seen })
-  })
+  const passes = yield* Passes.make(state, dispatch)
 
   const later = (requests: Queue.Dequeue<void>, millis: number, event: Event) =>
     Queue.take(requests).pipe(Effect.andThen(Effect.delay(dispatch(event), millis)), Effect.forever)
@@ -167,7 +108,7 @@ export const make = Effect.fnUntraced(function*(
     work: Queue.take(wake).pipe(
       // What else arrives in this round of the event loop joins the batch.
       Effect.andThen(Effect.yieldNow),
-      Effect.andThen(batch),
+      Effect.andThen(passes.batch),
       Effect.catchCause((cause) =>
         Effect.gen(function*() {
           const { failures } = yield* Ref.get(state)
@@ -183,7 +124,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.forever
     ),
     leaves: later(leaving, LINGER_MS, { _tag: "LeaveDue" }),
-    rules,
+    rules: passes.rules,
     markFull: dispatch({ _tag: "FullPassDue" }),
     markAllocations: dispatch({ _tag: "AllocationsChanged" }),
     markPods: (pods) =>
