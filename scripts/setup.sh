@@ -31,6 +31,7 @@ busybox-static static-busybox test cluster
 iptables iptables test
 curl curl test kube cluster
 nix-bin nix-instantiate test
+prometheus promtool test
 etcd-server etcd kube cluster
 openssl openssl kube cluster
 python3 python3 kube cluster
@@ -148,7 +149,7 @@ disable_daemons() {
   for package in $1; do
     case $package in
       bird2) unit=bird.service ;;
-      frr | containerd) unit=$package.service ;;
+      frr | containerd | prometheus) unit=$package.service ;;
       etcd-server) unit=etcd.service ;;
       *) continue ;;
     esac

@@ -47,9 +47,9 @@ export const run = (settings: Settings) =>
     yield* makeFolder(fs, settings.stateDir, 0o755).pipe(
       Effect.catch((error) => Effect.logError(`cannot make ${settings.stateDir}: ${fileProblem(error)}`))
     )
-    const loopDelay = LoopDelay.make()
+    const loopDelay = yield* LoopDelay.make
     return yield* start(settings, bootId).pipe(
-      Effect.flatMap((begun) => serve(settings, target, loopDelay, begun)),
+      Effect.flatMap((begun) => serve(settings, target, begun)),
       // Building them reads the records, and the NodeConfig that the agent before this one knew.
       Effect.provide(layerOf(settings, bootId, loopDelay))
     )
@@ -85,7 +85,6 @@ const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
 const serve = Effect.fnUntraced(function*(
   settings: Settings,
   target: Http.Target,
-  loopDelay: LoopDelay.LoopDelay,
   { failedDels, rebuilt }: Begun
 ) {
   const antiSpoofing = yield* AntiSpoofing
@@ -98,7 +97,7 @@ const serve = Effect.fnUntraced(function*(
   const reporter = yield* NodeReporter
   const http = Http.serve({
     target,
-    beforeScrape: Effect.andThen(loopDelay.publish, anycast.publish),
+    beforeScrape: anycast.publish,
     podMetrics: antiSpoofing.metrics
   })
   const milliseconds = Math.round(performance.now())

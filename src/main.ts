@@ -11,10 +11,11 @@ import { status } from "./cli/status.ts"
 import { NotAnnounced, why } from "./cli/why.ts"
 import { restore, withdraw } from "./cli/withdraw.ts"
 import { escapeJson, oneLine } from "./domain/quote.ts"
+import { jsonLine } from "./process/jsonLine.ts"
 import { VERSION } from "./process/version.ts"
 import { runFlags } from "./Settings.ts"
 
-const jsonLogs = Logger.layer([Logger.withConsoleError(Logger.map(Logger.formatJson, escapeJson))])
+const jsonLogs = Logger.layer([Logger.withConsoleError(Logger.map(jsonLine, escapeJson))])
 
 const run = Command.make("run", runFlags, (settings) => Agent.run(settings).pipe(Effect.provide(jsonLogs))).pipe(
   Command.withDescription("serve this node's pods")

@@ -43,6 +43,7 @@ export class Anycast extends Context.Service<Anycast, {
     .effect(
       Anycast,
       Effect.gen(function*() {
+        yield* metrics.started
         const allocations = yield* Allocations
         const attachments = yield* Attachments
         const bird = yield* Bird

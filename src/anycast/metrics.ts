@@ -1,5 +1,6 @@
 /** What anycast counts and times. */
 import { Metric } from "effect"
+import { fromZero } from "../process/fromZero.ts"
 
 const seconds = [0.001, 0.002, 0.004, 0.008, 0.016, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 
@@ -37,3 +38,12 @@ export const exportSeconds = Metric.histogram("flock_anycast_export_seconds", {
   description: "From the moment the agent saw a pod's transition to BIRD's export of it (sampled)",
   boundaries: seconds
 })
+
+export const started = fromZero([
+  installed,
+  announced,
+  ...Object.values(transitionsTo),
+  failures,
+  kernelSeconds,
+  exportSeconds
+])

@@ -24,6 +24,7 @@ const TICK = "15 seconds"
 const GATHER = 2
 
 const make = Effect.gen(function*() {
+  yield* metrics.started
   const allocations = yield* Allocations
   const kube = yield* KubeApi
   const netlink = yield* Netlink

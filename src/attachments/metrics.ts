@@ -1,5 +1,6 @@
 /** What the reconciler of attachments counts. */
 import { Metric } from "effect"
+import { fromZero, seriesOf } from "../process/fromZero.ts"
 
 const repairs = Metric.counter("flock_repairs_total", {
   description: "Things of pods' links and of the node that something else had changed, and that were put right",
@@ -18,3 +19,8 @@ export const unreachableBy = {
   LinkDown: Metric.withAttributes(unreachable, { reason: "link-down" }),
   Cut: Metric.withAttributes(unreachable, { reason: "cut" })
 }
+
+export const started = fromZero([
+  ...seriesOf(repairs, { what: ["link", "setting", "address", "neighbour", "route", "node"] }),
+  ...Object.values(unreachableBy)
+])

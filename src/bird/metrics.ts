@@ -1,11 +1,16 @@
 /** BIRD's state as metrics. */
 import { Effect, Metric } from "effect"
+import { fromZero } from "../process/fromZero.ts"
 import type { BirdStatus, PeerStatus } from "./birdStatus.ts"
 
 const up = Metric.gauge("flock_bird_up", { description: "1: BIRD's control socket answers" })
 const stale = Metric.gauge("flock_bird_config_stale", { description: "1: the wanted configuration is not in force" })
-const reloads = Metric.gauge("flock_bird_reloads", {
-  description: "Configurations that BIRD took since the agent started"
+const reloads = Metric.counter("flock_bird_reloads_total", {
+  description: "Configurations that BIRD took since the agent started",
+  incremental: true
+})
+const withdrawn = Metric.gauge("flock_bird_withdrawn", {
+  description: "1: an operator holds the sessions down with flock-agent withdraw"
 })
 const established = Metric.gauge("flock_bgp_session_established", { description: "1: the BGP session is Established" })
 const prefixes = Metric.gauge("flock_bgp_prefixes", {
@@ -17,34 +22,44 @@ const unusable = Metric.gauge("flock_bgp_routes_unusable", {
     "Learned routes of a session that importCIDRs allows and BIRD cannot use, as their next hop is not reachable"
 })
 
-const attributesOf = (peer: Pick<PeerStatus, "address" | "asn">) => ({ peer: peer.address, asn: String(peer.asn) })
+export const started = fromZero([up, stale, withdrawn, reloads])
 
-type Measured = Pick<PeerStatus, "address" | "asn" | "state" | "unusable" | "ipv6" | "ipv4">
-
-const publishPeer = Effect.fnUntraced(function*(peer: Measured) {
-  yield* Metric.update(Metric.withAttributes(established, attributesOf(peer)), peer.state === "Established" ? 1 : 0)
-  yield* Metric.update(Metric.withAttributes(unusable, attributesOf(peer)), peer.unusable?.count ?? 0)
-  for (const family of ["ipv6", "ipv4"] as const) {
-    for (const direction of ["announced", "learned"] as const) {
-      yield* Metric.update(
-        Metric.withAttributes(prefixes, { ...attributesOf(peer), family, direction }),
-        peer[family][direction]
-      )
-    }
-  }
-})
+type Labelled = Pick<PeerStatus, "address" | "asn">
+type Measured = Labelled & Pick<PeerStatus, "state" | "unusable" | "ipv6" | "ipv4">
 
 const NOTHING = { announced: 0, learned: 0 }
 
-/** Peers of `before` that are gone are set to zero: a gauge has no end. */
+/** A peer's series and their values. */
+const seriesOfPeer = (peer: Measured) => {
+  const labels = { peer: peer.address, asn: String(peer.asn) }
+  return [
+    [Metric.withAttributes(established, labels), peer.state === "Established" ? 1 : 0] as const,
+    [Metric.withAttributes(unusable, labels), peer.unusable?.count ?? 0] as const,
+    ...(["ipv6", "ipv4"] as const).flatMap((family) =>
+      (["announced", "learned"] as const).map((direction) =>
+        [Metric.withAttributes(prefixes, { ...labels, family, direction }), peer[family][direction]] as const
+      )
+    )
+  ]
+}
+
+const removePeer = (peer: Labelled) =>
+  Effect.forEach(
+    seriesOfPeer({ ...peer, state: "Down", ipv6: NOTHING, ipv4: NOTHING }),
+    ([series]) => Metric.remove(series),
+    { discard: true }
+  )
+
+const isSame = (a: Labelled) => (b: Labelled) => a.address === b.address && a.asn === b.asn
+
+/** Peers of `before` that are gone lose their series: a session that nobody wants must not look like one that is down. */
 export const publish = Effect.fnUntraced(function*(now: BirdStatus, before: BirdStatus) {
   yield* Metric.update(up, now.up ? 1 : 0)
   yield* Metric.update(stale, now.stale ? 1 : 0)
-  yield* Metric.update(reloads, now.reloads)
-  for (const peer of before.peers) {
-    if (now.peers.every(({ address }) => address !== peer.address)) {
-      yield* publishPeer({ address: peer.address, asn: peer.asn, state: "Down", ipv6: NOTHING, ipv4: NOTHING })
-    }
+  yield* Metric.update(withdrawn, now.drained === true ? 1 : 0)
+  yield* Metric.update(reloads, now.reloads - before.reloads)
+  for (const peer of before.peers) if (!now.peers.some(isSame(peer))) yield* removePeer(peer)
+  for (const peer of now.peers) {
+    for (const [series, value] of seriesOfPeer(peer)) yield* Metric.update(series, value)
   }
-  yield* Effect.forEach(now.peers, publishPeer, { discard: true })
 })

@@ -15,7 +15,7 @@ import { limitHits } from "./exportLimit.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
 import { learnedFrom, unreachable } from "./learned.ts"
 import { listen } from "./messages.ts"
-import { publish } from "./metrics.ts"
+import { publish, started } from "./metrics.ts"
 import { parseProtocols } from "./protocols.ts"
 import { isNotification } from "./sessionNotes.ts"
 import { readWanted } from "./wanted.ts"
@@ -110,6 +110,7 @@ const follow = (kube: KubeApi["Service"], netlink: Netlink["Service"], { request
 }
 
 export const make = Effect.fn("Bird.make")(function*(options: Options) {
+  yield* started
   const fs = yield* FileSystem.FileSystem
   const kube = yield* KubeApi
   const netlink = yield* Netlink

@@ -7,7 +7,7 @@ import { encodeError, encodeResult, type Request } from "../domain/Wire.ts"
 import type { NetlinkError } from "../netlink/Netlink.ts"
 import * as KeyedLock from "../process/KeyedLock.ts"
 import type { StoreError } from "../state/Allocations.ts"
-import { account } from "./account.ts"
+import { account, started as accountStarted } from "./account.ts"
 import { makeAdd } from "./add.ts"
 import { makeCheck } from "./check.ts"
 import { makeCompleteRebuilt } from "./completeRebuilt.ts"
@@ -44,6 +44,7 @@ export class Cni extends Context.Service<Cni, {
     Layer.effect(
       Cni,
       Effect.gen(function*() {
+        yield* accountStarted
         const lock = yield* KeyedLock.make
         const add = yield* makeAdd(options)
         const check = yield* makeCheck

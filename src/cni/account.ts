@@ -1,7 +1,8 @@
 /** Metrics and log of a call. */
 import { Effect, Metric } from "effect"
 import type { Request } from "../domain/Wire.ts"
-import { type CniFailure, isVerb } from "./spec.ts"
+import { fromZero, seriesOf } from "../process/fromZero.ts"
+import { type CniFailure, Code, isVerb, VERBS } from "./spec.ts"
 
 const seconds = Metric.histogram("flock_cni_duration_seconds", {
   description: "Time from a CNI request to its reply",
@@ -11,6 +12,24 @@ const calls = Metric.counter("flock_cni_calls_total", {
   description: "CNI calls by verb and CNI error code (0: success)",
   incremental: true
 })
+
+const verbs = [...VERBS, "other"]
+
+/** Codes that one verb alone can end with. */
+const codesOf: Readonly<Record<string, ReadonlyArray<number>>> = {
+  ADD: [Code.ADDRESSES],
+  CHECK: [Code.CHECK_FAILED],
+  STATUS: [Code.NOT_AVAILABLE, Code.NOT_AVAILABLE_LIMITED]
+}
+const oneVerbs = new Set(Object.values(codesOf).flat())
+const everyVerbs = [0, ...Object.values(Code).filter((code) => !oneVerbs.has(code))]
+
+export const started = fromZero([
+  ...seriesOf(seconds, { verb: verbs }),
+  ...verbs.flatMap((verb) =>
+    seriesOf(calls, { verb: [verb], code: [...everyVerbs, ...codesOf[verb] ?? []].map(String) })
+  )
+])
 
 export const account = Effect.fnUntraced(function*(request: Request, milliseconds: number, failure?: CniFailure) {
   const { containerId, ifName, op } = request

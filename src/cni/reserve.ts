@@ -1,9 +1,11 @@
 /** A pod's addresses, and the Events that tell its owner what it does not get. */
 import { Effect, Metric } from "effect"
+import { AddressErrorReasons } from "../domain/errors.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import type { AddressRequest } from "../ipam/reservation.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
+import { fromZero, seriesOf } from "../process/fromZero.ts"
 
 const refusals = Metric.counter("flock_address_refusals_total", {
   description: "ADDs that got no addresses, by reason",
@@ -11,6 +13,7 @@ const refusals = Metric.counter("flock_address_refusals_total", {
 })
 
 export const makeReserve = Effect.gen(function*() {
+  yield* fromZero(seriesOf(refusals, { reason: AddressErrorReasons }))
   const ipam = yield* Ipam
   const kube = yield* KubeApi
 

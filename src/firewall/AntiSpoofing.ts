@@ -4,6 +4,7 @@ import { PrometheusMetrics } from "effect/observability"
 import type { Allocation } from "../domain/Allocation.ts"
 import { podKey } from "../domain/Pod.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
+import { fromZero, seriesOf } from "../process/fromZero.ts"
 import { every } from "../process/tick.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { type Drops, Firewall } from "./Firewall.ts"
@@ -19,13 +20,15 @@ export const AntiSpoofingStatus = Schema.Struct({
 })
 export type AntiSpoofingStatus = typeof AntiSpoofingStatus.Type
 
+const REASONS = ["spoofed", "forbidden", "flooding"] as const
+
 /** Packets of one pod that were dropped. */
 export const PodDrops = Schema.Struct({
   namespace: Schema.String,
   pod: Schema.String,
   hostIfName: Schema.String,
   /** `spoofed`: not its own source; `forbidden`: spoke as a router; `flooding`: asked for too many neighbours. */
-  reason: Schema.Literals(["spoofed", "forbidden", "flooding"]),
+  reason: Schema.Literals(REASONS),
   packets: Schema.Number
 })
 export type PodDrops = typeof PodDrops.Type
@@ -122,6 +125,12 @@ const make = Effect.gen(function*() {
   /** Series of pods that are gone must go too, so they live in a registry of this scrape's own. */
   const metrics = Effect.suspend(() =>
     Effect.gen(function*() {
+      const { all, wanted: now } = yield* wanted
+      if (now.antiSpoofing) {
+        for (const { pod: { name, namespace } } of all) {
+          yield* fromZero(seriesOf(dropped, { namespace: [namespace], pod: [name], reason: REASONS }))
+        }
+      }
       for (const { namespace, packets, pod, reason } of yield* drops) {
         yield* Metric.update(Metric.withAttributes(dropped, { namespace, pod, reason }), packets)
       }

@@ -101,6 +101,7 @@ const make = Effect.fnUntraced(function*(
   const accesses = Access.make(options.kubeconfig)
   // Without any source there never will be one. A file that cannot be used may be mended while pods are served.
   if (options.kubeconfig === undefined && !Access.inCluster()) yield* Effect.mapError(accesses.get, unavailable)
+  yield* Client.started
   const client = Client.make(accesses, options.timing)
   const recorder = yield* Recorder.make(client, nodeName)
   const status = yield* Status.make(client, nodeName)

@@ -5,6 +5,8 @@ const failures = Metric.counter("flock_loop_failures_total", {
   incremental: true
 })
 
+const failuresOf = (loop: string) => Metric.withAttributes(failures, { loop })
+
 /** 1 s, twice as long each time, at most a minute. */
 const backOff = Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("1 minute")])
 
@@ -13,13 +15,14 @@ const backOff = Schedule.min([Schedule.exponential("1 second"), Schedule.spaced(
  * One part of the agent must not end the others.
  */
 export const keepRunning = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<never, never, R> =>
-  self.pipe(
+  Metric.value(failuresOf(name)).pipe(
+    Effect.andThen(self),
     Effect.andThen(Effect.die(new Error("it ended"))),
     Effect.tapCause((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
         : Effect.andThen(
-          Metric.update(Metric.withAttributes(failures, { loop: name }), 1),
+          Metric.update(failuresOf(name), 1),
           Effect.logError(`${name} failed and is started again`, cause)
         )
     ),

@@ -81,10 +81,14 @@ const make = Effect.gen(function*() {
   const publish = Effect.gen(function*() {
     const { api, usage } = yield* facts
     if (api !== undefined) yield* metrics.publishSilence(api)
-    for (const [family, pool] of Object.entries(usage)) {
-      yield* Metric.update(Metric.withAttributes(metrics.addresses, { family, state: "used" }), pool.used)
-      yield* Metric.update(Metric.withAttributes(metrics.addresses, { family, state: "free" }), pool.free)
-      yield* Metric.update(Metric.withAttributes(metrics.addresses, { family, state: "held" }), pool.held ?? 0)
+    yield* Metric.update(metrics.build, 1)
+    for (const family of ["ipv6", "ipv4"] as const) {
+      const pool = usage[family]
+      for (const state of ["used", "free", "held"] as const) {
+        const series = Metric.withAttributes(metrics.addresses, { family, state })
+        // A family without a prefix has no series: 0 free would look like a full prefix.
+        yield* pool === undefined ? Metric.remove(series) : Metric.update(series, pool[state] ?? 0)
+      }
     }
     yield* Metric.update(metrics.allocated, (yield* allocations.list).length)
   })

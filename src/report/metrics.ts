@@ -1,7 +1,13 @@
 /** What the node has given out, and since when it hears of what is wanted. */
 import { Effect, Metric } from "effect"
 import type { ApiHealth } from "../kube/apiHealth.ts"
+import { VERSION } from "../process/version.ts"
 
+/** Its value is always 1. */
+export const build = Metric.withAttributes(
+  Metric.gauge("flock_build_info", { description: "The agent's version and that of the Node that runs it; always 1" }),
+  { version: VERSION, runtime: process.version }
+)
 export const addresses = Metric.gauge("flock_addresses", { description: "Addresses of the node's prefixes" })
 export const allocated = Metric.gauge("flock_allocations", { description: "Committed allocations" })
 

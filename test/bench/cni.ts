@@ -3,12 +3,12 @@ import { PLUGIN } from "../../lab/cni.ts"
 import { run } from "../../lab/exec.ts"
 import { sleep } from "../../lab/until.ts"
 import { BenchNode, callPlugin, type Lab, openLab, type Plugin } from "./lab.ts"
-import { type Bench, median, type Options, pairedRatio, percentile, type Row } from "./report.ts"
+import { type Bench, bucketQuantile, median, type Options, pairedRatio, percentile, type Row } from "./report.ts"
 
 const PODS = 100
 /** Milliseconds after which the agent has given back what a burst took. */
 const SETTLED = 12_000
-const LOOP_DELAY = `flock_event_loop_delay_seconds{quantile="0.99"}`
+const LOOP_DELAY = "flock_event_loop_delay_seconds"
 const CIDR4 = "10.42.0.0/16"
 const CIDR6 = "2001:db8:42::/64"
 
@@ -88,10 +88,9 @@ const measure = async (lab: Lab, agent: BenchNode, { log, rounds }: Options): Pr
     const sides = [
       async () => {
         await oneByOne(lab, flock, ids.slice(0, 20), ours)
-        // The gauge covers the time since it was last read.
-        await agent.metric(LOOP_DELAY)
+        const before = await agent.buckets(LOOP_DELAY)
         await atOnce(lab, flock, ids, ours)
-        const delay = await agent.metric(LOOP_DELAY)
+        const delay = bucketQuantile(0.99, before, await agent.buckets(LOOP_DELAY))
         if (delay !== undefined) delays.push(delay * 1000)
       },
       ...peers.map(({ plugin, samples, single }) => async () => {

@@ -10,6 +10,7 @@ import { AgentNode } from "../../lab/AgentNode.ts"
 import { run } from "../../lab/exec.ts"
 import { sleep } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
+import type { Bucket } from "./report.ts"
 
 const INSIDE = "FLOCK_BENCH_INSIDE"
 
@@ -117,11 +118,11 @@ export class BenchNode extends AgentNode {
     this.readyAfter = performance.now() - begin
   }
 
-  /** A sample of /metrics, such as `flock_event_loop_delay_seconds{quantile="0.99"}`; undefined where it is missing. */
-  async metric(sample: string): Promise<number | undefined> {
+  /** The buckets of a histogram without labels: `le` and how many were at most so much. */
+  async buckets(name: string): Promise<ReadonlyArray<Bucket>> {
     const text = await (await fetch("http://127.0.0.1:9476/metrics")).text()
-    const line = text.split("\n").find((candidate) => candidate.startsWith(`${sample} `))
-    return line === undefined ? undefined : Number(line.slice(sample.length + 1))
+    return [...text.matchAll(new RegExp(`^${name}_bucket\\{le="([^"]+)"\\} (\\d+)$`, "gm"))]
+      .map(([, le, count]) => ({ le: le === "+Inf" ? Infinity : Number(le), count: Number(count) }))
   }
 
   /** MB, as `VmRSS` or `VmHWM` of /proc/PID/status. */

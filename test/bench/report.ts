@@ -35,6 +35,32 @@ export const percentile = (values: ReadonlyArray<number>, q: number): number => 
 
 export const median = (values: ReadonlyArray<number>): number => percentile(values, 0.5)
 
+/** Of a Prometheus histogram, cumulative. */
+export interface Bucket {
+  readonly le: number
+  readonly count: number
+}
+
+/**
+ * The percentile of what a histogram took between two looks, by interpolation within a bucket as PromQL's
+ * `histogram_quantile` does; undefined if it took nothing.
+ */
+export const bucketQuantile = (
+  q: number,
+  before: ReadonlyArray<Bucket>,
+  after: ReadonlyArray<Bucket>
+): number | undefined => {
+  const counts = after.map(({ count, le }, i) => ({ le, count: count - (before[i]?.count ?? 0) }))
+  const rank = q * (counts.at(-1)?.count ?? 0)
+  const index = counts.findIndex(({ count }) => count >= rank)
+  const bucket = counts[index]
+  if (rank === 0 || bucket === undefined) return undefined
+  const below = counts[index - 1] ?? { le: 0, count: 0 }
+  // Nothing is known of how far beyond the last boundary it is.
+  if (bucket.le === Infinity) return below.le
+  return below.le + (bucket.le - below.le) * (rank - below.count) / (bucket.count - below.count)
+}
+
 /** Median of the rounds' own ratios: what slows one round of the machine slows both sides of it. */
 export const pairedRatio = (
   peer: ReadonlyArray<ReadonlyArray<number>>,

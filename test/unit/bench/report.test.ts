@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { pairedRatio, passes, percentile, table } from "../../bench/report.ts"
+import { bucketQuantile, pairedRatio, passes, percentile, table } from "../../bench/report.ts"
 
 describe("bench figures", () => {
   it("takes the nearest rank", () => {
@@ -7,6 +7,16 @@ describe("bench figures", () => {
     assert.deepStrictEqual([0, 0.5, 0.99, 1].map((q) => percentile(hundred, q)), [1, 50, 99, 100])
     assert.strictEqual(percentile([7], 0.99), 7)
     assert.throws(() => percentile([], 0.5), RangeError)
+  })
+
+  it("takes a percentile of what a histogram took between two looks", () => {
+    const buckets = (...counts: ReadonlyArray<number>) =>
+      counts.map((count, i) => ({ le: [0.001, 0.002, 0.004, Infinity][i] ?? 0, count }))
+    const before = buckets(5, 5, 5, 5)
+    assert.strictEqual(bucketQuantile(0.5, before, before), undefined)
+    assert.closeTo(bucketQuantile(0.5, before, buckets(5, 15, 15, 15)) ?? 0, 0.0015, 1e-9)
+    assert.closeTo(bucketQuantile(0.99, buckets(0, 0, 0, 0), buckets(98, 98, 100, 100)) ?? 0, 0.003, 1e-9)
+    assert.strictEqual(bucketQuantile(0.99, before, buckets(5, 5, 5, 15)), 0.004)
   })
 
   it("compares within rounds, so that a slow round of the machine changes nothing", () => {
