@@ -39,6 +39,8 @@ interface Documented {
   readonly name: string
   readonly type: string
   readonly labels: ReadonlyArray<string>
+  /** The values of a label, where the document lists them. */
+  readonly values: Readonly<Record<string, ReadonlyArray<string>>>
 }
 
 const [, section = ""] = readFileSync(join(ROOT, "docs/reference.md"), "utf8").split("\n## Metrics\n")
@@ -47,7 +49,13 @@ const documented: ReadonlyArray<Documented> = [
 ].map(([, name = "", type = "", labels = ""]) => ({
   name,
   type,
-  labels: [...labels.replace(/\([^)]*\)/g, "").matchAll(/`(\w+)`/g)].map(([, label = ""]) => label)
+  labels: [...labels.replace(/\([^)]*\)/g, "").matchAll(/`(\w+)`/g)].map(([, label = ""]) => label),
+  values: Object.fromEntries(
+    [...labels.matchAll(/`(\w+)` \(([^)]*)\)/g)].map(([, label = "", list = ""]) => [
+      label,
+      list.split(", ").map((value) => value.replaceAll("`", "")).toSorted()
+    ])
+  )
 }))
 
 /** Series of a metric, without their values; a histogram's by its count. */
@@ -55,6 +63,7 @@ const seriesOf = (text: string, { name, type }: Documented) =>
   [...text.matchAll(new RegExp(`^${name}${type === "histogram" ? "_count" : ""}(?:\\{(.*)\\})? (\\S+)$`, "gm"))]
     .map(([, labels = "", value]) => ({
       labels: [...labels.matchAll(/(\w+)="/g)].map(([, label = ""]) => label),
+      values: Object.fromEntries([...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, label, text]) => [label, text])),
       value: Number(value)
     }))
 
@@ -92,6 +101,9 @@ describe("/metrics", () => {
       const series = seriesOf(first, metric)
       assert.isAbove(series.length, 0)
       for (const { labels } of series) assert.deepStrictEqual(labels.toSorted(), metric.labels.toSorted())
+      for (const [label, values] of Object.entries(metric.values)) {
+        assert.deepStrictEqual([...new Set(series.map((one) => one.values[label]))].toSorted(), values, label)
+      }
       const unsettled = /^flock_(cni|bird_reloads|event_loop)/.test(metric.name)
       if (metric.type === "counter" && !unsettled) assert.isTrue(series.every(({ value }) => value === 0))
     }
