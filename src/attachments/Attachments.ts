@@ -14,6 +14,7 @@ import { every } from "../process/tick.ts"
 import { Allocations } from "../state/Allocations.ts"
 import * as S from "./attachmentsState.ts"
 import * as Holes from "./holes.ts"
+import * as metrics from "./metrics.ts"
 import * as Repairs from "./repairs.ts"
 import { changed, everythingSuspect } from "./suspects.ts"
 
