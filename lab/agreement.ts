@@ -91,8 +91,11 @@ export interface NodeFacts {
   readonly agent: ReadonlyArray<Attachment>
   /** What the agent says is announced. */
   readonly announced: ReadonlyArray<string>
-  /** What it says of BIRD's sessions; none: BIRD does not answer, or has a configuration that is not the wanted one. */
-  readonly sessions: ReadonlyArray<Session>
+  /**
+   * What it says of BIRD's sessions; empty: BIRD does not answer, or has a configuration that is not the wanted one.
+   * Absent: the node has no BIRD.
+   */
+  readonly sessions?: ReadonlyArray<Session>
   readonly records: ReadonlyArray<Attachment>
   /** Files of records that are no record: an intent, one set aside. */
   readonly stray: ReadonlyArray<string>
@@ -280,7 +283,7 @@ const nodeProblems = (node: NodeFacts): ReadonlyArray<Disagreement> => {
     agent: [
       ...attachmentProblems(node.wanted, node.agent),
       ...compareSets("announced address", dueOf(node.wanted), node.announced),
-      ...sessionProblems(node.sessions)
+      ...(node.sessions === undefined ? [] : sessionProblems(node.sessions))
     ],
     records: [
       ...attachmentProblems(node.wanted, node.records),

@@ -1,8 +1,10 @@
 /** Collects what `agreement.ts` compares, from each source by its own means: `ip`, files, the agent's socket, vtysh. */
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs"
 import * as net from "node:net"
+import { join } from "node:path"
 import type { StatusReport } from "../src/socket/StatusReport.ts"
-import type { Attachment, Namespace, RouterTable, Session } from "./agreement.ts"
+import type { AgentNode } from "./AgentNode.ts"
+import type { Attachment, Namespace, NodeFacts, RouterTable, Session, Wanted } from "./agreement.ts"
 import { exec } from "./exec.ts"
 import type { Lan } from "./Lan.ts"
 
@@ -36,7 +38,7 @@ const hop = ({ dev, gateway }: { readonly dev?: string; readonly gateway?: strin
 })
 
 /** One process for all tables of a namespace. Routes are those of the main table. */
-export const namespaceFacts = async (netns: string): Promise<Namespace> => {
+const namespaceFacts = async (netns: string): Promise<Namespace> => {
   const input = "link show\naddr show\nroute show table all\nneigh show\n"
   const { code, stderr, stdout } = await exec("ip", ["-n", netns, "-j", "-batch", "-"], { input })
   if (code !== 0) throw new Error(`ip -n ${netns}: ${stderr}`)
@@ -73,7 +75,7 @@ export const namespaceFacts = async (netns: string): Promise<Namespace> => {
 }
 
 /** `flock-agent status --json` without its 200 ms of Node: the same question on the same socket. */
-export const askStatus = (socket: string, seconds = 10): Promise<StatusReport> =>
+const askStatus = (socket: string, seconds = 10): Promise<StatusReport> =>
   new Promise((done, fail) => {
     const connection = net.connect(socket)
     const chunks: Array<Buffer> = []
@@ -108,16 +110,16 @@ const attachmentOf = ({ anycast, containerId, hostIfName, ifName, ipv4, ipv6 }: 
   anycast
 })
 
-export const agentFacts = (status: StatusReport) => ({
-  agent: status.allocations.map(attachmentOf),
-  announced: status.announcements.filter(({ state }) => state === "announced").map(({ address }) => address),
-  sessions: status.bird.up && !status.bird.stale
-    ? status.bird.peers.map(({ address, state }) => ({ peer: address, state }))
-    : []
+const agentFacts = ({ allocations, announcements, bird }: StatusReport) => ({
+  agent: allocations.map(attachmentOf),
+  announced: announcements.filter(({ state }) => state === "announced").map(({ address }) => address),
+  ...bird.enabled && {
+    sessions: bird.up && !bird.stale ? bird.peers.map(({ address, state }) => ({ peer: address, state })) : []
+  }
 })
 
 /** Of `STATE_DIR/allocations`. */
-export const recordFacts = (directory: string) => {
+const recordFacts = (directory: string) => {
   const files = existsSync(directory) ? readdirSync(directory) : []
   const [records, stray] = [
     files.filter((file) => file.endsWith(".json")),
@@ -126,6 +128,27 @@ export const recordFacts = (directory: string) => {
   return {
     records: records.map((file) => attachmentOf(JSON.parse(readFileSync(`${directory}/${file}`, "utf8")))),
     stray
+  }
+}
+
+/** What a node's own sources say; `netnsOf` are the pods that are looked into, by key. */
+export const nodeFacts = async (
+  node: AgentNode,
+  wanted: ReadonlyArray<Wanted>,
+  netnsOf: ReadonlyMap<string, string>
+): Promise<NodeFacts> => {
+  const pods = [...netnsOf].map(async ([key, netns]) => [key, await namespaceFacts(netns)] as const)
+  const [kernel, status, ...inside] = await Promise.all([namespaceFacts(node.netns), askStatus(node.socket), ...pods])
+  return {
+    name: node.name,
+    wanted,
+    ...agentFacts(status),
+    ...recordFacts(join(node.directory, "state/allocations")),
+    kernel,
+    pods: new Map(inside),
+    answers: [],
+    prefixes: [],
+    nextHops: []
   }
 }
 

@@ -1,5 +1,4 @@
 /** All sources, asked once and compared. */
-import { join } from "node:path"
 import {
   type Answer,
   type Disagreement,
@@ -8,15 +7,7 @@ import {
   type NodeFacts,
   type ProcessFacts
 } from "../../lab/agreement.ts"
-import {
-  agentFacts,
-  askStatus,
-  namespaceFacts,
-  processFacts,
-  recordFacts,
-  routerFacts,
-  routerSessions
-} from "../../lab/facts.ts"
+import { nodeFacts, processFacts, routerFacts, routerSessions } from "../../lab/facts.ts"
 import { node4, node6 } from "../../lab/Lan.ts"
 import { cidr4, cidr6, type Network } from "../../lab/Network.ts"
 import type { SoakNode } from "./SoakNode.ts"
@@ -52,42 +43,28 @@ const answersOf = async (soak: SoakNode, sample: number): Promise<ReadonlyArray<
   return Promise.all([status, ...checks])
 }
 
-const nodeFacts = async (soak: SoakNode, index: number, idle: Idle | undefined, sample: number): Promise<NodeFacts> => {
+const factsOf = async (soak: SoakNode, index: number, idle: Idle | undefined, sample: number): Promise<NodeFacts> => {
   const { node } = soak.parts
-  const containers = soak.slots.flatMap(({ container, netns }) => container === undefined ? [] : [{ container, netns }])
-  const pods = containers.map(async ({ container, netns }) =>
-    [container.wanted.key, await namespaceFacts(netns)] as const
+  const netnsOf = new Map(
+    soak.slots.flatMap(({ container, netns }) =>
+      container === undefined ? [] : [[container.wanted.key, netns] as const]
+    )
   )
-  const [kernel, status, answers, ...inside] = await Promise.all([
-    namespaceFacts(node.netns),
-    askStatus(node.socket),
-    answersOf(soak, sample),
-    ...pods
-  ])
+  const [facts, answers] = await Promise.all([nodeFacts(node, soak.wanted, netnsOf), answersOf(soak, sample)])
   const pid = node.agent?.pid
-  const found = pid === undefined ? undefined : processFacts(pid)
-  const process: ProcessFacts | undefined = found && idle && {
-    ...found,
+  const process: ProcessFacts | undefined = pid === undefined || idle === undefined ? undefined : {
+    ...processFacts(pid),
     maxDescriptors: idle.descriptors + MORE_DESCRIPTORS,
     maxNamespaces: idle.namespaces,
     maxMemory: MAX_MEMORY
   }
+  const linkLocal = facts.kernel.addresses.filter(({ address, dev }) => dev === "uplink" && address.startsWith("fe80:"))
   return {
-    name: node.name,
-    wanted: soak.wanted,
-    ...agentFacts(status),
-    ...recordFacts(join(node.directory, "state/allocations")),
-    kernel,
-    pods: new Map(inside),
+    ...facts,
     answers,
     ...process && { process },
     prefixes: [cidr6(index), cidr4(index)],
-    nextHops: [
-      node6(index),
-      node4(index),
-      ...kernel.addresses.filter(({ address, dev }) => dev === "uplink" && address.startsWith("fe80:"))
-        .map(({ address }) => address)
-    ]
+    nextHops: [node6(index), node4(index), ...linkLocal.map(({ address }) => address)]
   }
 }
 
@@ -101,7 +78,7 @@ export const audit = async (
   const [router, sessions, ...nodes] = await Promise.all([
     routerFacts(network.lan, ROUTERS),
     routerSessions(network.lan),
-    ...soaks.map((soak, i) => nodeFacts(soak, i, idle[i], sample))
+    ...soaks.map((soak, i) => factsOf(soak, i, idle[i], sample))
   ])
   const facts = { nodes, router, sessions }
   return { facts, found: disagreements(facts) }
