@@ -207,7 +207,14 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
     socketPath: settings.birdSocket
   })
   return RpcServer.layer({ path: settings.socket, onCall: loopDelay.busy }).pipe(
-    Layer.provideMerge(Introspection.layer({ nodeName })),
+    Layer.provideMerge(Introspection.layer({
+      nodeName,
+      paths: {
+        ...(Option.isSome(settings.cniConfDir) ? { cniConfDir: settings.cniConfDir.value } : {}),
+        cniBinDir: settings.cniBinDir,
+        birdSocket: settings.birdSocket
+      }
+    })),
     Layer.provideMerge(Layer.merge(Cni.layer({ bootId }), NodeReporter.layer)),
     Layer.provideMerge(Anycast.layer),
     Layer.provideMerge(Layer.mergeAll(Uplink.layer, bird, Attachments.layer)),

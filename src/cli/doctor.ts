@@ -1,12 +1,13 @@
 /** `flock-agent doctor`: what stands in the way on this node. Works with and without a running agent. */
-import { Console, Data, Effect } from "effect"
+import { Console, Data, Effect, Layer } from "effect"
 import { Command } from "effect/cli"
 import type { Finding } from "../doctor/facts.ts"
 import { judge } from "../doctor/judge.ts"
 import { probe } from "../doctor/probe.ts"
 import { oneLine } from "../domain/quote.ts"
+import { Firewall } from "../firewall/Firewall.ts"
 import * as NetlinkLayer from "../netlink/layer.ts"
-import { birdSocketFlag, cniBinDirFlag, jsonFlag, socketFlag, text } from "./flags.ts"
+import { jsonFlag, optional, socketFlag } from "./flags.ts"
 import { toJson } from "./toJson.ts"
 
 /** Exit code 1, after the findings were printed. */
@@ -37,13 +38,17 @@ export const doctor = Command.make(
   {
     socket: socketFlag,
     json: jsonFlag,
-    birdSocket: birdSocketFlag,
-    binDir: cniBinDirFlag,
-    confDir: text("cni-conf-dir", "the runtime's folder of network configurations", "/etc/cni/net.d")
+    birdSocket: optional("bird-socket", "BIRD's control socket (default: the agent's, else /run/flock/bird/bird.ctl)"),
+    binDir: optional("cni-bin-dir", "the runtime's folder of CNI plugins (default: the agent's, else /opt/cni/bin)"),
+    confDir: optional(
+      "cni-conf-dir",
+      "the runtime's folder of network configurations (default: the agent's, else /etc/cni/net.d)"
+    )
   },
   Effect.fn(function*({ json, ...flags }) {
     if (process.getuid?.() !== 0) return yield* new NotRoot()
-    const findings = judge(yield* probe({ ...flags, proc: "/proc" }).pipe(Effect.provide(NetlinkLayer.layer())))
+    const kernel = Layer.merge(NetlinkLayer.layer(), Firewall.layer())
+    const findings = judge(yield* probe({ ...flags, proc: "/proc" }).pipe(Effect.provide(kernel)))
     yield* Console.log(json ? toJson({ findings }) : renderFindings(findings))
     const errors = findings.filter(({ severity }) => severity === "error").length
     if (errors > 0) return yield* new NodeNotFit({ errors })

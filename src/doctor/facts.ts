@@ -1,13 +1,16 @@
 /** What `flock-agent doctor` looks at, as plain values: read by `probe.ts`, judged by `judge.ts`. */
+import type { Chain } from "../firewall/chains.ts"
 import type { HostInterface } from "../netlink/Netlink.ts"
 import type { StatusReport } from "../socket/StatusReport.ts"
 
-/** A process in this network namespace that speaks BGP. */
+/** A process in this network namespace that speaks BGP or another routing protocol. */
 export interface RoutingDaemon {
   readonly pid: number
   /** `/proc/PID/comm`. */
   readonly name: string
   readonly commandLine: string
+  /** flock's BIRD: it holds the control socket that the agent speaks to. */
+  readonly ours: boolean
 }
 
 /** A route as the kernel lists it in `/proc/net`, enough to name it. */
@@ -51,8 +54,6 @@ export interface Facts {
   readonly cni: CniFacts
   /** The agent's own report, or why there is none. */
   readonly agent: { readonly report: StatusReport } | { readonly unreachable: string }
-  /** BIRD's control socket as flock configures it: tells our BIRD from others. */
-  readonly birdSocket: string
   readonly interfaces: ReadonlyArray<HostInterface>
   readonly routes: ReadonlyArray<RouteLine>
   readonly daemons: ReadonlyArray<RoutingDaemon>
@@ -62,6 +63,12 @@ export interface Facts {
   /** `/proc/sys/net` below `ipv4/` and `ipv6/`, such as `ipv4/ip_forward`; absent where the kernel has no such file. */
   readonly sysctls: Readonly<Record<string, string>>
   readonly neighbours: ReadonlyArray<NeighbourTable>
+  /** Everybody's of nf_tables; absent: they cannot be read. */
+  readonly chains?: ReadonlyArray<Chain>
+  /** Of iptables-legacy, such as `filter`. */
+  readonly legacyTables: ReadonlyArray<string>
+  /** IPVS is in use. */
+  readonly ipvs: boolean
   /** undefined: cannot be told from here (no `/lib/modules` in a container). */
   readonly veth: boolean | undefined
   readonly netns: boolean

@@ -2,6 +2,7 @@
 import { networksBefore, otherNetworks, PLUGIN_NAME } from "../install/conflist.ts"
 import { deafInWords } from "../kube/apiHealth.ts"
 import type { Facts, Finding, Severity } from "./facts.ts"
+import { judgeFirewall } from "./judgeFirewall.ts"
 import { judgeKernel } from "./judgeKernel.ts"
 import { judgeRouting } from "./judgeRouting.ts"
 
@@ -178,5 +179,6 @@ export const judge = (facts: Facts): ReadonlyArray<Finding> =>
     ...judgeApi(facts),
     ...judgeCalico(facts),
     ...judgeRouting(facts),
+    ...judgeFirewall(facts),
     ...judgeKernel(facts)
   ].toSorted((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity))

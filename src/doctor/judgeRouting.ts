@@ -1,11 +1,15 @@
 /** Peers, MTU and other speakers of BGP on the node. */
 import { isOrdinary } from "../domain/addressRules.ts"
-import { IF_PREFIX } from "../netlink/Netlink.ts"
+import { LINK_NAME } from "../netlink/Netlink.ts"
 import type { Facts, Finding } from "./facts.ts"
 
-const judgeDaemons = ({ agent, bgpPort, birdSocket, daemons }: Facts): ReadonlyArray<Finding> => {
+/** Those that speak BGP; the rest change the node's routes, and hold no session of ours. */
+const SPEAKERS = /^(bird6?|bgpd|gobgpd|exabgp|calico-node|kube-router|speaker|cilium-agent)$/
+
+const judgeDaemons = ({ agent, bgpPort, daemons }: Facts): ReadonlyArray<Finding> => {
   const birdUp = "report" in agent && agent.report.bird.up
-  const others = daemons.filter(({ commandLine }) => !commandLine.split(" ").includes(birdSocket))
+  const others = daemons.filter(({ name, ours }) => !ours && SPEAKERS.test(name))
+  const routers = daemons.filter(({ name, ours }) => !ours && !SPEAKERS.test(name))
   return [
     ...others.map(({ commandLine, name, pid }): Finding => ({
       severity: name.startsWith("bird") || name === "bgpd" || name === "calico-node" ? "error" : "warning",
@@ -13,6 +17,12 @@ const judgeDaemons = ({ agent, bgpPort, birdSocket, daemons }: Facts): ReadonlyA
       problem: `process ${pid} (${commandLine || name}) may speak BGP from this node as well`,
       remedy: "two speakers with one AS number cannot hold the same session: stop it, and its service, on this node"
     })),
+    ...(routers.length === 0 ? [] : [{
+      severity: "warning" as const,
+      check: "router-daemon",
+      problem: `${routers.map(({ name, pid }) => `${name} (process ${pid})`).join(", ")} may change this node's routes`,
+      remedy: "see that it leaves routes of protocols 200, 201 and 202 and the node's prefixes alone, or stop it"
+    }]),
     ...(bgpPort === undefined || birdUp || others.length > 0 || "unreachable" in agent ? [] : [{
       severity: "error" as const,
       check: "port-179",
@@ -23,6 +33,8 @@ const judgeDaemons = ({ agent, bgpPort, birdSocket, daemons }: Facts): ReadonlyA
 }
 
 const judgePeers = ({ agent, peers }: Facts): ReadonlyArray<Finding> => {
+  // No session can be there without BIRD, which is a finding of its own and accuses no router.
+  const birdDown = "report" in agent && !agent.report.bird.up
   const drained = "report" in agent && agent.report.bird.drained === true
   return peers.flatMap((peer): ReadonlyArray<Finding> => {
     if (peer.problem !== undefined) {
@@ -49,7 +61,7 @@ const judgePeers = ({ agent, peers }: Facts): ReadonlyArray<Finding> => {
         remedy: "let the router announce itself as next hop (next-hop-self), or give the node a route to the next hop"
       }]
     }
-    return drained || peer.state === "Established" ? [] : [{
+    return drained || birdDown || peer.state === "Established" ? [] : [{
       severity: "error",
       check: "peer-session",
       problem: `the session to ${peer.address} (through ${peer.via}) is ${peer.state}${
@@ -108,18 +120,41 @@ const judgeMtu = ({ agent, interfaces, peers }: Facts): ReadonlyArray<Finding> =
   ]
 }
 
-/** rp_filter in effect is the larger of `all` and the interface's (ip-sysctl.rst). */
-const judgeRpFilter = ({ interfaces, sysctls }: Facts): ReadonlyArray<Finding> => {
+/**
+ * What is in effect is the larger of `all` and the interface's (ip-sysctl.rst). Even 2 drops on a link without an IPv4
+ * address every source that is not routed back through it (`no_addr` in net/ipv4/fib_frontend.c), and a pod's has none.
+ */
+const judgeRpFilter = ({ agent, interfaces, sysctls }: Facts): ReadonlyArray<Finding> => {
   const own = (name: string) => Number(sysctls[`ipv4/conf/${name}/rp_filter`] ?? 0)
-  const strict = interfaces.map(({ ifName }) => ifName)
-    .filter((name) => name !== "lo" && Math.max(own("all"), own(name)) === 1)
-  return strict.length === 0 ? [] : [{
-    severity: strict.some((name) => name.startsWith(IF_PREFIX)) ? "error" : "warning",
-    check: "rp-filter",
-    problem: `rp_filter is strict on ${strict.slice(0, 4).join(", ")}${strict.length > 4 ? ", …" : ""}: ` +
-      "packets are dropped when replies leave by another way, as anycast's do",
-    remedy: "set net.ipv4.conf.all.rp_filter=2 (loose) in /etc/sysctl.d"
-  }]
+  const inEffect = (name: string) => Math.max(own("all"), own(name))
+  const list = (found: ReadonlyArray<string>) => `${found.slice(0, 4).join(", ")}${found.length > 4 ? ", …" : ""}`
+  const pods = interfaces.map(({ ifName }) => ifName).filter((name) => LINK_NAME.test(name) && inEffect(name) > 0)
+  const uplinks = interfaces.filter(({ addresses, ifName }) =>
+    ifName !== "lo" && !LINK_NAME.test(ifName) &&
+    (inEffect(ifName) === 1 || inEffect(ifName) === 2 && !addresses.some(({ address }) => address.family === 4))
+  )
+  return [
+    ...(pods.length === 0 ? [] : [{
+      severity: "error" as const,
+      check: "rp-filter",
+      problem: `rp_filter is in effect on pods' links ${list(pods)}${
+        own("all") > 0 ? ` (net.ipv4.conf.all.rp_filter=${own("all")})` : ""
+      }: the kernel drops what a pod sends from its anycast address`,
+      remedy: "unreachable" in agent
+        ? "nothing: the agent sets all to 0 when it starts, and moves its value to the other links"
+        : "find what sets it back, and remove net.ipv4.conf.all.rp_filter from /etc/sysctl.d; the agent keeps 0 there"
+    }]),
+    ...(uplinks.length === 0 ? [] : [{
+      severity: "warning" as const,
+      check: "rp-filter",
+      problem: `rp_filter on ${list(uplinks.map(({ ifName }) => `${ifName} (${inEffect(ifName)})`))}: packets are ` +
+        "dropped when replies leave by another way, as anycast's do",
+      remedy: `set ${
+        uplinks.map(({ ifName }) => `net.ipv4.conf.${ifName}.rp_filter=0`).join(", ")
+      } in /etc/sysctl.d; ` +
+        "2 (loose) is enough only where the link has an IPv4 address"
+    }])
+  ]
 }
 
 export const judgeRouting = (facts: Facts): ReadonlyArray<Finding> => [

@@ -1,27 +1,36 @@
 /** Reads the {@link Facts} of the node it runs on: files through FileSystem, the rest through Netlink and the agent. */
-import { Effect, FileSystem, type PlatformError } from "effect"
+import { Effect, FileSystem, Option, type PlatformError } from "effect"
 import { join } from "node:path"
 import { troubleOf } from "../bird/birdStatus.ts"
 import { parseAddress } from "../domain/Ip.ts"
+import { Firewall } from "../firewall/Firewall.ts"
 import { CONFLIST_NAME } from "../install/conflist.ts"
 import { portOwnerWords } from "../netlink/listeners.ts"
 import { type HostInterface, Netlink } from "../netlink/Netlink.ts"
 import { ask } from "../socket/ask.ts"
-import type { StatusReport } from "../socket/StatusReport.ts"
+import type { Paths, StatusReport } from "../socket/StatusReport.ts"
 import type { CniFacts, Facts, NeighbourTable, PeerFacts, RoutingDaemon } from "./facts.ts"
-import { parseNeighbourCount, parseRoutes4, parseRoutes6 } from "./proc.ts"
+import { parseNeighbourCount, parseRoutes4, parseRoutes6, unixInodes } from "./proc.ts"
 
 export interface Options {
-  readonly confDir: string
-  readonly binDir: string
+  /** Not given: where the agent looks, else the usual folder. */
+  readonly confDir: Option.Option<string>
+  readonly binDir: Option.Option<string>
   readonly socket: string
-  readonly birdSocket: string
+  readonly birdSocket: Option.Option<string>
   /** Where proc(5) is: `/proc`. */
   readonly proc: string
 }
 
-/** What speaks BGP on Linux hosts, by `/proc/PID/comm` (15 bytes at most). */
-const DAEMONS = /^(bird|bird6|bgpd|gobgpd|exabgp|calico-node|kube-router|speaker|cilium-agent)$/
+/** What speaks BGP or another routing protocol on Linux hosts, by `/proc/PID/comm` (15 bytes at most). */
+const DAEMONS =
+  /^(bird|bird6|bgpd|gobgpd|exabgp|calico-node|kube-router|speaker|cilium-agent|zebra|ospfd|ospf6d|isisd|ripd|ripngd|eigrpd|babeld)$/
+
+const USUAL: Paths & { readonly cniConfDir: string } = {
+  cniConfDir: "/etc/cni/net.d",
+  cniBinDir: "/opt/cni/bin",
+  birdSocket: "/run/flock/bird/bird.ctl"
+}
 
 /** Read of every interface, beside those of `all`. */
 const PER_INTERFACE = ["ipv4/conf/*/rp_filter", "ipv6/conf/*/accept_ra", "ipv6/conf/*/forwarding"]
@@ -47,15 +56,33 @@ const names = (folder: string) =>
     Effect.map((found): ReadonlyArray<string> => found ?? [])
   )
 
-const probeCni = Effect.fnUntraced(function*({ binDir, confDir }: Options) {
+/** What the agent was told is right in its own container, and need not be there outside of it. */
+const probePaths = Effect.fnUntraced(function*(options: Options, agent: Facts["agent"]) {
+  const fs = yield* FileSystem.FileSystem
+  const agents = "report" in agent ? agent.report.paths : undefined
+  const choose = Effect.fnUntraced(function*(flag: Option.Option<string>, key: keyof Paths) {
+    if (Option.isSome(flag)) return flag.value
+    const path = agents?.[key]
+    return path !== undefined && (yield* optional(fs.exists(path))) === true ? path : USUAL[key]
+  })
   return {
-    confDir,
-    networks: yield* names(confDir),
-    conflist: yield* readText(join(confDir, CONFLIST_NAME)),
-    binDir,
-    plugins: yield* names(binDir)
-  } satisfies CniFacts
+    confDir: yield* choose(options.confDir, "cniConfDir"),
+    binDir: yield* choose(options.binDir, "cniBinDir"),
+    birdSocket: yield* choose(options.birdSocket, "birdSocket")
+  }
 })
+
+const probeCni = Effect.fnUntraced(
+  function*({ binDir, confDir }: { readonly binDir: string; readonly confDir: string }) {
+    return {
+      confDir,
+      networks: yield* names(confDir),
+      conflist: yield* readText(join(confDir, CONFLIST_NAME)),
+      binDir,
+      plugins: yield* names(binDir)
+    } satisfies CniFacts
+  }
+)
 
 const probeAgent = (socket: string) =>
   ask(socket, { ask: "status" }).pipe(
@@ -80,15 +107,26 @@ const probeSysctls = Effect.fnUntraced(function*(proc: string, interfaces: Reado
   }))
 })
 
-const probeDaemons = Effect.fnUntraced(function*(proc: string) {
+const probeDaemons = Effect.fnUntraced(function*(proc: string, birdSocket: string) {
   const fs = yield* FileSystem.FileSystem
   const own = yield* optional(fs.readLink(join(proc, "self/ns/net")))
+  const held = unixInodes((yield* readText(join(proc, "net/unix"))) ?? "", birdSocket).map((inode) =>
+    `socket:[${inode}]`
+  )
+  const holds = Effect.fnUntraced(function*(pid: string) {
+    const files = yield* Effect.forEach(
+      yield* names(join(proc, pid, "fd")),
+      (fd) => optional(fs.readLink(join(proc, pid, "fd", fd)))
+    )
+    return files.some((file) => file !== undefined && held.includes(file))
+  })
   const one = Effect.fnUntraced(function*(pid: string) {
     const name = (yield* readText(join(proc, pid, "comm")))?.trim() ?? ""
     if (!DAEMONS.test(name)) return []
     if ((yield* optional(fs.readLink(join(proc, pid, "ns/net")))) !== own) return []
     const commandLine = (yield* readText(join(proc, pid, "cmdline")))?.replaceAll("\0", " ").trim() ?? ""
-    return [{ pid: Number(pid), name, commandLine } satisfies RoutingDaemon]
+    const ours = commandLine.split(" ").includes(birdSocket) || (yield* holds(pid))
+    return [{ pid: Number(pid), name, commandLine, ours } satisfies RoutingDaemon]
   })
   const pids = (yield* names(proc)).filter((name) => /^\d+$/.test(name))
   return (yield* Effect.forEach(pids, one, { concurrency: 16 })).flat()
@@ -119,10 +157,13 @@ const probeVeth = Effect.fnUntraced(function*(proc: string) {
 
 /** Fails only where the kernel's netlink does; a file that cannot be read leaves its facts empty. */
 export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
-  const { birdSocket, proc, socket } = options
+  const { proc, socket } = options
+  const firewall = yield* Firewall
   const netlink = yield* Netlink
   const fs = yield* FileSystem.FileSystem
   const agent = yield* probeAgent(socket)
+  const paths = yield* probePaths(options, agent)
+  const chains = yield* Effect.orElseSucceed(firewall.chains, () => undefined)
   const interfaces = yield* netlink.interfaces
   const sysctls = yield* probeSysctls(proc, interfaces)
   const probePeer = Effect.fnUntraced(function*(peer: StatusReport["bird"]["peers"][number]) {
@@ -139,16 +180,20 @@ export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
   })
   const text = (file: string) => Effect.map(readText(join(proc, "net", file)), (content) => content ?? "")
   const facts: Facts = {
-    cni: yield* probeCni(options),
+    cni: yield* probeCni(paths),
     agent,
-    birdSocket,
     interfaces,
     routes: [...parseRoutes4(yield* text("route")), ...parseRoutes6(yield* text("ipv6_route"))],
-    daemons: yield* probeDaemons(proc),
+    daemons: yield* probeDaemons(proc, paths.birdSocket),
     bgpPort: yield* portOwnerWords(proc, 179),
     peers: "report" in agent ? yield* Effect.forEach(agent.report.bird.peers, probePeer) : [],
     sysctls,
     neighbours: yield* probeNeighbours(proc, sysctls),
+    ...(chains === undefined ? {} : { chains }),
+    legacyTables: `${yield* text("ip_tables_names")} ${yield* text("ip6_tables_names")}`.split(/\s+/).filter((name) =>
+      name !== ""
+    ),
+    ipvs: (yield* text("ip_vs")).split("\n").length > 4,
     veth: yield* probeVeth(proc),
     netns: (yield* optional(fs.exists(join(proc, "self/ns/net")))) === true
   }

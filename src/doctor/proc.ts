@@ -33,3 +33,7 @@ export const parseRoutes6 = (text: string): ReadonlyArray<RouteLine> =>
 
 /** Entries of a neighbour table, from `/proc/net/stat/arp_cache` or `ndisc_cache` (each CPU's line says the same). */
 export const parseNeighbourCount = (text: string): number => Number.parseInt(fields(text)[0]?.[0] ?? "0", 16)
+
+/** Of the sockets that are bound to `path`, from `/proc/net/unix`: the last columns are inode and path. */
+export const unixInodes = (text: string, path: string): ReadonlyArray<string> =>
+  fields(text).flatMap((columns) => columns[7] === path ? [columns[6] ?? ""] : [])

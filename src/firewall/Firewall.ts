@@ -3,6 +3,7 @@ import { Context, Effect, Layer, Semaphore, type Stream } from "effect"
 import { constants } from "node:os"
 import { type Message, readText } from "../netlink/codec.ts"
 import { Namespaces } from "../netlink/namespace.ts"
+import { type Chain, readChains } from "./chains.ts"
 import { changes } from "./changes.ts"
 import type { FirewallError } from "./errors.ts"
 import { holds, readElements } from "./kernel.ts"
@@ -39,6 +40,8 @@ export class Firewall extends Context.Service<Firewall, {
   readonly drops: Effect.Effect<ReadonlyArray<Drops>, FirewallError>
   /** Forgets the counts of links. */
   readonly forget: (drops: ReadonlyArray<Drops>) => Effect.Effect<void, FirewallError>
+  /** Everybody's chains. */
+  readonly chains: Effect.Effect<ReadonlyArray<Chain>, FirewallError>
   /** Removes the tables; not being there is success. */
   readonly remove: Effect.Effect<void, FirewallError>
   /** Emits when somebody changes our tables, this agent included. */
@@ -134,5 +137,7 @@ const make = (options: { readonly netns?: string }) =>
       { discard: true }
     ).pipe(lock.withPermit)
 
-    return Firewall.of({ apply, drops, forget, remove, changes: changes(namespaces) })
+    const chains = Effect.map(dump("list chains", N.getChains(N.NFPROTO_UNSPEC)), readChains)
+
+    return Firewall.of({ apply, chains, drops, forget, remove, changes: changes(namespaces) })
   })

@@ -14,7 +14,7 @@ import { VERSION } from "../process/version.ts"
 import { Allocations } from "../state/Allocations.ts"
 import * as Why from "../why/collect.ts"
 import type { WhyReport } from "../why/walk.ts"
-import { allocationReport, type StatusReport } from "./StatusReport.ts"
+import { allocationReport, type Paths, type StatusReport } from "./StatusReport.ts"
 import { type Answers, Refused } from "./Tools.ts"
 
 export class Introspection extends Context.Service<Introspection, {
@@ -25,7 +25,7 @@ export class Introspection extends Context.Service<Introspection, {
   /** `Bird.restoreAll`. */
   readonly restore: Effect.Effect<Answers["restore"], Refused>
 }>()("flock/Introspection") {
-  static readonly layer = (options: { readonly nodeName: string }) =>
+  static readonly layer = (options: { readonly nodeName: string; readonly paths: Paths }) =>
     Layer.effect(
       Introspection,
       Effect.gen(function*() {
@@ -51,6 +51,7 @@ export class Introspection extends Context.Service<Introspection, {
             version: VERSION,
             node: config?.name ?? options.nodeName,
             startedAt,
+            paths: options.paths,
             nodeConfig: {
               present: config !== undefined,
               generation: config?.generation ?? 0,

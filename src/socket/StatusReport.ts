@@ -23,11 +23,21 @@ export const AllocationReport = Schema.Struct({
 })
 export interface AllocationReport extends Schema.Schema.Type<typeof AllocationReport> {}
 
+/** Where the agent was told to look: other commands in its container see the same files. */
+export const Paths = Schema.Struct({
+  /** Absent: it writes no conflist. */
+  cniConfDir: Schema.optionalKey(Schema.String),
+  cniBinDir: Schema.String,
+  birdSocket: Schema.String
+})
+export interface Paths extends Schema.Schema.Type<typeof Paths> {}
+
 export const StatusReport = Schema.Struct({
   version: Schema.String,
   node: Schema.String,
   /** RFC 3339. */
   startedAt: Schema.String,
+  paths: Schema.optionalKey(Paths),
   nodeConfig: Schema.Struct({
     present: Schema.Boolean,
     generation: Schema.Number,

@@ -54,14 +54,21 @@ const fit: Facts = {
     plugins: ["flock", "portmap"]
   },
   agent: { report },
-  birdSocket: "/run/flock/bird/bird.ctl",
   interfaces: [
     interfaceOf("lo", 1, 65536, "::1"),
     interfaceOf("eth0", 2, 1500, "2001:db8:ffff::2"),
     interfaceOf("flock0a1b2c3d", 3, 1500, "fe80::1")
   ],
   routes: [{ ifName: "eth0", destination: "::/0" }],
-  daemons: [{ pid: 7, name: "bird", commandLine: "bird -f -c /run/flock/bird/bird.conf -s /run/flock/bird/bird.ctl" }],
+  daemons: [{ pid: 7, name: "bird", commandLine: "bird -f -c /run/flock/bird/bird.conf", ours: true }],
+  chains: [
+    { family: 1, table: "flock", name: "prerouting", hook: 0, policy: "accept" },
+    { family: 2, table: "filter", name: "FORWARD", hook: 2, policy: "accept" },
+    { family: 2, table: "filter", name: "INPUT", hook: 1, policy: "drop" },
+    { family: 2, table: "nat", name: "KUBE-SERVICES" }
+  ],
+  legacyTables: [],
+  ipvs: false,
   bgpPort: "bird (process 7)",
   peers: [peer],
   sysctls: {
@@ -71,8 +78,8 @@ const fit: Facts = {
     "ipv4/fib_multipath_hash_policy": "1",
     "ipv6/fib_multipath_hash_policy": "1",
     "ipv6/conf/eth0/accept_ra": "2",
-    "ipv4/conf/all/rp_filter": "2",
-    "ipv4/conf/eth0/rp_filter": "1"
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/eth0/rp_filter": "0"
   },
   neighbours: [{ family: 4, entries: 12, limit: 1024 }, { family: 6, entries: 30, limit: 1024 }],
   veth: true,
@@ -166,14 +173,19 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "a second BIRD",
     {
       ...fit,
-      daemons: [...fit.daemons, { pid: 99, name: "bird", commandLine: "bird -R -s /var/run/calico/bird.ctl" }]
+      daemons: [...fit.daemons, {
+        pid: 99,
+        name: "bird",
+        commandLine: "bird -R -s /var/run/calico/bird.ctl",
+        ours: false
+      }]
     },
     "error second-speaker",
     "process 99 (bird -R"
   ],
   [
     "a speaker of another kind",
-    { ...fit, daemons: [{ pid: 98, name: "speaker", commandLine: "" }] },
+    { ...fit, daemons: [{ pid: 98, name: "speaker", commandLine: "", ours: false }] },
     "warning second-speaker",
     "process 98 (speaker)"
   ],
@@ -233,12 +245,60 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "warning mtu",
     "eth0 1500, eth1 9000"
   ],
-  ["strict rp_filter", withSysctls({ "ipv4/conf/all/rp_filter": "0" }), "warning rp-filter", "eth0"],
+  ["strict rp_filter", withSysctls({ "ipv4/conf/eth0/rp_filter": "1" }), "warning rp-filter", "eth0.rp_filter=0"],
   [
-    "strict rp_filter on a pod's link",
-    withSysctls({ "ipv4/conf/all/rp_filter": "1" }),
+    "loose rp_filter on an uplink without an IPv4 address",
+    withSysctls({ "ipv4/conf/eth0/rp_filter": "2" }),
+    "warning rp-filter",
+    "eth0 (2)"
+  ],
+  ...["1", "2"].map((value) =>
+    [
+      `rp_filter ${value} for all`,
+      withSysctls({ "ipv4/conf/all/rp_filter": value }),
+      "error rp-filter",
+      `flock0a1b2c3d (net.ipv4.conf.all.rp_filter=${value})`
+    ] as const
+  ),
+  [
+    "rp_filter 2 on a pod's link",
+    withSysctls({ "ipv4/conf/flock0a1b2c3d/rp_filter": "2" }),
     "error rp-filter",
-    "all.rp_filter=2"
+    "find what sets it back"
+  ],
+  ...([
+    ["iptables-nft", { family: 2, table: "filter", name: "FORWARD" }, "ip filter FORWARD"],
+    ["nftables", { family: 1, table: "firewalld", name: "filter_FORWARD" }, "inet firewalld filter_FORWARD"],
+    ["ip6tables-nft", { family: 10, table: "filter", name: "FORWARD" }, "ip6 filter FORWARD"]
+  ] as const).map(([name, chain, words]) =>
+    [
+      `what is forwarded is dropped, by ${name}`,
+      { ...fit, chains: [...(fit.chains ?? []), { ...chain, hook: 2, policy: "drop" as const }] },
+      "warning forward-drop",
+      words
+    ] as const
+  ),
+  ["iptables-legacy", { ...fit, legacyTables: ["nat", "filter"] }, "info forward-legacy", "iptables-legacy -S FORWARD"],
+  [
+    "a ruleset that was flushed",
+    { ...withReport({ antiSpoofing: { state: "on", exempt: [] } }), chains: [] },
+    "error firewall-missing",
+    "flush"
+  ],
+  [
+    "no kube-proxy",
+    {
+      ...withReport({ api: { watches: [], refused: [] } }),
+      chains: (fit.chains ?? []).filter(({ name }) => name !== "KUBE-SERVICES")
+    },
+    "warning service-proxy",
+    "kube-proxy"
+  ],
+  [
+    "another routing daemon",
+    { ...fit, daemons: [...fit.daemons, { pid: 97, name: "ospfd", commandLine: "ospfd -d", ours: false }] },
+    "warning router-daemon",
+    "ospfd (process 97)"
   ],
   ["IPv4 forwarding off", withSysctls({ "ipv4/ip_forward": "0" }), "error forwarding", "net.ipv4.ip_forward"],
   ["IPv6 forwarding off", withSysctls({ "ipv6/conf/all/forwarding": "0" }), "error forwarding", "net.ipv6.conf.all"],
@@ -322,6 +382,17 @@ describe("doctor", () => {
     const facts = withReport({ bird: { ...report.bird, drained: true } })
     const findings = judge({ ...facts, peers: [{ ...peer, state: "Down" }] })
     assert.deepStrictEqual(findings.map(({ check, severity }) => [check, severity]), [["withdrawn", "warning"]])
+  })
+
+  it("accuses no router while BIRD does not answer", () => {
+    const facts = withReport({ bird: { ...report.bird, up: false } })
+    const findings = judge({ ...facts, bgpPort: undefined, peers: [{ ...peer, state: "Down" }] })
+    assert.deepStrictEqual(findings.map(({ check }) => check), ["bird"])
+  })
+
+  it("says nothing of rules that it cannot read", () => {
+    const { chains: _, ...unread } = withReport({ api: { watches: [], refused: [] } })
+    assert.deepStrictEqual(judge(unread), [])
   })
 
   it("cannot tell from within a container, and then says nothing", () => {

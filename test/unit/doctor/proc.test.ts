@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { parseNeighbourCount, parseRoutes4, parseRoutes6 } from "../../../src/doctor/proc.ts"
+import { parseNeighbourCount, parseRoutes4, parseRoutes6, unixInodes } from "../../../src/doctor/proc.ts"
 
 describe("readers of /proc/net", () => {
   it("reads routes of both families", () => {
@@ -31,5 +31,18 @@ ${zero} 00 ${zero} 00 fe800000000000000000000000000001 00000400 00000001 0000000
 `
     assert.strictEqual(parseNeighbourCount(stat), 42)
     assert.strictEqual(parseNeighbourCount(""), 0)
+  })
+})
+
+describe("/proc/net/unix", () => {
+  it("gives the sockets that are bound to a path, and no others", () => {
+    const text = [
+      "Num       RefCount Protocol Flags    Type St Inode Path",
+      "0000000000000000: 00000002 00000000 00010000 0001 01 36413 /run/flock/bird/bird.ctl",
+      "0000000000000000: 00000003 00000000 00000000 0001 03 36999 /run/flock/bird/bird.ctl",
+      "0000000000000000: 00000002 00000000 00010000 0001 01 36414 /run/bird/bird.ctl",
+      "0000000000000000: 00000003 00000000 00000000 0001 03 36415"
+    ].join("\n")
+    assert.deepStrictEqual(unixInodes(text, "/run/flock/bird/bird.ctl"), ["36413", "36999"])
   })
 })
