@@ -133,16 +133,27 @@ const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
   ]
 }
 
+/** More than an answer under load is late. */
+const CLOCK_SECONDS = 15
+
 const judgeApi = ({ agent }: Facts): ReadonlyArray<Finding> => {
   if ("unreachable" in agent || agent.report.api === undefined) return []
   const { api } = agent.report
   const silence = deafInWords({ ...api, refused: [] })
+  const ahead = api.clockAheadSeconds ?? 0
   return [
     ...(silence === undefined ? [] : [{
       severity: "error" as const,
       check: "api-silent",
       problem: silence,
       remedy: "see the refusals here, the API server, and what lies between; the agent goes on asking"
+    }]),
+    ...(Math.abs(ahead) < CLOCK_SECONDS ? [] : [{
+      severity: "warning" as const,
+      check: "clock",
+      problem: `this node's clock is ${Math.abs(ahead)} s ${ahead > 0 ? "ahead of" : "behind"} the API server's`,
+      remedy: "see that both follow NTP: certificates and tokens are refused by a clock that is wrong, and times in " +
+        "status and log do not compare"
     }]),
     ...api.refused.map(({ at, message, status }): Finding => ({
       severity: silence !== undefined || status === 401 || status === 403 ? "error" : "warning",

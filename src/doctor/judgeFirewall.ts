@@ -1,6 +1,7 @@
 /** What else filters or serves on this node: policies that drop what is forwarded, flock's own table, Services. */
 import type { Chain } from "../firewall/chains.ts"
 import { TABLE } from "../firewall/ruleset.ts"
+import { policiesInWords } from "../kube/apiHealth.ts"
 import type { Facts, Finding } from "./facts.ts"
 
 const NF_INET_FORWARD = 2
@@ -8,6 +9,9 @@ const FAMILY: Readonly<Record<number, string>> = { 1: "inet", 2: "ip", 10: "ip6"
 
 /** Chains and tables of kube-proxy (iptables and nftables), kube-router and Cilium. */
 const SERVICES = /^(KUBE-SERVICES|services|KUBE-ROUTER-SERVICES|CILIUM_.*)$/
+
+/** Chains and tables of what enforces NetworkPolicies: Calico, kube-router, Cilium, kube-network-policies, Antrea. */
+const ENFORCERS = /^(cali-|KUBE-NWPLCY|KUBE-POD-FW|CILIUM_|kube-network-policies|antrea|ANTREA)/
 
 const words = ({ family, name, table }: Chain): string => `${FAMILY[family]} ${table} ${name}`
 
@@ -66,9 +70,23 @@ const judgeServices = ({ agent, chains, ipvs, legacyTables }: Facts): ReadonlyAr
         "run kube-proxy, or what stands for it (flock does not); where that is done by eBPF, nothing is to be done"
     }]
 
+const judgePolicies = ({ agent, chains = [] }: Facts): ReadonlyArray<Finding> => {
+  const problem = "report" in agent ? policiesInWords(agent.report.api) : undefined
+  return problem === undefined || chains.some(({ name, table }) => ENFORCERS.test(name) || ENFORCERS.test(table))
+    ? []
+    : [{
+      severity: "warning",
+      check: "network-policies",
+      problem: `${problem}, and nothing else on this node seems to`,
+      remedy:
+        "run a policy engine beside flock (docs/operations.md), or delete the policies: they promise what is not so"
+    }]
+}
+
 export const judgeFirewall = (facts: Facts): ReadonlyArray<Finding> => [
   ...judgeForward(facts),
   ...judgeLegacy(facts),
   ...judgeTable(facts),
-  ...judgeServices(facts)
+  ...judgeServices(facts),
+  ...judgePolicies(facts)
 ]

@@ -27,7 +27,22 @@ export const Refusal = Schema.Struct({
 })
 export interface Refusal extends Schema.Schema.Type<typeof Refusal> {}
 
-export const ApiHealth = Schema.Struct({ watches: Schema.Array(WatchStatus), refused: Schema.Array(Refusal) })
+/** NetworkPolicies of the cluster. */
+export const Policies = Schema.Struct({
+  /** One of them, as `namespace/name`. */
+  example: Schema.String,
+  count: Schema.Number
+})
+export interface Policies extends Schema.Schema.Type<typeof Policies> {}
+
+export const ApiHealth = Schema.Struct({
+  watches: Schema.Array(WatchStatus),
+  refused: Schema.Array(Refusal),
+  /** Absent: none, or not known. */
+  policies: Schema.optionalKey(Policies),
+  /** How far this node's clock is ahead of the API server's; absent: nothing was answered yet. */
+  clockAheadSeconds: Schema.optionalKey(Schema.Number)
+})
 export interface ApiHealth extends Schema.Schema.Type<typeof ApiHealth> {}
 
 /** A healthy watch is opened anew before 150 s, and being opened is an answer. */
@@ -65,6 +80,12 @@ export const deafInWords = (health: ApiHealth | undefined): string | undefined =
 const reasonOf = (health: ApiHealth | undefined, watches: ReadonlyArray<WatchStatus>): ReadonlyArray<string> =>
   (health?.refused ?? []).filter(({ resource }) => watches.some((watch) => watch.resource === resource))
     .slice(0, 1).map(({ message }) => message)
+
+/** True whatever else enforces them; undefined: there are none. */
+export const policiesInWords = (health: ApiHealth | undefined): string | undefined =>
+  health?.policies === undefined
+    ? undefined
+    : `flock enforces none of the cluster's NetworkPolicies (${health.policies.count}, such as ${health.policies.example})`
 
 /** One line of words for each watch that is heard, the longest silence first. */
 export const heardInWords = ({ watches }: ApiHealth): string =>

@@ -10,6 +10,7 @@ import * as Access from "./access.ts"
 import * as Client from "./client.ts"
 
 import { KubeApi, KubeUnavailable, type PodChange, type PodRef } from "./KubeApi.ts"
+import * as NetworkPolicies from "./networkPolicies.ts"
 import * as NodeCondition from "./nodeCondition.ts"
 import * as NodeConfigCache from "./nodeConfigCache.ts"
 import * as Status from "./nodeConfigStatus.ts"
@@ -109,6 +110,7 @@ const make = Effect.fnUntraced(function*(
   const setCondition = yield* NodeCondition.make(client, nodeName)
   const lookUp = yield* PodLookup.make(client)
   const pods = yield* makePods
+  const policies = yield* NetworkPolicies.make(client)
   const nodeConfig = yield* NodeConfigCache.make({
     nodeName,
     saved: Saved.make(yield* FileSystem.FileSystem, stateDir),
@@ -138,7 +140,10 @@ const make = Effect.fnUntraced(function*(
     setStatus: status.set,
     event: recorder.record,
     podsListed: pods.listed,
-    api: client.health,
+    api: Effect.map(
+      Effect.all([client.health, policies.found]),
+      ([health, found]) => found === undefined ? health : { ...health, policies: found }
+    ),
     synced: nodeConfig.synced(pods.listed),
     run: Effect.all([
       keepRunning("the NodeConfig watch")(
@@ -146,7 +151,8 @@ const make = Effect.fnUntraced(function*(
       ),
       keepRunning("the Pod watch")(Stream.runForEach(listAndWatch(client, podsOf(nodeName), times), pods.on)),
       keepRunning("the NodeConfig's status")(status.run),
-      keepRunning("Events")(recorder.run)
+      keepRunning("Events")(recorder.run),
+      keepRunning("the look for NetworkPolicies")(policies.run)
     ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
   })
 })

@@ -3,6 +3,7 @@ import { Option } from "effect"
 import { specWarnings } from "../domain/NodeConfig.ts"
 import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
+import { policiesInWords } from "../kube/apiHealth.ts"
 import type { NodeCondition, NodeConfigStatus, StatusCondition } from "../kube/KubeApi.ts"
 import { GRACE_MILLIS } from "./grace.ts"
 import {
@@ -99,13 +100,14 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
   const full = exhausted(facts)
   const withdrawn = isWithdrawn(facts)
   const cutOff = existingAffected(facts)
+  const policies = policiesInWords(facts.api)
   const warnings = Option.match(nodeConfig.current, { onNone: () => [], onSome: ({ spec }) => specWarnings(spec) })
   const sessions = [sessionsInWords(bird), ...bird.peers.flatMap(({ problem }) => problem ?? [])].join("; ")
   const conditions = [
     condition("Ready", rejected?.message ?? notReady(facts), [
       "FlockReady",
       withdrawn && rejected === undefined && newAffected(facts) === undefined ? "FlockWithdrawn" : "FlockNotReady"
-    ], [fineWords(facts), ...warnings].join("; ")),
+    ], [fineWords(facts), ...warnings, ...(policies === undefined ? [] : [policies])].join("; ")),
     condition("AddressesAvailable", full.length === 0 ? undefined : full.join("; "), [
       "AddressesFree",
       "AddressesExhausted"

@@ -220,6 +220,25 @@ describe.runIf(available)("the watches, with a real API server", () => {
       yield* lab.wait("nothing is refused", Effect.map(words, (all) => all.length === 0))
     }).pipe(Effect.scoped))
 
+  it.live("tells that there are NetworkPolicies, and how far the clocks are apart", () =>
+    Effect.gen(function*() {
+      for (const name of ["deny", "allow"]) {
+        yield* Effect.promise(() =>
+          lab.create(api, {
+            apiVersion: "networking.k8s.io/v1",
+            kind: "NetworkPolicy",
+            metadata: { name, namespace: "default" },
+            spec: { podSelector: {} }
+          })
+        )
+      }
+      const { kube } = yield* watching(api.kubeconfig("agent"))
+      const policies = yield* lab.wait("the policies", Effect.map(kube.api, (health) => health?.policies))
+      assert.deepStrictEqual(policies, { example: "default/allow", count: 2 })
+      const ahead = (yield* kube.api)?.clockAheadSeconds
+      assert.isTrue(ahead !== undefined && Math.abs(ahead) <= 5, `${ahead} s`)
+    }).pipe(Effect.scoped))
+
   it.live("notices a stopped API server (SIGSTOP) by silence and goes on when it does", () =>
     Effect.gen(function*() {
       yield* Effect.promise(() => lab.create(api, lab.pod("stopped")))

@@ -278,6 +278,22 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
       words
     ] as const
   ),
+  ...([["a clock ahead", 20, "20 s ahead of"], ["a clock behind", -15, "15 s behind"]] as const).map((
+    [name, clockAheadSeconds, words]
+  ) =>
+    [
+      name,
+      withReport({ api: { watches: [], refused: [], clockAheadSeconds } }),
+      "warning clock",
+      words
+    ] as const
+  ),
+  [
+    "NetworkPolicies that nothing enforces",
+    withReport({ api: { watches: [], refused: [], policies: { example: "shop/deny", count: 3 } } }),
+    "warning network-policies",
+    "(3, such as shop/deny)"
+  ],
   ["iptables-legacy", { ...fit, legacyTables: ["nat", "filter"] }, "info forward-legacy", "iptables-legacy -S FORWARD"],
   [
     "a ruleset that was flushed",
@@ -389,6 +405,15 @@ describe("doctor", () => {
     const findings = judge({ ...facts, bgpPort: undefined, peers: [{ ...peer, state: "Down" }] })
     assert.deepStrictEqual(findings.map(({ check }) => check), ["bird"])
   })
+
+  it.each(["cali-FORWARD", "KUBE-NWPLCY-X", "CILIUM_FORWARD"])(
+    "takes %s for an enforcer of NetworkPolicies",
+    (name) => {
+      const facts = withReport({ api: { watches: [], refused: [], policies: { example: "shop/deny", count: 3 } } })
+      const chains = [...(facts.chains ?? []), { family: 2, table: "filter", name }]
+      assert.deepStrictEqual(judge({ ...facts, chains }), [])
+    }
+  )
 
   it("says nothing of rules that it cannot read", () => {
     const { chains: _, ...unread } = withReport({ api: { watches: [], refused: [] } })

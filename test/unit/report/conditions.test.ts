@@ -50,6 +50,16 @@ describe("a NodeConfig's status", () => {
     assert.match(condition?.message ?? "", message)
   })
 
+  it("says that NetworkPolicies are there and not flock's to enforce, and is Ready", () => {
+    const api = { watches: [], refused: [], policies: { example: "shop/deny", count: 3 } }
+    const ready = nodeConfigStatus({ ...facts([]), api }).conditions.find(({ type }) => type === "Ready")
+    assert.strictEqual(ready?.status, "True")
+    assert.match(
+      ready?.message ?? "",
+      /; flock enforces none of the cluster's NetworkPolicies \(3, such as shop\/deny\)$/
+    )
+  })
+
   const problem = "spec.bgp.peers[1].address: \"203.0.113.1\": the node has no address in its subnet"
 
   it("says a peer's problem at the peer and in the condition, which another peer keeps true", () => {
