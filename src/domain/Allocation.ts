@@ -22,6 +22,8 @@ const before = {
   mtu: Schema.Int
 }
 const after = {
+  /** Rebuilt from the kernel before NodeConfig and pod were known: what these tell is still to be filled in. */
+  incomplete: Schema.optionalKey(Schema.Literal(true)),
   /** RFC 3339. */
   createdAt: Schema.String
 }

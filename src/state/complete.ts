@@ -106,7 +106,7 @@ export const exportedPrimariesAreChosen = (allocation: Allocation): Allocation =
 
 /** An allocation that was rebuilt before the NodeConfig or its pod was known: what these tell is filled in. */
 export const completeLate = (
-  allocation: Allocation,
+  { incomplete: _, ...allocation }: Allocation,
   evidence: Evidence,
   ground: Omit<Ground, "namespace">,
   present: ReadonlyArray<Allocation>

@@ -37,10 +37,13 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
     now: DateTime.formatIso(yield* DateTime.now)
   })
   const found = yield* Effect.forEach(plan.rebuild, (it) => evidenceOf(it, kernel.links), { concurrency: 16 })
-  const { left, rebuild } = spec === undefined
+  const isKnown = (i: number) => spec !== undefined && Option.isSome(found[i] ?? Option.none())
+  const { left, rebuild: completed } = spec === undefined
     ? { rebuild: plan.rebuild.map(exportedPrimariesAreChosen), left: [] }
     : completeAll(plan.adopt, plan.rebuild, found, { spec, occupied: yield* network.occupied(spec) })
   for (const words of left) yield* Effect.logWarning(words)
+  // In the record too: this agent may end before it has learned them.
+  const rebuild = completed.map((it, i) => it.pod.name === "" || isKnown(i) ? it : { ...it, incomplete: true as const })
   // Addresses first: nothing may be handed out while a link still holds it.
   for (const a of [...plan.adopt, ...rebuild]) {
     yield* ipam.adopt(a)
@@ -60,8 +63,7 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
     interrupted: allocations.interrupted.length,
     unreadable: allocations.unreadable
   }))
-  const isKnown = (i: number) => spec !== undefined && Option.isSome(found[i] ?? Option.none())
-  return rebuild.filter(({ pod }, i) => pod.name !== "" && !isKnown(i))
+  return [...plan.adopt, ...rebuild].filter(({ incomplete }) => incomplete === true)
 })
 
 /** The pod of a rebuilt allocation and its addresses, if they can be learned quickly. */

@@ -49,13 +49,17 @@ describe.runIf(available)("a lost state folder on a node of a cluster", () => {
   })
   afterAll(() => world.close())
 
-  it.each([["reached", false], ["away at first", true]])(
+  it.each([["reached", false, 1], ["away at first", true, 1], ["away until the second start", true, 2]])(
     "has every pod's addresses again, announced or not, with the API server %s",
-    async (_, away) => {
+    async (_, away, starts) => {
       await node.stop("SIGKILL")
       rmSync(join(node.directory, "state"), { recursive: true })
       if (away) relay.cut()
       await node.start()
+      for (let i = 1; i < starts; i++) {
+        await node.stop("SIGKILL")
+        await node.start()
+      }
       if (away) {
         assert.deepStrictEqual((await addressesOf("waiting")).anycast, [])
         relay.mend()
