@@ -50,10 +50,8 @@ const make = Effect.fnUntraced(function*({ directory, nodeName, stateDir }: Stan
   )
 
   const pod = Effect.fnUntraced(function*(ref: PodRef) {
-    const cached = (yield* pods.pods).get(podKey(ref))
-    const matches = cached !== undefined && (ref.uid === "" || cached.uid === "" || cached.uid === ref.uid)
-    // The runtime may be ahead of the watch: the file of the pod's own name is looked at, as the API would be asked.
-    if (!matches) yield* pods.refresh(`${ref.name}.yaml`)
+    // Who calls may be ahead of the watch, by an edit too: what the pod's own file says now counts.
+    yield* pods.refresh(`${ref.name}.yaml`)
     const found = (yield* pods.pods).get(podKey(ref))
     return Option.some(found ?? { ...ref, ready: false, deleting: false, annotations: {} } satisfies PodInfo)
   })

@@ -160,6 +160,14 @@ describe("annotations", () => {
     }
   })
 
+  it("as they are at ADD, also when they were changed a moment before", async () => {
+    for (let last = 1; last <= 8; last++) {
+      const { options, pod } = await named("edited", { cidr4: `10.77.0.${180 + last}/32` })
+      assert.include(addressesOf(await node.add(pod, options)), `10.77.0.${180 + last}`)
+      await remove(pod)
+    }
+  })
+
   it("fixed addresses, ip-algo, a narrower range", async () => {
     const fixed = await named("fixed", { cidr6: "2001:db8:77::f1/128", cidr4: "10.77.0.200/32" })
     assert.deepStrictEqual(addressesOf(await node.add(fixed.pod, fixed.options)), ["2001:db8:77::f1", "10.77.0.200"])
