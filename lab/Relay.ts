@@ -19,6 +19,8 @@ export class Relay {
   readonly #target: net.TcpNetConnectOpts
   readonly #open = new Set<net.Socket>()
   readonly #dead = new WeakSet<net.Socket>()
+  /** Of `performance.now()`, for both ends of a connection. */
+  readonly #lastPassed = new WeakMap<net.Socket, number>()
   #state: "open" | "cut" | "mute" = "open"
   #delay = 0
   #port = 0
@@ -61,7 +63,7 @@ export class Relay {
     to.on("error", () => from.destroy())
     for (const [a, b] of [[from, to], [to, from]] as const) {
       this.#open.add(a)
-      a.on("data", (chunk) => this.#pass(b, chunk))
+      a.on("data", (chunk) => this.#pass(a, b, chunk))
       a.on("close", () => {
         this.#open.delete(a)
         b.destroy()
@@ -69,8 +71,9 @@ export class Relay {
     }
   }
 
-  #pass(to: net.Socket, chunk: Buffer): void {
+  #pass(from: net.Socket, to: net.Socket, chunk: Buffer): void {
     if (this.#state === "mute" || this.#dead.has(to)) return
+    for (const socket of [from, to]) this.#lastPassed.set(socket, performance.now())
     if (this.#delay === 0) to.write(chunk)
     else setTimeout(() => to.writable && to.write(chunk), this.#delay)
   }
@@ -90,9 +93,14 @@ export class Relay {
     this.#state = "mute"
   }
 
-  /** What is open passes nothing on any more, and stays open; new connections do. */
-  muteOpen(): void {
-    for (const socket of this.#open) this.#dead.add(socket)
+  /**
+   * Connections on which something was passed since then (of `performance.now()`) pass nothing on any more, and stay open;
+   * others, and new ones, do.
+   */
+  muteThoseHeardSince(millis: number): void {
+    for (const socket of this.#open) {
+      if ((this.#lastPassed.get(socket) ?? 0) >= millis) this.#dead.add(socket)
+    }
   }
 
   /** Whatever is sent arrives so many milliseconds later, in either direction. */

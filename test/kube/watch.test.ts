@@ -181,14 +181,17 @@ describe.runIf(available)("the watches, with a real API server", () => {
   it.live("hears of an unready pod though its watch is dead and open, while other connections are well", () =>
     Effect.gen(function*() {
       const { kubeconfig, relay } = yield* Effect.promise(() => api.relay())
-      yield* Effect.promise(async () => {
-        await lab.create(api, lab.pod("unheard"))
-        await lab.setReady(api, "unheard", true)
+      yield* Effect.promise(() => lab.create(api, lab.pod("unheard")))
+      const { changes, kube, seen } = yield* watching(kubeconfig, {
+        timing: { requestMillis: 10_000, idleMillis: 2000 }
       })
-      const { kube, seen } = yield* watching(kubeconfig, { timing: { requestMillis: 10_000, idleMillis: 2000 } })
       const lists = lab.requestsSeen({ verb: "list", resource: "pods" })
       yield* Effect.sleep(200)
-      relay.muteOpen()
+      const since = performance.now()
+      yield* Effect.promise(() => lab.setReady(api, "unheard", true))
+      yield* lab.wait("ready, by the watch", seen("Changed unheard ready"))
+      relay.muteThoseHeardSince(since)
+      changes.length = 0
       yield* Effect.promise(() => lab.setReady(api, "unheard", false))
       yield* Effect.sleep(1000)
       const silent = Option.fromUndefinedOr(yield* kube.api)
