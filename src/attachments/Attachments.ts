@@ -86,7 +86,7 @@ const make = Effect.gen(function*() {
       watch,
       Stream.runForEach(allocations.changes, () => Queue.offer(wake, undefined)),
       // Another node prefix has another gateway.
-      Stream.runForEach(SubscriptionRef.changes(kube.nodeConfig), () => mark(everythingSuspect)),
+      Stream.runForEach(SubscriptionRef.changes(kube.nodeConfig), () => repairs.gateways),
       every(TICK)(mark(everythingSuspect))
     ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never)),
     unreachable: Ref.get(holes.current),

@@ -69,7 +69,7 @@ const onChange = (state: State, change: HostChange): State => {
     case "Neighbour":
       return suspect(state, { link: wantedAt(state, change.ifIndex) })
     case "Setting":
-      return change.ifIndex < 0 || wantedAt(state, change.ifIndex) !== undefined
+      return change.ifIndex === -1 || wantedAt(state, change.ifIndex) !== undefined
         ? suspect(state, { node: true })
         : state
     case "OtherLink":

@@ -189,7 +189,7 @@ export type HostChange =
   | { readonly _tag: "Neighbour"; readonly ifIndex: number }
   /** The host has ceased to answer for a gateway. */
   | { readonly _tag: "GatewayGone" }
-  /** Forwarding, rp_filter or proxy_arp; of a link, or (-1, -2) of `all` and `default`. */
+  /** Forwarding, rp_filter or proxy_arp is not as it has to be; of a link, or (-1, -2) of `all` and `default`. */
   | { readonly _tag: "Setting"; readonly ifIndex: number }
   | { readonly _tag: "Overrun" }
 

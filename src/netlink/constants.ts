@@ -131,6 +131,9 @@ export const RTA_TABLE = 15
 export const RTA_VIA = 18
 
 export const NETCONFA_IFINDEX = 1
+export const NETCONFA_FORWARDING = 2
+export const NETCONFA_RP_FILTER = 3
+export const NETCONFA_PROXY_NEIGH = 5
 
 export const RTMGRP_LINK = 1 << 0
 export const RTMGRP_NEIGH = 1 << 2

@@ -36,6 +36,20 @@ const routeChange = (message: Received): HostChange | undefined => {
   return route && { _tag: "Route", ...route, gone }
 }
 
+/**
+ * Forwarding, rp_filter or proxy_arp of a link, or (-1) of all, where it is not as a host end and the node have to have it;
+ * what others' links have is theirs.
+ */
+const settingChange = ({ body }: Received): HostChange | undefined => {
+  const found = attrs(body, 4)
+  const ifIndex = (readU32(found.get(C.NETCONFA_IFINDEX)) ?? 0) | 0
+  const has = (attribute: number, wanted: number) => (readU32(found.get(attribute)) ?? wanted) === wanted
+  const ipv4 = body[0] === C.AF_INET
+  const fine = has(C.NETCONFA_FORWARDING, 1) && (!ipv4 || has(C.NETCONFA_RP_FILTER, 0)) &&
+    (!ipv4 || ifIndex < 0 || has(C.NETCONFA_PROXY_NEIGH, 1))
+  return fine ? undefined : { _tag: "Setting", ifIndex }
+}
+
 /** What a notification means; most mean nothing. */
 export const hostChangeOf = (message: Received): HostChange | undefined => {
   switch (message.type) {
@@ -64,7 +78,7 @@ export const hostChangeOf = (message: Received): HostChange | undefined => {
       return found && { _tag: "Neighbour", ifIndex: found.ifIndex }
     }
     case C.RTM_NEWNETCONF:
-      return { _tag: "Setting", ifIndex: (readU32(attrs(message.body, 4).get(C.NETCONFA_IFINDEX)) ?? 0) | 0 }
+      return settingChange(message)
     default:
       return undefined
   }

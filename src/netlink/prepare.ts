@@ -188,7 +188,9 @@ const guardHostEnds = (context: PrepareContext, links: ReadonlyArray<Received>) 
       ends.filter(({ inet6 }) => inet6.some(({ name }) => name === "accept_ra")).map(({ ifIndex }) => ifIndex)
     )
     if (listened.size > 0) yield* unlearn(context, listened)
-    return { restored: ends.map(({ ifName }) => `settings of ${ifName}`), problems }
+    // One that is not up yet is an ADD's, which is about to set them.
+    const restored = ends.filter(({ up }) => up).map(({ ifName }) => `settings of ${ifName}`)
+    return { restored, problems }
   })
 
 /** Sets what differs. Costs little where nothing does. */

@@ -187,6 +187,41 @@ const cpuTime = async (): Promise<number> => {
   return (Number(fields[11]) + Number(fields[12])) / 100
 }
 
+describe("what the agent itself does", () => {
+  it("is put right by nobody: ADDs and DELs of the same containers, side by side and one after another", async () => {
+    const names = await Promise.all(Array.from({ length: 12 }, () => node.pod()))
+    const busy = names.map(async (name, i) => {
+      for (let round = 0; round < 8; round++) {
+        await node.add(name)
+        if ((i + round) % 3 === 0) await sleep(20)
+        assert.strictEqual((await node.cni("DEL", name)).code, 0)
+      }
+      await node.add(name)
+    })
+    await Promise.all(busy)
+    await sleep(300)
+    assert.notInclude(node.readLog(), "put right")
+    assert.notMatch(await node.metrics(), /flock_repairs_total/)
+    assert.notMatch(await node.metrics(), /flock_unreachable_attachments\{reason="[a-z-]+"\} [1-9]/)
+    const routed = (await node.routes()).map((line) => line.split(" ")[0])
+    const held = (await node.status()).allocations.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6])
+    assert.deepStrictEqual(routed.toSorted(), held.toSorted())
+  })
+
+  it("is not woken by the neighbour entries that a pod makes, and changes by the thousand", async () => {
+    const { link, pod } = await attached()
+    const before = await cpuTime()
+    await sabotage(
+      `for i in $(seq 1 40); do for j in $(seq 1 100); do
+        echo "neigh replace 10.200.1.$j lladdr 02:00:00:00:00:0$((i % 10)) dev ${link} nud stale"
+      done; done | ip -batch -`
+    )
+    assert.isBelow((await cpuTime()) - before, 0.1)
+    assert.isTrue(await connected(pod))
+    assert.notInclude(node.readLog(), "something else had changed")
+  })
+})
+
 describe("a hundred pods", () => {
   it("get all their routes back in one go", async () => {
     for (let i = 0; i < 10; i++) await Promise.all(Array.from({ length: 10 }, () => node.attachedPod()))
