@@ -67,6 +67,8 @@ export interface Facts {
   readonly chains?: ReadonlyArray<Chain>
   /** Of iptables-legacy, such as `filter`. */
   readonly legacyTables: ReadonlyArray<string>
+  /** Of the API server, that the agent lacks; empty too where it could not ask. */
+  readonly missingRights: ReadonlyArray<string>
   /** IPVS is in use. */
   readonly ipvs: boolean
   /** undefined: cannot be told from here (no `/lib/modules` in a container). */

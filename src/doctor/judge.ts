@@ -136,7 +136,7 @@ const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
 /** More than an answer under load is late. */
 const CLOCK_SECONDS = 15
 
-const judgeApi = ({ agent }: Facts): ReadonlyArray<Finding> => {
+const judgeApi = ({ agent, missingRights }: Facts): ReadonlyArray<Finding> => {
   if ("unreachable" in agent || agent.report.api === undefined) return []
   const { api } = agent.report
   const silence = deafInWords({ ...api, refused: [] })
@@ -147,6 +147,12 @@ const judgeApi = ({ agent }: Facts): ReadonlyArray<Finding> => {
       check: "api-silent",
       problem: silence,
       remedy: "see the refusals here, the API server, and what lies between; the agent goes on asking"
+    }]),
+    ...(missingRights.length === 0 ? [] : [{
+      severity: "error" as const,
+      check: "api-rights",
+      problem: `the agent has not the right to ${missingRights.join(", ")}`,
+      remedy: "apply manifests/rbac.yaml, with the Secrets' names in resourceNames; it takes effect without a restart"
     }]),
     ...(Math.abs(ahead) < CLOCK_SECONDS ? [] : [{
       severity: "warning" as const,

@@ -93,6 +93,15 @@ const probeAgent = (socket: string) =>
     })
   )
 
+const probeRights = (socket: string, agent: Facts["agent"]) =>
+  "report" in agent && agent.report.api !== undefined
+    ? ask(socket, { ask: "rights" }).pipe(
+      Effect.timeout("15 seconds"),
+      // What keeps the agent from asking is a finding of its own.
+      Effect.orElseSucceed((): ReadonlyArray<string> => [])
+    )
+    : Effect.succeed<ReadonlyArray<string>>([])
+
 const probeSysctls = Effect.fnUntraced(function*(proc: string, interfaces: ReadonlyArray<HostInterface>) {
   const keys = [
     ...SYSCTLS,
@@ -193,6 +202,7 @@ export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
     legacyTables: `${yield* text("ip_tables_names")} ${yield* text("ip6_tables_names")}`.split(/\s+/).filter((name) =>
       name !== ""
     ),
+    missingRights: yield* probeRights(socket, agent),
     ipvs: (yield* text("ip_vs")).split("\n").length > 4,
     veth: yield* probeVeth(proc),
     netns: (yield* optional(fs.exists(join(proc, "self/ns/net")))) === true

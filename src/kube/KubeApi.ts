@@ -116,6 +116,8 @@ export class KubeApi extends Context.Service<KubeApi, {
   readonly podsListed: Effect.Effect<boolean>
   /** Since when each watch was heard, and what is refused; undefined: there is no API server (standalone). */
   readonly api: Effect.Effect<ApiHealth | undefined>
+  /** Rights that the agent lacks, those to read these Secrets included, in words. */
+  readonly missingRights: (secrets: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, KubeUnavailable>
   /** The watches and writers. Must run in the foreground of `main`; it fails only by defect. */
   readonly run: Effect.Effect<never>
 }>()("flock/KubeApi") {}

@@ -84,6 +84,7 @@ const make = (overrides: Partial<KubeApi["Service"]>) =>
       synced: Effect.map(Ref.get(lists), ({ synced }) => synced),
       podsListed: Effect.map(Ref.get(lists), ({ podsListed }) => podsListed),
       api: Effect.undefined,
+      missingRights: () => answered(Effect.succeed([])),
       run: Effect.never,
       ...overrides
     })

@@ -19,6 +19,7 @@ import * as PodLookup from "./podLookup.ts"
 import * as Recorder from "./recorder.ts"
 import { listAndWatch, type Signal } from "./reflector.ts"
 import { type BackOff, backOff } from "./reflectorState.ts"
+import * as Rights from "./rights.ts"
 import * as Saved from "./saved.ts"
 import * as Secrets from "./secrets.ts"
 
@@ -145,6 +146,8 @@ const make = Effect.fnUntraced(function*(
       ([health, found]) => found === undefined ? health : { ...health, policies: found }
     ),
     synced: nodeConfig.synced(pods.listed),
+    missingRights: (names) =>
+      Effect.mapError(Rights.missing(client, Rights.rightsOf(options.namespace, names)), unavailable),
     run: Effect.all([
       keepRunning("the NodeConfig watch")(
         Stream.runForEach(listAndWatch(client, nodeConfigsOf(nodeName), times), onNodeConfig(nodeConfig, status))

@@ -78,6 +78,7 @@ const make = Effect.fnUntraced(function*({ directory, nodeName, stateDir }: Stan
     synced: nodeConfig.synced(pods.listed),
     podsListed: pods.listed,
     api: Effect.undefined,
+    missingRights: () => Effect.succeed([]),
     run: Effect.all([
       every("1 second")(watch),
       every("1 second")(pods.watch),

@@ -20,6 +20,8 @@ import { type Answers, Refused } from "./Tools.ts"
 export class Introspection extends Context.Service<Introspection, {
   readonly status: Effect.Effect<StatusReport>
   readonly why: (address: IpAddress) => Effect.Effect<WhyReport>
+  /** `KubeApi.missingRights`, with the Secrets that the NodeConfig names. */
+  readonly rights: Effect.Effect<Answers["rights"], Refused>
   /** `Bird.withdrawAll`. */
   readonly withdraw: Effect.Effect<Answers["withdraw"], Refused>
   /** `Bird.restoreAll`. */
@@ -75,8 +77,15 @@ export class Introspection extends Context.Service<Introspection, {
         })
 
         const refused = Effect.mapError(({ message }: { readonly message: string }) => new Refused({ message }))
+        const rights = Effect.gen(function*() {
+          const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
+          const peers = Option.getOrUndefined(current)?.spec.bgp?.peers ?? []
+          return yield* kube.missingRights([...new Set(peers.flatMap((peer) => peer.passwordSecretRef?.name ?? []))])
+        })
+
         return Introspection.of({
           status,
+          rights: refused(rights),
           why,
           withdraw: refused(bird.withdrawAll),
           restore: refused(bird.restoreAll)

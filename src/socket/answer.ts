@@ -9,6 +9,8 @@ const answer = (introspection: Introspection["Service"], question: Question): Ef
       return Effect.map(introspection.status, (value) => encodeAnswer("status", value))
     case "why":
       return Effect.map(introspection.why(question.address), (value) => encodeAnswer("why", value))
+    case "rights":
+      return Effect.map(introspection.rights, (value) => encodeAnswer("rights", value))
     case "withdraw":
       return Effect.map(introspection.withdraw, (value) => encodeAnswer("withdraw", value))
     case "restore":

@@ -7,6 +7,7 @@ import { until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
 import { podKey } from "../../src/domain/Pod.ts"
 import type { PodChange } from "../../src/kube/KubeApi.ts"
+import { inWords, RIGHTS } from "../../src/kube/rights.ts"
 import * as lab from "./lab.ts"
 
 const ref = (name: string, uid = "") => ({ namespace: "default", name, uid })
@@ -219,7 +220,16 @@ describe.runIf(available)("the watches, with a real API server", () => {
         Effect.map(words, (all) => all.find((text) => /^(watch|list) pods 403 /.test(text)))
       )
       assert.match(refused, /GET \/api\/v1\/pods: the API server answered 403: pods is forbidden: User /)
+      assert.deepStrictEqual(yield* kube.missingRights([]), RIGHTS.map(inWords))
       yield* Effect.promise(() => lab.create(api, binding))
+      yield* lab.wait(
+        "every right is back",
+        Effect.map(Effect.orDie(kube.missingRights(["tor"])), (all) => all.length === 0)
+      )
+      assert.deepStrictEqual(yield* kube.missingRights(["tor", "other"]), [
+        "list secrets flock-system/other",
+        "watch secrets flock-system/other"
+      ])
       yield* lab.wait("nothing is refused", Effect.map(words, (all) => all.length === 0))
     }).pipe(Effect.scoped))
 

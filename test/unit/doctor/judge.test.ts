@@ -68,6 +68,7 @@ const fit: Facts = {
     { family: 2, table: "nat", name: "KUBE-SERVICES" }
   ],
   legacyTables: [],
+  missingRights: [],
   ipvs: false,
   bgpPort: "bird (process 7)",
   peers: [peer],
@@ -288,6 +289,12 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
       words
     ] as const
   ),
+  [
+    "a right that is not granted",
+    { ...withReport({ api: { watches: [], refused: [] } }), missingRights: ["watch secrets flock-system/tor"] },
+    "error api-rights",
+    "watch secrets flock-system/tor"
+  ],
   [
     "NetworkPolicies that nothing enforces",
     withReport({ api: { watches: [], refused: [], policies: { example: "shop/deny", count: 3 } } }),

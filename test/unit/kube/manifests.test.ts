@@ -6,6 +6,7 @@ import { basename, dirname, resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
 import { DEFAULT_SOCKET } from "../../../src/cli/flags.ts"
 import { conflist, CONFLIST_NAME } from "../../../src/install/conflist.ts"
+import { inWords, RIGHTS } from "../../../src/kube/rights.ts"
 import { VERSION } from "../../../src/process/version.ts"
 import { runFlags } from "../../../src/Settings.ts"
 
@@ -154,6 +155,14 @@ describe("the manifests", () => {
       all.map((d: { readonly metadata: { readonly namespace?: string } }) => d.metadata.namespace)
     )
     assert.sameMembers([...namespaces], [undefined, "flock-system"])
+  })
+
+  it("grant what doctor asks for, and nothing else", () => {
+    const granted = documents("rbac.yaml").filter(({ kind }) => kind === "ClusterRole").flatMap((d) => d.rules).flatMap(
+      ({ apiGroups: [group], resources, verbs }) =>
+        resources.flatMap((resource: string) => verbs.map((verb: string) => `${group} ${verb} ${resource}`))
+    )
+    assert.sameMembers(granted, RIGHTS.map((right) => `${right.group} ${inWords(right)}`))
   })
 
   it("grant no wildcard and nothing that writes a Secret or a Pod", () => {

@@ -85,7 +85,7 @@ describe("a question", () => {
     [
       "unknown",
       "{\"ask\":\"frobnicate\"}",
-      /flock [\d.]+: "frobnicate" is not among .*: status, why, withdraw, restore$/
+      /flock [\d.]+: "frobnicate" is not among .*: status, why, rights, withdraw, restore$/
     ],
     ["called as what every object has", "{\"ask\":\"toString\"}", /"toString" is not among/],
     ["incomplete", "{\"ask\":\"why\"}", /"why" is not understood.*address/],
