@@ -89,15 +89,13 @@ export class Cni extends Context.Service<Cni, {
 
         const handle = Effect.fnUntraced(function*(request: Request) {
           const start = performance.now()
-          const { op } = request
           const result = yield* dispatch(request).pipe(
             Effect.mapError(toFailure),
             Effect.catchCause((cause) => {
               const error = Cause.findErrorOption(cause)
               if (Option.isSome(error)) return Effect.fail(error.value)
-              return Effect.andThen(
-                Effect.logError(`${op} failed unexpectedly`, cause),
-                Effect.fail(new CniFailure({ code: Code.IO_FAILURE, message: `${op} failed: ${Cause.pretty(cause)}` }))
+              return Effect.fail(
+                new CniFailure({ code: Code.IO_FAILURE, message: `failed unexpectedly: ${Cause.pretty(cause)}` })
               )
             }),
             Effect.result

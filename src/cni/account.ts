@@ -31,6 +31,13 @@ export const started = fromZero([
   )
 ])
 
+/**
+ * The node's fault is an operator's to mend; the rest is the pod's, or passes. A runtime asks for STATUS every 5 s, and why
+ * no pod can be added is logged where it comes to be so.
+ */
+const levelOf = (verb: string, code: number) =>
+  verb === "STATUS" ? "Debug" : code === Code.KERNEL || code === Code.IO_FAILURE ? "Error" : "Warn"
+
 export const account = Effect.fnUntraced(function*(request: Request, milliseconds: number, failure?: CniFailure) {
   const { containerId, ifName, op } = request
   // A label of any text would let a caller fill the memory.
@@ -40,7 +47,9 @@ export const account = Effect.fnUntraced(function*(request: Request, millisecond
   yield* Metric.update(Metric.withAttributes(calls, { verb, code: String(code) }), 1)
   const about = { verb, containerId, ifName, milliseconds: Math.round(milliseconds * 100) / 100 }
   if (failure !== undefined) {
-    yield* Effect.logWarning(`${op} refused: ${failure.message}`).pipe(Effect.annotateLogs({ ...about, code }))
+    yield* Effect.logWithLevel(levelOf(verb, code))(`${op} refused: ${failure.message}`).pipe(
+      Effect.annotateLogs({ ...about, code })
+    )
   } else if (op === "ADD" || op === "DEL") {
     yield* Effect.logInfo(`${op} done`).pipe(Effect.annotateLogs(about))
   }

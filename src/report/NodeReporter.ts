@@ -18,6 +18,11 @@ import * as metrics from "./metrics.ts"
 const isSame = (a: NodeCondition, b: NodeCondition | undefined): boolean =>
   a.status === b?.status && a.reason === b.reason && a.message === b.message
 
+const say = ({ message, reason, status }: NodeCondition): Effect.Effect<void> =>
+  Effect.logWithLevel(status === "True" ? "Warn" : "Info")(`NetworkUnavailable=${status}: ${message}`).pipe(
+    Effect.annotateLogs({ reason })
+  )
+
 const make = Effect.gen(function*() {
   const allocations = yield* Allocations
   const antiSpoofing = yield* AntiSpoofing
@@ -28,6 +33,8 @@ const make = Effect.gen(function*() {
   const network = yield* NodeNetwork
   /** The condition that the API server took last. */
   const reported = yield* Ref.make<NodeCondition | undefined>(undefined)
+  /** The one that was logged last. */
+  const said = yield* Ref.make<NodeCondition | undefined>(undefined)
   /** What is known to be full or in conflict, so that an Event tells of it once. */
   const told = yield* Ref.make<ReadonlyArray<string>>([])
   const reach = yield* Ref.make(Grace.initial(false))
@@ -72,6 +79,7 @@ const make = Effect.gen(function*() {
     const now = yield* facts
     yield* tell(now)
     const condition = nodeCondition(now, { grace: (yield* graceLeft(now)) > 0 })
+    if (!isSame(condition, yield* Ref.getAndSet(said, condition))) yield* say(condition)
     yield* kube.setStatus(nodeConfigStatus(now))
     if (!options.repeat && isSame(condition, yield* Ref.get(reported))) return
     yield* kube.setNodeCondition(condition)

@@ -109,6 +109,33 @@ describe("/metrics", () => {
     }
   )
 
+  it("goes with a log of one object a line, with the same keys first, and levels that mean something", async () => {
+    const node = lab.node(0)
+    interface Line {
+      readonly level: string
+      readonly message: string
+      readonly code?: number
+    }
+    const lines = (): ReadonlyArray<Line> => node.readLog().trim().split("\n").map((line) => JSON.parse(line))
+    const refused = lines().filter(({ message }) => message.startsWith("ADD refused: "))
+    assert.deepStrictEqual(refused.map(({ code, level }) => [level, code]), [["WARN", 100]])
+    node.writeNodeConfig({ ...nodeSpec(0), cidr4: "10.42.1.1/24" })
+    const mistake = await until("it is said", () => lines().find(({ message }) => message.includes("is not valid")))
+    assert.strictEqual(mistake.level, "ERROR")
+    node.writeNodeConfig(nodeSpec(0))
+    const before = lines().length
+    for (let i = 0; i < 3; i++) await node.cni("STATUS")
+    for (const line of lines()) {
+      assert.deepStrictEqual(Object.keys(line).slice(0, 3), ["timestamp", "level", "message"])
+      assert.notProperty(line, "fiberId")
+      assert.notProperty(line, "spans")
+    }
+    assert.isAtMost(lines().slice(before).filter(({ message }) => message.includes("STATUS")).length, 0)
+    assert.isTrue(
+      lines().some(({ level, message }) => level === "INFO" && message.startsWith("NetworkUnavailable=False"))
+    )
+  })
+
   it("has no session of a peer that the NodeConfig no longer has", async () => {
     const node = lab.node(0)
     const [peer] = nodeSpec(0).bgp.peers

@@ -64,12 +64,16 @@ describe.runIf(available)("the manifests, with a real API server", () => {
       const built = spawnSync("kubectl", ["kustomize", join(dir, "site")], { encoding: "utf8" })
       assert.strictEqual(built.status, 0, built.stderr)
       assert.include(built.stdout, "kind: PodMonitor")
+      assert.include(built.stdout, "kind: PrometheusRule")
+      assert.match(built.stdout, /grafana_dashboard: "1"/)
       assert.notInclude(built.stdout, "ValidatingAdmission", "overlays/before-1.30")
       assert.match(built.stdout, /resourceNames:\n +- tor1\n +- tor2\n/)
       assert.include(built.stdout, "image: registry.example.org/flock-agent:0.1.0")
       assert.match(built.stdout, /name: FLOCK_HTTP\n +value: '\[::\]:9476'/)
-      // the Prometheus operator's kind is not on this server
-      const input = built.stdout.split(/^---$/m).filter((d) => !d.includes("kind: PodMonitor")).join("---\n")
+      // the Prometheus operator's kinds are not on this server
+      const input = built.stdout.split(/^---$/m).filter((d) => !/kind: (PodMonitor|PrometheusRule)/.test(d)).join(
+        "---\n"
+      )
       const kubectl = ["--kubeconfig", api.kubeconfig("admin"), "apply", "--dry-run=server", "-f", "-"]
       const applied = spawnSync("kubectl", kubectl, { input, encoding: "utf8" })
       assert.strictEqual(applied.status, 0, applied.stderr)

@@ -254,6 +254,25 @@ describe("docs/reference.md", () => {
     assert.deepStrictEqual(documented.toSorted(), registered.toSorted())
   })
 
+  it("has only messages of the log that an agent writes, with their level", () => {
+    const messages = rows("docs/reference.md", "Logs").map(([text, level]) => [word(text), word(level)] as const)
+    assert.isAbove(messages.length, 10)
+    const levels: Readonly<Record<string, RegExp>> = {
+      ERROR: /logError|"Error"/,
+      WARN: /logWarning|"Warn"/
+    }
+    // Of another file, or of a level that depends: test/bgp/metrics.test.ts reads them in an agent's log.
+    const elsewhere = ["is not valid", "refused: ", "NetworkUnavailable="]
+    for (const [text, level] of messages.filter(([text]) => !elsewhere.includes(text))) {
+      // The level stands where the words do, a few lines before or after.
+      const found = sources.flatMap((source) => {
+        const at = source.indexOf(text)
+        return at < 0 ? [] : source.slice(Math.max(0, at - 250), at + 150)
+      })
+      assert.isTrue(found.some((near) => levels[level]?.test(near)), `${level}: ${text}`)
+    }
+  })
+
   it("has every CNI error code and the supported versions", () => {
     const section = read("docs/reference.md").split("\n## CNI error codes\n")[1]?.split("\n## ")[0] ?? ""
     const documented = [...section.matchAll(/^\| (\d+) \|/gm)].map(([, code]) => Number(code))
