@@ -70,7 +70,8 @@ const asked: Readonly<Record<string, ReadonlyArray<Request["verb"]>>> = {
   nodes: ["get"],
   "nodes/status": ["patch"],
   "nodeconfigs/status": ["patch"],
-  events: ["create", "patch"]
+  events: ["create", "patch"],
+  networkpolicies: ["list"]
 }
 
 /** Answers that an operator looks for: done, none, not allowed, too many, broken. */
