@@ -9,6 +9,7 @@ import { Circumstances } from "./Circumstances.ts"
 import { addressProblem, answerProblem, type Request, type Verb, wantedOf } from "./model.ts"
 import type { Asks, Edit } from "./plan.ts"
 import type { Pods } from "./pods.ts"
+import { edited, type Spec } from "./spec.ts"
 
 /** A pod's place on a node. */
 export interface Slot {
@@ -26,24 +27,6 @@ export interface Container {
   wanted: Wanted
   readonly result: CniReply["json"]
 }
-
-export interface Spec {
-  readonly mtu?: number
-  readonly defaults?: { readonly ipv4?: boolean; readonly ipAlgo?: ReadonlyArray<string> }
-  readonly bgp?: { readonly peers: ReadonlyArray<{ readonly communities?: ReadonlyArray<string> }> }
-  readonly [field: string]: unknown
-}
-
-/** With another community on every prefix, or without it. */
-const withCommunities = ({ bgp, ...spec }: Spec): Spec => ({
-  ...spec,
-  ...bgp && {
-    bgp: {
-      ...bgp,
-      peers: bgp.peers.map(({ communities, ...peer }) => communities ? peer : { ...peer, communities: ["65001:100"] })
-    }
-  }
-})
 
 export interface NodeParts {
   readonly node: AgentNode
@@ -315,20 +298,7 @@ export class SoakNode {
   async edit(edit: Edit): Promise<void> {
     const done = this.circumstances.begin("edited")
     const { spec } = this
-    const defaults = spec.defaults ?? {}
-    const { ipAlgo, ...withoutAlgo } = defaults
-    const edits: Record<Edit, () => Spec> = {
-      mtu: () => ({ ...spec, mtu: spec.mtu === 1400 ? 1500 : 1400 }),
-      ipAlgo: () => ({
-        ...spec,
-        defaults: ipAlgo === undefined ? { ...defaults, ipAlgo: ["namespace", "pod"] } : withoutAlgo
-      }),
-      ipv4: () => ({ ...spec, defaults: { ...defaults, ipv4: defaults.ipv4 === false } }),
-      communities: () => withCommunities(spec),
-      invalid: () => spec,
-      same: () => spec
-    }
-    this.spec = edits[edit]()
+    this.spec = edited(spec, edit)
     if (edit === "invalid") await this.parts.pods.configure({ ...spec, mtu: 7 })
     await this.parts.pods.configure(this.spec)
     setTimeout(done, 3_000)

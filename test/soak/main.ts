@@ -10,7 +10,8 @@ import { run } from "../../lab/exec.ts"
 import { World } from "../../lab/World.ts"
 import { type FaultKind, FAULTS } from "./plan.ts"
 import { report } from "./report.ts"
-import { Failed, type Options, Soak } from "./Soak.ts"
+import type { Options } from "./setUp.ts"
+import { Failed, Soak } from "./Soak.ts"
 
 const KINDS = Object.keys(FAULTS) as ReadonlyArray<FaultKind>
 

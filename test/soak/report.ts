@@ -1,5 +1,35 @@
 /** A soak's figures for people. */
-import type { Figures } from "./Soak.ts"
+import type { FaultKind } from "./plan.ts"
+
+export interface Figures {
+  rounds: number
+  operations: number
+  faults: Partial<Record<FaultKind, number>>
+  pings: number
+  /** Of pings to pods that nothing happens to, in rounds without a fault that cuts their node. */
+  witness: { sent: number; lost: number }
+  /** The same where only BIRD was killed. */
+  restarts: { sent: number; lost: number }
+  /** Milliseconds from the last operation's end until all agreed. */
+  settled: Array<number>
+  /** Most that an agent had at rest. */
+  descriptors: number
+  memory: number
+  audits: number
+}
+
+export const noFigures = (): Figures => ({
+  rounds: 0,
+  operations: 0,
+  faults: {},
+  pings: 0,
+  witness: { sent: 0, lost: 0 },
+  restarts: { sent: 0, lost: 0 },
+  settled: [],
+  descriptors: 0,
+  memory: 0,
+  audits: 0
+})
 
 const sum = (values: Iterable<number>): number => [...values].reduce((a, b) => a + b, 0)
 
