@@ -26,6 +26,7 @@ import {
   versionForError
 } from "./spec.ts"
 import { makeStatus } from "./status.ts"
+import { makeWriteRecords } from "./writeRecords.ts"
 
 export class Cni extends Context.Service<Cni, {
   /** Serves one call of the plugin: the reply line. Calls for one attachment run one after another. */
@@ -37,7 +38,7 @@ export class Cni extends Context.Service<Cni, {
    * is left.
    */
   readonly completeRebuilt: (rebuilt: ReadonlyArray<Allocation>) => Effect.Effect<void, StoreError | NetlinkError>
-  /** Frees attachments whose pod ended without a DEL. Run it once, in the foreground. */
+  /** Frees attachments whose pod ended without a DEL, and writes records that the disk had no room for. Run it once, in the foreground. */
   readonly run: Effect.Effect<never>
 }>()("flock/Cni") {
   static readonly layer = (options: { readonly bootId: string }) =>
@@ -50,7 +51,9 @@ export class Cni extends Context.Service<Cni, {
         const check = yield* makeCheck
         const { del, gc } = yield* makeRelease(lock)
         const completeRebuilt = yield* makeCompleteRebuilt(lock)
-        const run = yield* makeReap(lock, del)
+        const reap = yield* makeReap(lock, del)
+        const writeRecords = yield* makeWriteRecords(lock)
+        const run = Effect.andThen(Effect.all([reap, writeRecords], { concurrency: "unbounded" }), Effect.never)
         const status = yield* makeStatus
 
         // What is to be deleted is in the environment: a broken configuration is no reason to leak an address.

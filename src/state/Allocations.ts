@@ -86,6 +86,8 @@ export class Allocations extends Context.Service<Allocations, {
   readonly remove: (key: string) => Effect.Effect<void>
   /** Emits after every commit and removal; bursts may come as one. */
   readonly changes: Stream.Stream<void>
+  /** Those that are in memory only, since `adopt` could not write them: to be adopted again. */
+  readonly unwritten: Effect.Effect<ReadonlyArray<Allocation>>
   /** Keys of intents that a killed agent left behind, at start. */
   readonly interrupted: ReadonlyArray<string>
   /** Records that could not be read at start and were set aside. */
@@ -98,6 +100,7 @@ export class Allocations extends Context.Service<Allocations, {
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
         const { committed, interrupted, unreadable } = yield* load(fs, options.directory, options.bootId)
+        const unwritten = new Set<string>()
         const changed = yield* PubSub.sliding<void>(1)
         const path = (key: string, suffix: "json" | "pending") => `${options.directory}/${fileOf(key)}.${suffix}`
 
@@ -110,6 +113,8 @@ export class Allocations extends Context.Service<Allocations, {
               const anew = Effect.andThen(makeFolder(fs, options.directory, 0o700), write)
               return Effect.catchReason(write, "PlatformError", "NotFound", () => anew)
             }),
+            // A disk may be full in the middle: what is half-written would be undone by the next agent, link and all.
+            Effect.tapError(() => Effect.ignore(fs.remove(file, { force: true }))),
             Effect.mapError(storeError(file))
           )
         })
@@ -126,13 +131,17 @@ export class Allocations extends Context.Service<Allocations, {
         })
 
         const adopt = Effect.fnUntraced(function*(allocation: Allocation) {
+          const key = attachmentKey(allocation)
           yield* Effect.andThen(prepare(allocation), commit(allocation)).pipe(
-            Effect.catch((error) =>
-              Effect.andThen(
-                Effect.logError(`a record that was rebuilt is not on disk: ${error.message}`),
-                accept(allocation)
-              )
-            )
+            Effect.andThen(Effect.sync(() => unwritten.delete(key))),
+            Effect.catch(Effect.fnUntraced(function*(error) {
+              yield* fs.remove(path(key, "pending"), { force: true }).pipe(Effect.ignore)
+              if (!unwritten.has(key)) {
+                yield* Effect.logError(`a record that was rebuilt is not on disk: ${error.message}`)
+              }
+              unwritten.add(key)
+              yield* accept(allocation)
+            }))
           )
         })
 
@@ -140,6 +149,7 @@ export class Allocations extends Context.Service<Allocations, {
           const suffix = committed.has(key) ? "json" : "pending"
           const file = path(key, suffix)
           yield* fs.remove(file, { force: true }).pipe(tolerate(file, "cannot remove"))
+          unwritten.delete(key)
           if (committed.delete(key)) yield* PubSub.publish(changed, undefined)
         })
 
@@ -151,6 +161,7 @@ export class Allocations extends Context.Service<Allocations, {
           adopt,
           remove,
           changes: Stream.fromPubSub(changed),
+          unwritten: Effect.sync(() => [...committed.values()].filter((it) => unwritten.has(attachmentKey(it)))),
           interrupted,
           unreadable
         })

@@ -38,7 +38,11 @@ const fileSystem = (disk: TestDisk) => {
     readDirectory: () => Effect.sync(() => [...files.keys()]),
     readFileString: (path) => read(path, "open"),
     writeFileString: (path, content) =>
-      Effect.andThen(space("write"), Effect.sync(() => files.set(nameOf(path), content))),
+      // As the kernel does it: the file is there, and empty, before the first byte is refused.
+      Effect.sync(() => files.set(nameOf(path), "")).pipe(
+        Effect.andThen(space("write")),
+        Effect.andThen(Effect.sync(() => files.set(nameOf(path), content)))
+      ),
     rename: (from, to) =>
       Effect.gen(function*() {
         yield* space("rename")
