@@ -4,7 +4,8 @@
  *
  * ADD writes the whole record as `KEY.pending` before it touches the kernel and renames it to `KEY.json` when the
  * kernel is complete. So the temporary file of the atomic write is also the intent: what a killed agent leaves behind
- * as `.pending` was never answered, and is undone at start.
+ * as `.pending` was never answered, and is undone at start. What is rebuilt from the kernel is a pod that runs: it is
+ * written as `KEY.rebuilt`, which is never undone.
  */
 import { Context, Data, Effect, FileSystem, Layer, Option, PubSub, Schema, Stream } from "effect"
 import { Allocation, attachmentKey } from "../domain/Allocation.ts"
@@ -48,6 +49,7 @@ const load = Effect.fn("Allocations.load")(function*(fs: FileSystem.FileSystem, 
   )
   for (const name of names) {
     if (name.endsWith(".pending")) loaded.interrupted.push(keyOf(name))
+    if (name.endsWith(".rebuilt")) yield* Effect.ignore(fs.remove(`${directory}/${name}`, { force: true }))
     if (!name.endsWith(".json")) continue
     const file = `${directory}/${name}`
     const record = yield* fs.readFileString(file).pipe(Effect.flatMap(decode), Effect.result)
@@ -102,10 +104,11 @@ export class Allocations extends Context.Service<Allocations, {
         const { committed, interrupted, unreadable } = yield* load(fs, options.directory, options.bootId)
         const unwritten = new Set<string>()
         const changed = yield* PubSub.sliding<void>(1)
-        const path = (key: string, suffix: "json" | "pending") => `${options.directory}/${fileOf(key)}.${suffix}`
+        const path = (key: string, suffix: "json" | "pending" | "rebuilt") =>
+          `${options.directory}/${fileOf(key)}.${suffix}`
 
-        const prepare = Effect.fnUntraced(function*(allocation: Allocation) {
-          const file = path(attachmentKey(allocation), "pending")
+        const write = Effect.fnUntraced(function*(allocation: Allocation, suffix: "pending" | "rebuilt") {
+          const file = path(attachmentKey(allocation), suffix)
           yield* encode(allocation).pipe(
             Effect.flatMap((json) => {
               const write = fs.writeFileString(file, json, { mode: 0o600 })
@@ -124,18 +127,18 @@ export class Allocations extends Context.Service<Allocations, {
           yield* PubSub.publish(changed, undefined)
         })
 
-        const commit = Effect.fnUntraced(function*(allocation: Allocation) {
+        const commit = Effect.fnUntraced(function*(allocation: Allocation, suffix: "pending" | "rebuilt" = "pending") {
           const key = attachmentKey(allocation)
-          yield* fs.rename(path(key, "pending"), path(key, "json")).pipe(Effect.mapError(storeError(path(key, "json"))))
+          yield* fs.rename(path(key, suffix), path(key, "json")).pipe(Effect.mapError(storeError(path(key, "json"))))
           yield* accept(allocation)
         })
 
         const adopt = Effect.fnUntraced(function*(allocation: Allocation) {
           const key = attachmentKey(allocation)
-          yield* Effect.andThen(prepare(allocation), commit(allocation)).pipe(
+          yield* Effect.andThen(write(allocation, "rebuilt"), commit(allocation, "rebuilt")).pipe(
             Effect.andThen(Effect.sync(() => unwritten.delete(key))),
             Effect.catch(Effect.fnUntraced(function*(error) {
-              yield* fs.remove(path(key, "pending"), { force: true }).pipe(Effect.ignore)
+              yield* Effect.ignore(fs.remove(path(key, "rebuilt"), { force: true }))
               if (!unwritten.has(key)) {
                 yield* Effect.logError(`a record that was rebuilt is not on disk: ${error.message}`)
               }
@@ -156,8 +159,8 @@ export class Allocations extends Context.Service<Allocations, {
         return Allocations.of({
           list: Effect.sync(() => [...committed.values()]),
           get: (key) => Effect.sync(() => Option.fromUndefinedOr(committed.get(key))),
-          prepare,
-          commit,
+          prepare: (allocation) => write(allocation, "pending"),
+          commit: (allocation) => commit(allocation),
           adopt,
           remove,
           changes: Stream.fromPubSub(changed),

@@ -46,3 +46,14 @@ it.effect("an intent that cannot be written leaves nothing", () =>
       yield* Effect.flip((yield* Allocations).prepare(one))
       assert.deepStrictEqual([...disk.files.keys()], [])
     })))
+
+it.effect("what was being rebuilt when the agent ended is no ADD that was cut short", () => {
+  const disk = new TestDisk()
+  disk.files.set("c1@eth0.rebuilt", "{")
+  disk.files.set("c2@eth0.pending", "{")
+  return Effect.gen(function*() {
+    const { interrupted } = yield* Allocations
+    assert.deepStrictEqual(interrupted, ["c2/eth0"])
+    assert.deepStrictEqual([...disk.files.keys()], ["c2@eth0.pending"])
+  }).pipe(Effect.provide(layerTest(disk)))
+})
