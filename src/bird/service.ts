@@ -1,24 +1,22 @@
 /** `Bird` over BIRD's file and control socket. */
-import { Clock, Effect, FileSystem, Path, Queue, Schedule, Stream, SubscriptionRef } from "effect"
+import { Effect, FileSystem, Path, Queue, Schedule, Stream, SubscriptionRef } from "effect"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { portOwnerWords } from "../netlink/listeners.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { pathProblem } from "../process/fileProblem.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
-import { makeApply, type Outcome } from "./apply.ts"
-import { type Action, type Answer, type Event, initialState, type State, step } from "./birdState.ts"
+import { makeApply } from "./apply.ts"
+import { type Action, type Event, initialState, step } from "./birdState.ts"
 import { initial, sameForSubscribers } from "./birdStatus.ts"
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
-import { type Control, makeControl } from "./control.ts"
-import { limitHits } from "./exportLimit.ts"
+import { makeControl } from "./control.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
-import { learnedFrom, unreachable } from "./learned.ts"
 import { listen } from "./messages.ts"
 import { publish, started } from "./metrics.ts"
-import { parseProtocols } from "./protocols.ts"
+import { switchSessions } from "./questions.ts"
+import { makeRounds, nowText } from "./rounds.ts"
 import { isNotification } from "./sessionNotes.ts"
-import { readWanted } from "./wanted.ts"
 
 export interface Options {
   /** False: `--no-bird`; nothing is written and nothing is asked. */
@@ -57,42 +55,7 @@ export const disabled = {
   run: Effect.never
 }
 
-const NO_PROTOCOLS_MATCH = 8003
 const BGP_PORT = 179
-
-/** RFC 3339, whole seconds. */
-const nowText = Effect.map(Clock.currentTimeMillis, (millis) => `${new Date(millis).toISOString().slice(0, 19)}Z`)
-
-/** Fails never: no answer is one too. What is rarely of interest is only asked where it can be. */
-const ask = (control: Control, { config, notes }: State): Effect.Effect<Answer> =>
-  control.command("show protocols all").pipe(
-    Effect.flatMap((reply) =>
-      Effect.gen(function*() {
-        const { importCIDRs = [], peers = [] } = config?.spec.bgp ?? {}
-        const resolves = importCIDRs.length > 0 && peers.some(({ multihop }) => multihop > 0)
-        const dropped = [...notes].flatMap(([protocol, note]) => note.dropped.size > 0 ? [protocol] : [])
-        return {
-          _tag: "Up",
-          version: yield* control.version,
-          peers: parseProtocols(reply),
-          hits: limitHits(reply),
-          unreachable: resolves ? yield* unreachable(control) : new Map(),
-          learned: yield* learnedFrom(control, dropped)
-        } satisfies Answer
-      })
-    ),
-    Effect.catch((error) => Effect.succeed<Answer>({ _tag: "Down", error: error.message }))
-  )
-
-/** At once by command; the file has it too, or a reload would bring back sessions that only a command disabled. */
-const switchSessions = (control: Control, verb: "disable" | "enable") =>
-  control.command(`${verb} "peer_*"`).pipe(
-    Effect.map((reply) => reply.lines.map(({ text }) => text.trim()).filter((text) => text !== "")),
-    Effect.catchTag(
-      "BirdRefused",
-      (error) => error.code === NO_PROTOCOLS_MATCH ? Effect.succeed([]) : Effect.fail(error)
-    )
-  )
 
 /** Asks for a reload when anything changed that `bird.conf` depends on, and now and then although nothing seems to. */
 const follow = (kube: KubeApi["Service"], netlink: Netlink["Service"], { request }: Coalescer) => {
@@ -129,28 +92,8 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     for (const action of actions) yield* perform(action)
   })
 
-  const status = Effect.gen(function*() {
-    const known = yield* SubscriptionRef.get(state)
-    const answer = yield* ask(control, known)
-    const generation = yield* control.generation
-    if (generation !== known.generation) yield* Queue.offer(came, undefined)
-    yield* dispatch({ _tag: "Answered", answer, generation, at: yield* monotonicMillis, now: yield* nowText })
-    return (yield* SubscriptionRef.get(state)).status
-  })
-
-  const round = Effect.gen(function*() {
-    const start = performance.now()
-    const known = yield* SubscriptionRef.get(state)
-    const wanted = yield* readWanted({ nodeName: options.nodeName, confPath, fs, kube, netlink }, known)
-    const { problems, rendered } = wanted
-    yield* dispatch({ _tag: "WantedRead", ...wanted })
-    const outcome: Outcome = rendered === undefined ? { _tag: "Unchanged" } : yield* apply(rendered)
-    const milliseconds = Math.round(performance.now() - start)
-    const at = yield* monotonicMillis
-    yield* dispatch({ _tag: "Applied", outcome, problems, revision: rendered?.revision ?? "", milliseconds, at })
-    yield* status
-    return outcome._tag === "Applied"
-  })
+  const facts = { nodeName: options.nodeName, confPath, fs, kube, netlink }
+  const { round, status } = makeRounds({ facts, control, apply, state, came, dispatch })
   // What the kernel or the file system refuses now is tried again by the tick; a cut connection to BIRD much sooner.
   const failed = ({ message }: { readonly message: string }) =>
     dispatch({ _tag: "Failed", message }).pipe(Effect.andThen(status), Effect.as(false))

@@ -1,14 +1,13 @@
 /** Keeps the {@link Firewall} at what NodeConfig, allocations and pods want, and says how it stands. */
-import { Context, Effect, Layer, Metric, Option, Ref, Schema, Stream, SubscriptionRef } from "effect"
-import { PrometheusMetrics } from "effect/observability"
+import { Context, Effect, Layer, Option, Ref, Schema, Stream, SubscriptionRef } from "effect"
 import type { Allocation } from "../domain/Allocation.ts"
 import { podKey } from "../domain/Pod.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
-import { fromZero, seriesOf } from "../process/fromZero.ts"
 import { every } from "../process/tick.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { type Drops, Firewall } from "./Firewall.ts"
-import { dropped } from "./metrics.ts"
+import { format } from "./metrics.ts"
+import { REASONS } from "./ruleset.ts"
 import { wantedOf } from "./wanted.ts"
 
 export const AntiSpoofingStatus = Schema.Struct({
@@ -19,8 +18,6 @@ export const AntiSpoofingStatus = Schema.Struct({
   exempt: Schema.Array(Schema.String)
 })
 export type AntiSpoofingStatus = typeof AntiSpoofingStatus.Type
-
-const REASONS = ["spoofed", "forbidden", "flooding"] as const
 
 /** Packets of one pod that were dropped. */
 export const PodDrops = Schema.Struct({
@@ -122,21 +119,10 @@ const make = Effect.gen(function*() {
     every(TICK)(Effect.andThen(apply({ always: true }), forgetGone))
   ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never))
 
-  /** Series of pods that are gone must go too, so they live in a registry of this scrape's own. */
-  const metrics = Effect.suspend(() =>
-    Effect.gen(function*() {
-      const { all, wanted: now } = yield* wanted
-      if (now.antiSpoofing) {
-        for (const { pod: { name, namespace } } of all) {
-          yield* fromZero(seriesOf(dropped, { namespace: [namespace], pod: [name], reason: REASONS }))
-        }
-      }
-      for (const { namespace, packets, pod, reason } of yield* drops) {
-        yield* Metric.update(Metric.withAttributes(dropped, { namespace, pod, reason }), packets)
-      }
-      return yield* PrometheusMetrics.format()
-    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
-  )
+  const metrics = Effect.gen(function*() {
+    const { all, wanted: now } = yield* wanted
+    return yield* format(now.antiSpoofing ? all.map(({ pod }) => pod) : [], yield* drops)
+  })
 
   return AntiSpoofing.of({
     enforce: apply({ always: true }),

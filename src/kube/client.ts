@@ -7,16 +7,16 @@
  * are listed 7 to 11 ms later (medians of 15), with 79 in place of 85 MB of memory; 100,000 watch events of 4.3 KB take
  * 3.1 in place of 2.9 s of CPU time and a peak of 142 in place of 136 MB (medians of 5).
  */
-import { Clock, Data, Effect, Metric, MutableRef, Random, type Scope, Stream } from "effect"
+import { Clock, Data, Effect, MutableRef, Random, type Scope, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
-import { fromZero, seriesOf } from "../process/fromZero.ts"
 import { type Accesses, ApiError } from "./access.ts"
 import type { ApiHealth } from "./apiHealth.ts"
-import { ListReader, NotAList } from "./ListReader.ts"
 import { OpenWatches } from "./openWatches.ts"
+import { makeReadList } from "./readList.ts"
 import { Refusals } from "./refusals.ts"
 import { broken, describe, httpRequest, isReset, noAnswer, refusal, type Request } from "./request.ts"
+import { count } from "./requestMetrics.ts"
 import { type WatchEvent, watchEvents } from "./watchEvents.ts"
 
 /** Nothing came on a watch for `millis`: it is opened anew, and only that tells whether it was dead. */
@@ -53,39 +53,6 @@ export const timing: Timing = { requestMillis: 10_000, idleMillis: 120_000 }
 
 /** Watches fall silent together, when a server or a network does; they must not come back together. */
 const IDLE_JITTER = 0.25
-
-/** A list may be long; one that takes so many times as long as a request may is no answer. */
-const LIST_TIMES = 30
-
-const requests = Metric.counter("flock_kube_requests_total", {
-  description: "Answers of the API server by verb, resource and status code (0: no answer)",
-  incremental: true
-})
-
-/** What an agent asks for, by resource. */
-const asked: Readonly<Record<string, ReadonlyArray<Request["verb"]>>> = {
-  pods: ["list", "watch", "get"],
-  nodeconfigs: ["list", "watch"],
-  secrets: ["list", "watch"],
-  nodes: ["get"],
-  "nodes/status": ["patch"],
-  "nodeconfigs/status": ["patch"],
-  events: ["create", "patch"],
-  networkpolicies: ["list"]
-}
-
-/** Answers that an operator looks for: done, none, not allowed, too many, broken. */
-const answersTo = (verb: string) => [verb === "create" ? "201" : "200", "0", "401", "403", "429", "500", "503"]
-
-/** The series of the usual answers; one with another code appears with its first answer. */
-export const started = fromZero(
-  Object.entries(asked).flatMap(([resource, verbs]) =>
-    verbs.flatMap((verb) => seriesOf(requests, { verb: [verb], resource: [resource], code: answersTo(verb) }))
-  )
-)
-
-const count = ({ resource, verb }: Request, status: number) =>
-  Metric.update(Metric.withAttributes(requests, { verb, resource, code: String(status) }), 1)
 
 /** The head of the answer; the connection is given up with the scope. */
 const send = Effect.fnUntraced(function*(accesses: Accesses, request: Request) {
@@ -153,35 +120,7 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
     }
   )
 
-  const readList = Effect.fnUntraced(
-    function*(request: Request, each: (object: unknown) => void): Effect.fn.Return<unknown, ApiError, Scope.Scope> {
-      const response = yield* open(request)
-      const reader = new ListReader(each)
-      const read = <A>(use: () => A) =>
-        Effect.try({
-          try: use,
-          catch: (error) =>
-            error instanceof NotAList
-              ? noAnswer(request, error.message)
-              : new ApiError({ message: `${describe(request)}: the answer is not JSON`, status: response.status })
-        })
-      yield* response.stream.pipe(
-        Stream.mapError((error) => broken(request, error)),
-        Stream.timeoutOrElse({
-          duration: requestMillis,
-          orElse: () =>
-            Stream.unwrap(Effect.as(suspect, Stream.fail(noAnswer(request, `nothing more within ${requestMillis} ms`))))
-        }),
-        Stream.runForEach((chunk) => read(() => reader.push(chunk)))
-      )
-      return yield* read(() => reader.end())
-    },
-    (effect, request) =>
-      Effect.timeoutOrElse(effect, {
-        duration: requestMillis * LIST_TIMES,
-        orElse: () => Effect.fail(noAnswer(request, `no end within ${requestMillis * LIST_TIMES} ms`))
-      })
-  )
+  const readList = makeReadList({ open, suspect, requestMillis })
 
   /** A token that was rotated, or a kubeconfig that was replaced: read again, try again, once. */
   const renewed = <A, R>(effect: Effect.Effect<A, ApiError, R>): Effect.Effect<A, ApiError, R> =>

@@ -19,6 +19,7 @@ import * as PodLookup from "./podLookup.ts"
 import * as Recorder from "./recorder.ts"
 import { listAndWatch, type Signal } from "./reflector.ts"
 import { type BackOff, backOff } from "./reflectorState.ts"
+import { started } from "./requestMetrics.ts"
 import * as Rights from "./rights.ts"
 import * as Saved from "./saved.ts"
 import * as Secrets from "./secrets.ts"
@@ -103,7 +104,7 @@ const make = Effect.fnUntraced(function*(
   const accesses = Access.make(options.kubeconfig)
   // Without any source there never will be one. A file that cannot be used may be mended while pods are served.
   if (options.kubeconfig === undefined && !Access.inCluster()) yield* Effect.mapError(accesses.get, unavailable)
-  yield* Client.started
+  yield* started
   const client = Client.make(accesses, options.timing)
   const recorder = yield* Recorder.make(client, nodeName)
   const status = yield* Status.make(client, nodeName)

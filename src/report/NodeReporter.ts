@@ -1,16 +1,16 @@
 /** Tells Kubernetes how the node is: the `NetworkUnavailable` condition, NodeConfig's status, an Event; and the gauges of both. */
-import { Context, Effect, Layer, Metric, Option, Ref, Stream, SubscriptionRef } from "effect"
+import { Context, Effect, Layer, Ref, Stream, SubscriptionRef } from "effect"
 import { Attachments } from "../attachments/Attachments.ts"
 import { Bird } from "../bird/Bird.ts"
-import { NOTHING_OCCUPIED } from "../domain/occupied.ts"
 import { AntiSpoofing } from "../firewall/AntiSpoofing.ts"
-import { Ipam } from "../ipam/Ipam.ts"
+import type { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi, type NodeCondition } from "../kube/KubeApi.ts"
 import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { every } from "../process/tick.ts"
 import { Allocations } from "../state/Allocations.ts"
 import { nodeCondition, nodeConfigStatus } from "./conditions.ts"
+import { makeFacts } from "./facts.ts"
 import * as Grace from "./grace.ts"
 import { exhausted, existingAffected, type Facts, newAffected, notReady } from "./health.ts"
 import * as metrics from "./metrics.ts"
@@ -28,7 +28,6 @@ const make = Effect.gen(function*() {
   const antiSpoofing = yield* AntiSpoofing
   const attachments = yield* Attachments
   const bird = yield* Bird
-  const ipam = yield* Ipam
   const kube = yield* KubeApi
   const network = yield* NodeNetwork
   /** The condition that the API server took last. */
@@ -39,21 +38,7 @@ const make = Effect.gen(function*() {
   const told = yield* Ref.make<ReadonlyArray<string>>([])
   const reach = yield* Ref.make(Grace.initial(false))
 
-  const facts = Effect.gen(function*() {
-    const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
-    const spec = Option.getOrUndefined(nodeConfig.current)?.spec
-    const api = yield* kube.api
-    const occupied = spec === undefined ? NOTHING_OCCUPIED : yield* network.occupied(spec)
-    return {
-      nodeConfig,
-      usage: spec === undefined ? {} : yield* ipam.usage(spec, occupied),
-      bird: yield* bird.lastStatus,
-      antiSpoofing: yield* antiSpoofing.status,
-      conflicts: Object.values(occupied.conflicts),
-      host: yield* attachments.problems,
-      ...(api === undefined ? {} : { api })
-    } satisfies Facts
-  })
+  const facts = yield* makeFacts
 
   const tell = Effect.fnUntraced(function*(now: Facts) {
     const before = yield* Ref.getAndSet(told, [...exhausted(now), ...now.conflicts])
@@ -85,21 +70,6 @@ const make = Effect.gen(function*() {
     yield* kube.setNodeCondition(condition)
     yield* Ref.set(reported, condition)
   }, Effect.catch((error) => Effect.logWarning(`could not report the node's state: ${error.message}`)))
-
-  const publish = Effect.gen(function*() {
-    const { api, usage } = yield* facts
-    if (api !== undefined) yield* metrics.publishSilence(api)
-    yield* Metric.update(metrics.build, 1)
-    for (const family of ["ipv6", "ipv4"] as const) {
-      const pool = usage[family]
-      for (const state of ["used", "free", "held"] as const) {
-        const series = Metric.withAttributes(metrics.addresses, { family, state })
-        // A family without a prefix has no series: 0 free would look like a full prefix.
-        yield* pool === undefined ? Metric.remove(series) : Metric.update(series, pool[state] ?? 0)
-      }
-    }
-    yield* Metric.update(metrics.allocated, (yield* allocations.list).length)
-  })
 
   /** Emits when the grace is over, if there is one. */
   const afterGrace = Stream.fromEffect(facts.pipe(
@@ -134,7 +104,10 @@ const make = Effect.gen(function*() {
 
   return NodeReporter.of({
     run,
-    publish,
+    publish: Effect.flatMap(
+      Effect.all([facts, allocations.list]),
+      ([now, list]) => metrics.publish(now, list.length)
+    ),
     notServing: Effect.map(facts, newAffected),
     notReady: Effect.map(facts, notReady)
   })

@@ -1,0 +1,41 @@
+/** What the agent asks BIRD of its sessions, and how it shuts and opens them. */
+import { Effect } from "effect"
+import type { Answer, State } from "./birdState.ts"
+import type { Control } from "./control.ts"
+import { limitHits } from "./exportLimit.ts"
+import { learnedFrom, unreachable } from "./learned.ts"
+import { parseProtocols } from "./protocols.ts"
+
+/** `CLI_RC` of BIRD's nest/cli.c for a pattern that matches no protocol. */
+const NO_PROTOCOLS_MATCH = 8003
+
+/** Fails never: no answer is one too. What is rarely of interest is only asked where it can be. */
+export const ask = (control: Control, { config, notes }: State): Effect.Effect<Answer> =>
+  control.command("show protocols all").pipe(
+    Effect.flatMap((reply) =>
+      Effect.gen(function*() {
+        const { importCIDRs = [], peers = [] } = config?.spec.bgp ?? {}
+        const resolves = importCIDRs.length > 0 && peers.some(({ multihop }) => multihop > 0)
+        const dropped = [...notes].flatMap(([protocol, note]) => note.dropped.size > 0 ? [protocol] : [])
+        return {
+          _tag: "Up",
+          version: yield* control.version,
+          peers: parseProtocols(reply),
+          hits: limitHits(reply),
+          unreachable: resolves ? yield* unreachable(control) : new Map(),
+          learned: yield* learnedFrom(control, dropped)
+        } satisfies Answer
+      })
+    ),
+    Effect.catch((error) => Effect.succeed<Answer>({ _tag: "Down", error: error.message }))
+  )
+
+/** At once by command; the file has it too, or a reload would bring back sessions that only a command disabled. */
+export const switchSessions = (control: Control, verb: "disable" | "enable") =>
+  control.command(`${verb} "peer_*"`).pipe(
+    Effect.map((reply) => reply.lines.map(({ text }) => text.trim()).filter((text) => text !== "")),
+    Effect.catchTag(
+      "BirdRefused",
+      (error) => error.code === NO_PROTOCOLS_MATCH ? Effect.succeed([]) : Effect.fail(error)
+    )
+  )
