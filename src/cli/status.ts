@@ -102,6 +102,10 @@ export const renderStatus = (report: StatusReport): string =>
       ? `config  NodeConfig ${report.node}, generation ${report.nodeConfig.generation}`
       : `config  none: ${report.nodeConfig.unknown ?? "write a NodeConfig with this node's name"}`,
     ...(report.nodeConfig.warnings ?? []).map((words) => `        warning: ${words}`),
+    // With an API server, its own lines say it.
+    ...(report.nodeConfig.unheard === undefined || report.api !== undefined
+      ? []
+      : [`        kept as it was: ${report.nodeConfig.unheard}`]),
     ...(report.nodeConfig.rejected === undefined ? [] : [`        NOT in force: ${report.nodeConfig.rejected}`]),
     ...poolLines(report),
     ...apiLines(report),

@@ -88,6 +88,12 @@ const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
       problem: "this node has no NodeConfig: no pod can start",
       remedy: `write a NodeConfig named ${agent.report.node}`
     }]),
+    ...(nodeConfig.unheard === undefined || agent.report.api !== undefined ? [] : [{
+      severity: "error" as const,
+      check: "nodeconfig",
+      problem: `the NodeConfig is kept as it was: ${nodeConfig.unheard}`,
+      remedy: "put the folder back, or mount what it is on; the agent reads it by itself"
+    }]),
     ...(nodeConfig.rejected === undefined ? [] : [{
       severity: "error" as const,
       check: "nodeconfig",

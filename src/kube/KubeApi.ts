@@ -114,6 +114,8 @@ export class KubeApi extends Context.Service<KubeApi, {
    * gone: nothing announced may be withdrawn for it (an agent restarted while the API server is away).
    */
   readonly podsListed: Effect.Effect<boolean>
+  /** Why a newer NodeConfig would not be known; empty: the source answers. */
+  readonly unheard: Effect.Effect<string>
   /** Since when each watch was heard, and what is refused; undefined: there is no API server (standalone). */
   readonly api: Effect.Effect<ApiHealth | undefined>
   /** Rights that the agent lacks, those to read these Secrets included, in words. */

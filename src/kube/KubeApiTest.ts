@@ -83,6 +83,7 @@ const make = (overrides: Partial<KubeApi["Service"]>) =>
       event: (event) => append(events, event),
       synced: Effect.map(Ref.get(lists), ({ synced }) => synced),
       podsListed: Effect.map(Ref.get(lists), ({ podsListed }) => podsListed),
+      unheard: Effect.succeed(""),
       api: Effect.undefined,
       missingRights: () => answered(Effect.succeed([])),
       run: Effect.never,

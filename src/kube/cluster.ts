@@ -142,6 +142,7 @@ const make = Effect.fnUntraced(function*(
     setStatus: status.set,
     event: recorder.record,
     podsListed: pods.listed,
+    unheard: nodeConfig.unheard,
     api: Effect.map(
       Effect.all([client.health, policies.found]),
       ([health, found]) => found === undefined ? health : { ...health, policies: found }

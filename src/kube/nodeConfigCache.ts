@@ -8,6 +8,8 @@ export interface NodeConfigCache {
   readonly ref: SubscriptionRef.SubscriptionRef<NodeConfigState>
   /** Events take effect one after another, in the order of the calls. */
   readonly handle: (event: Event) => Effect.Effect<void>
+  /** `unheard` of `KubeApi`. It is no part of `ref`: nothing is to be done about it. */
+  readonly unheard: Effect.Effect<string>
   /** `synced` of `KubeApi`: the copy of the last NodeConfig is enough where the source says nothing. */
   readonly synced: (podsListed: Effect.Effect<boolean>) => Effect.Effect<boolean>
 }
@@ -62,6 +64,7 @@ export const make = Effect.fnUntraced(function*(options: {
   return {
     ref,
     handle,
+    unheard: Effect.map(Ref.get(state), ({ silence }) => silence),
     synced: Effect.fnUntraced(function*(podsListed) {
       const { listed, nodeConfig } = yield* Ref.get(state)
       return listed ? yield* podsListed : Option.isSome(nodeConfig.current)

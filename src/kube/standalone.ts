@@ -77,6 +77,7 @@ const make = Effect.fnUntraced(function*({ directory, nodeName, stateDir }: Stan
       Effect.logInfo(`${on.kind === "Pod" ? `pod ${podKey(on.pod)}` : "node"}: ${reason}: ${message}`),
     synced: nodeConfig.synced(pods.listed),
     podsListed: pods.listed,
+    unheard: nodeConfig.unheard,
     api: Effect.undefined,
     missingRights: () => Effect.succeed([]),
     run: Effect.all([

@@ -49,6 +49,7 @@ export class Introspection extends Context.Service<Introspection, {
           const conflicts = Object.values(occupied.conflicts)
           const hostProblems = yield* attachments.problems
           const api = yield* kube.api
+          const unheard = yield* kube.unheard
           const report: StatusReport = {
             version: VERSION,
             node: config?.name ?? options.nodeName,
@@ -62,6 +63,7 @@ export class Introspection extends Context.Service<Introspection, {
               ...(config === undefined ? {} : { warnings: specWarnings(config.spec) }),
               ...(conflicts.length === 0 ? {} : { conflicts }),
               ...(unknown === undefined ? {} : { unknown }),
+              ...(unheard === "" || unknown !== undefined ? {} : { unheard }),
               ...(Option.isSome(rejected) ? { rejected: rejected.value.message } : {})
             },
             usage: config === undefined ? {} : yield* ipam.usage(config.spec, occupied),

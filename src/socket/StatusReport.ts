@@ -49,6 +49,8 @@ export const StatusReport = Schema.Struct({
     conflicts: Schema.optionalKey(Schema.Array(Schema.String)),
     /** Why it is not known whether there is one. */
     unknown: Schema.optionalKey(Schema.String),
+    /** Why a newer one would not be known; absent while the source answers. */
+    unheard: Schema.optionalKey(Schema.String),
     /** Why the newest NodeConfig is not in force; absent if it is. */
     rejected: Schema.optionalKey(Schema.String)
   }),

@@ -1,6 +1,6 @@
 /** doctor beside a running agent, as the README says: without flags it must find what the agent was told. */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { mkdirSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { AgentNode, DUAL } from "../../lab/AgentNode.ts"
 import { AGENT } from "../../lab/cni.ts"
@@ -62,6 +62,30 @@ describe("flock-agent doctor beside its agent", () => {
     assert.include(checks, "error bird")
     assert.notInclude(checks.join(), "peer-session")
     await node.startBird()
+  })
+
+  it("says, with status, what is wrong with the folder that stands for Kubernetes", async () => {
+    const file = join(node.config, "nodeconfig.yaml")
+    const good = readFileSync(file, "utf8")
+    const away = `${node.config}.away`
+    const said = async (what: string) => {
+      await until(`status: ${what}`, async () => (await node.tool("status")).stdout.includes(what), 25)
+      const { findings } = await doctor()
+      assert.include(findings.filter(({ check }) => check === "nodeconfig").map(({ problem }) => problem).join(), what)
+    }
+    writeFileSync(file, "spec:\n\tcidr6: 3\n")
+    await said("nodeconfig.yaml:2:1: Tabs are not allowed")
+    writeFileSync(file, "")
+    await said("the file is empty")
+    writeFileSync(file, `${good}\n---\n${good}`)
+    await said("the file has 2 documents")
+    writeFileSync(file, good)
+    rmSync(away, { recursive: true, force: true })
+    renameSync(node.config, away)
+    await said(`kept as it was: there is no folder ${node.config}`)
+    renameSync(away, node.config)
+    await until("it is read again", async () => (await node.status()).nodeConfig.unheard === undefined, 25)
+    assert.notInclude((await doctor()).checks, "error nodeconfig")
   })
 
   it("sees policies that drop what is forwarded, of nftables and of iptables", async () => {

@@ -123,6 +123,12 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "spec.mtu: 3"
   ],
   [
+    "a folder that is gone",
+    withReport({ nodeConfig: { present: true, generation: 0, unheard: "there is no folder /etc/flock" } }),
+    "error nodeconfig",
+    "there is no folder /etc/flock"
+  ],
+  [
     "BIRD gone",
     { ...withReport({ bird: { ...report.bird, up: false } }), bgpPort: undefined },
     "error bird",
