@@ -31,7 +31,7 @@ busybox-static static-busybox test cluster
 iptables iptables test
 curl curl test kube cluster
 nix-bin nix-instantiate test
-prometheus promtool test
+prometheus promtool test kube
 etcd-server etcd kube cluster
 openssl openssl kube cluster
 python3 python3 kube cluster

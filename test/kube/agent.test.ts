@@ -1,6 +1,6 @@
 /** The built agent and the plugin against a real API server, with the rights of manifests/rbac.yaml and nothing else. */
 import { assert, describe, it } from "@effect/vitest"
-import { type ChildProcess, execFileSync } from "node:child_process"
+import { type ChildProcess, execFileSync, spawnSync } from "node:child_process"
 import { mkdirSync, readFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { afterAll, beforeAll } from "vitest"
@@ -120,10 +120,13 @@ describe.runIf(available)("the agent in a cluster, with a real API server", () =
     // The pod was in the cache: no GET of a pod was made, neither for this ADD nor for two more.
     for (const pod of ["pod-10", "pod-11"]) assert.strictEqual((await add(pod)).code, 0)
     const text = await node.metrics()
-    assert.match(text, /flock_kube_requests_total\{[^}]*resource="pods"/)
+    assert.match(text, /flock_kube_requests_total\{[^}]*resource="pods"[^}]*\} [1-9]/)
     // Series of the usual answers are there from the start, at 0.
     assert.notMatch(text, /flock_kube_requests_total\{(?=[^}]*verb="get")[^}]*resource="pods"[^}]*\} [1-9]/)
     assert.notMatch(text, /flock_kube_requests_total\{[^}]*code="403"[^}]*\} [1-9]/)
+    assert.match(text, /flock_kube_requests_total\{verb="get",resource="pods",code="403"\} 0/)
+    const { status, stderr } = spawnSync("promtool", ["check", "metrics"], { input: text, encoding: "utf8" })
+    assert.deepStrictEqual([status, stderr], [0, ""])
     const rss = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${node.agent?.pid}/status`, "utf8"))?.[1])
     console.log(`ready to serve ${PODS} pods after ${ready} ms, ${Math.round(rss / 1024)} MiB`)
   })
