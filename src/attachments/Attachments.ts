@@ -37,7 +37,9 @@ const make = Effect.gen(function*() {
   const mark = (step: (state: S.State) => S.State) =>
     Effect.gen(function*() {
       const before = yield* Ref.getAndUpdate(state, step)
-      if ((yield* Ref.get(state)) !== before) yield* Queue.offer(wake, undefined)
+      const { moves, suspects } = yield* Ref.get(state)
+      // Of the links of an ADD that is under way there is nothing to do.
+      if (suspects !== before.suspects || moves !== before.moves) yield* Queue.offer(wake, undefined)
     })
 
   const pass = Effect.gen(function*() {

@@ -23,6 +23,8 @@ export interface Problem {
   readonly cuts: ReadonlyArray<Family>
 }
 
+type SeenLink = Pick<HostEndState, "ifIndex" | "up" | "carrier">
+
 export interface Suspects {
   /** Every host end. */
   readonly all: boolean
@@ -37,9 +39,11 @@ export interface State {
   /** `FAMILY/VALUE` of a pod's own address → `hostIfName`. */
   readonly byAddress: ReadonlyMap<string, string>
   /** Host ends by name, also of attachments that are not committed yet. */
-  readonly links: ReadonlyMap<string, Omit<HostEndState, "hostIfName">>
+  readonly links: ReadonlyMap<string, SeenLink>
   readonly byIndex: ReadonlyMap<number, string>
   readonly suspects: Suspects
+  /** Counts what was told of wanted links going up and down. */
+  readonly moves: number
   /** When a host end is to be looked at again, by `hostIfName`. */
   readonly later: ReadonlyMap<string, number>
   /** By `HOSTIFNAME WHAT`, and `node`. */
@@ -58,6 +62,7 @@ export const initial: State = {
   links: new Map(),
   byIndex: new Map(),
   suspects: NO_SUSPECTS,
+  moves: 0,
   later: new Map(),
   streaks: new Map(),
   problems: new Map(),
@@ -68,13 +73,14 @@ export const initial: State = {
 export const withLink = (
   state: State,
   name: string,
-  { carrier, ifIndex, up }: Omit<HostEndState, "hostIfName">
+  { carrier, ifIndex, up }: SeenLink
 ): State => {
   const known = state.links.get(name)
   if (known?.ifIndex === ifIndex && known.up === up && known.carrier === carrier) return state
   return {
     ...state,
     links: new Map(state.links).set(name, { ifIndex, up, carrier }),
+    moves: state.wanted.has(name) ? state.moves + 1 : state.moves,
     byIndex: known?.ifIndex === ifIndex ? state.byIndex : new Map(state.byIndex).set(ifIndex, name)
   }
 }

@@ -53,7 +53,9 @@ export const looked = (before: State, { differences, links, plans }: Look, now: 
     const due = Math.max(now + 1, dueAt(streaks.get(streakKey(d)), now))
     later.set(d.hostIfName, Math.min(due, later.get(d.hostIfName) ?? due))
   }
-  const state = { ...withLinks, streaks, problems, later }
+  // The kernel makes IPv6 of a link anew when its MTU allows it again, with nobody's settings.
+  const node = withLinks.suspects.node || links.some(({ settled }) => !settled)
+  const state = { ...withLinks, streaks, problems, later, suspects: { ...withLinks.suspects, node } }
   return {
     state,
     repair: due.filter(({ repair }) => repair !== undefined),

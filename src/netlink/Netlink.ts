@@ -174,6 +174,8 @@ export interface HostEndState {
   readonly ifIndex: number
   readonly up: boolean
   readonly carrier: boolean
+  /** Its settings are those of a host end. */
+  readonly settled: boolean
 }
 
 /** What a notification may mean for host ends, and for the node as their router. */
@@ -244,7 +246,7 @@ export class Netlink extends Context.Service<Netlink, {
    * of an agent before this one too.
    */
   readonly prepareHost: Effect.Effect<Prepared, NetlinkError>
-  /** In what the host ends differ from their plans, in the order in which it has to be put right. */
+  /** In what the host ends differ from their plans, in the order in which it has to be put right; not those being detached. */
   readonly lookAtHostEnds: (plans: ReadonlyArray<PodLinkPlan>) => Effect.Effect<
     { readonly differences: ReadonlyArray<HostDifference>; readonly links: ReadonlyArray<HostEndState> },
     NetlinkError

@@ -274,7 +274,13 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
             const link = kernel.links.get(hostIfName)
             return link === undefined
               ? []
-              : [{ hostIfName, ifIndex: link.ifIndex, up: link.up, carrier: !kernel.podDown.has(hostIfName) }]
+              : [{
+                hostIfName,
+                ifIndex: link.ifIndex,
+                up: link.up,
+                carrier: !kernel.podDown.has(hostIfName),
+                settled: true
+              }]
           })
         }
       }),

@@ -92,7 +92,7 @@ export const readHostEnd = (message: Received): Link & HostEnd | undefined => {
     master: readU32(attrs(message.body, 16).get(C.IFLA_MASTER)),
     arp: (flags & C.IFF_NOARP) === 0,
     multicast: (flags & C.IFF_MULTICAST) !== 0,
-    ipv6Disabled: readInet6Conf(message)(C.DEVCONF_DISABLE_IPV6) === 1
+    ipv6Disabled: link.up && readInet6Conf(message)(C.DEVCONF_DISABLE_IPV6) === 1
   }
 }
 

@@ -146,8 +146,13 @@ class Worker {
   }
 }
 
+/** After a removal the caller has still to forget the link; whoever looks in between sees one that is missing. */
+const FORGETTING = 100
+
 export class Detacher {
   #waiting: Batch = new Map()
+  /** By name: how many callers wait for its removal; 0 for a moment after the last one. */
+  readonly #leaving = new Map<string, number>()
   readonly #workers: ReadonlyArray<Worker>
 
   /** Opens its sockets in the calling thread's network namespace. */
@@ -159,9 +164,10 @@ export class Detacher {
   readonly detach = (name: string): Outcome =>
     LINK_NAME.test(name)
       ? Effect.callback<void, NetlinkError>((resume) => {
+        this.#leaving.set(name, (this.#leaving.get(name) ?? 0) + 1)
         this.#waiting.set(name, [...(this.#waiting.get(name) ?? []), resume])
         this.#next()
-      }).pipe(Effect.uninterruptible)
+      }).pipe(Effect.ensuring(Effect.sync(() => this.#left(name))), Effect.uninterruptible)
       : Effect.fail(
         new NetlinkError({
           op: `delete link ${name}`,
@@ -169,6 +175,18 @@ export class Detacher {
           detail: `not a link of flock's: its name would be ${IF_PREFIX} and eight hexadecimal digits`
         })
       )
+
+  /** The link is being removed, or was a moment ago. */
+  readonly isLeaving = (name: string): boolean => this.#leaving.has(name)
+
+  #left(name: string): void {
+    const waiting = (this.#leaving.get(name) ?? 1) - 1
+    this.#leaving.set(name, waiting)
+    if (waiting > 0) return
+    setTimeout(() => {
+      if (this.#leaving.get(name) === 0) this.#leaving.delete(name)
+    }, FORGETTING).unref()
+  }
 
   #next(): void {
     if (this.#waiting.size === 0 || this.#workers.some((worker) => worker.unsettled > 0)) return

@@ -3,7 +3,7 @@ import { bitsOf } from "../domain/Ip.ts"
 import { readAddress, readDestination, readHostEnd, readLink, readNeighbour } from "./answers.ts"
 import { attrs, readU32, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
-import { differingInet6, differsInLinkSettings } from "./hostEnd.ts"
+import { isSettled } from "./hostEnd.ts"
 import { type HostChange, LINK_NAME, PROTOCOL_POD } from "./Netlink.ts"
 
 export const HOST_GROUPS = C.RTMGRP_LINK | C.RTMGRP_NEIGH | C.RTMGRP_IPV4_IFADDR | C.RTMGRP_IPV6_IFADDR |
@@ -17,7 +17,7 @@ const linkChange = (message: Received): HostChange | undefined => {
   if (link === undefined) return undefined
   // A renamed one is known by its alias.
   if (LINK_NAME.test(link.ifName) || link.alias !== "") {
-    return { _tag: "HostLink", link, settled: differingInet6(message).length === 0 && !differsInLinkSettings(message) }
+    return { _tag: "HostLink", link, settled: isSettled(message, link.up) }
   }
   const isNew = readU32(message.body, 12) === ALL_FLAGS
   return isNew ? { _tag: "OtherLink" } : undefined

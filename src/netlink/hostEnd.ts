@@ -24,6 +24,10 @@ export const differsInLinkSettings = (link: Received): boolean => {
     (readAddressGeneration(link) ?? IN6_ADDR_GEN_MODE_NONE) !== IN6_ADDR_GEN_MODE_NONE
 }
 
+/** Whether a link's settings are those of a host end. What is not up yet is an ADD's, which sets them before that. */
+export const isSettled = (link: Received, up: boolean): boolean =>
+  !up || (differingInet6(link).length === 0 && !differsInLinkSettings(link))
+
 /**
  * Writes what differs, in the calling thread's namespace; throws what open(2) or write(2) gives. A setting whose file
  * is missing was built out of the kernel.

@@ -7,6 +7,7 @@ import { primariesOf } from "../domain/PodAddresses.ts"
 import * as Answers from "./answers.ts"
 import type { Received } from "./codec.ts"
 import * as C from "./constants.ts"
+import { isSettled } from "./hostEnd.ts"
 import { GATEWAY6_NETWORK, hostDifferences } from "./hostItems.ts"
 import type { SeenHostEnd } from "./hostLinkItems.ts"
 import { errorCode, type Namespaces, openSysctl } from "./namespace.ts"
@@ -32,7 +33,11 @@ export interface HostContext {
 /** Up to here links are asked for one by one; beyond, whole tables are read. */
 const FEW = 4
 
-const readEnds = (messages: ReadonlyArray<Received>) => Answers.collect(messages, Answers.readHostEnd)
+const readEnds = (messages: ReadonlyArray<Received>) =>
+  Answers.collect(messages, (message) => {
+    const link = Answers.readHostEnd(message)
+    return link && { ...link, settled: isSettled(message, link.up) }
+  })
 
 /** Their links by the plan's name; a renamed one is known by its alias where all links are read. */
 const findLinks = ({ dumps, requests }: HostContext, plans: ReadonlyArray<PodLinkPlan>) =>
@@ -123,26 +128,31 @@ const see = (context: HostContext, plans: ReadonlyArray<PodLinkPlan>) =>
     })
     const addressesOf = Map.groupBy(addresses, ({ ifIndex }) => ifIndex)
     const neighboursOf = Map.groupBy(neighbours, ({ ifIndex }) => ifIndex)
-    return new Map(there.map(({ link, plan }): readonly [string, SeenHostEnd] => [plan.hostIfName, {
-      link,
-      connected: connectedOf.has(link.ifIndex),
-      addresses: addressesOf.get(link.ifIndex) ?? [],
-      neighbours: neighboursOf.get(link.ifIndex) ?? [],
-      routes: primariesOf(plan.addresses).flatMap(({ family, value }) => routesTo.get(`${family}/${value}`) ?? []),
-      foreignRoute: (address) => foreign.get(formatAddress(address)),
-      podMac: macs.get(plan.hostIfName)
-    }]))
+    return new Map(
+      there.map((
+        { link, plan }
+      ): readonly [string, SeenHostEnd & { readonly link: { readonly settled: boolean } }] => [plan.hostIfName, {
+        link,
+        connected: connectedOf.has(link.ifIndex),
+        addresses: addressesOf.get(link.ifIndex) ?? [],
+        neighbours: neighboursOf.get(link.ifIndex) ?? [],
+        routes: primariesOf(plan.addresses).flatMap(({ family, value }) => routesTo.get(`${family}/${value}`) ?? []),
+        foreignRoute: (address) => foreign.get(formatAddress(address)),
+        podMac: macs.get(plan.hostIfName)
+      }])
+    )
   })
 
 /** What differs from the plans, and which of their pods have set their end down. */
 export const lookAtHostEnds = (context: HostContext, plans: ReadonlyArray<PodLinkPlan>) =>
-  Effect.map(see(context, plans), (seen) => ({
+  plans.length === 0 ? Effect.succeed({ differences: [], links: [] }) : Effect.map(see(context, plans), (seen) => ({
     differences: plans.flatMap((plan) => hostDifferences(plan, seen.get(plan.hostIfName), context.ipv6)),
     links: [...seen].map(([hostIfName, { link }]) => ({
       hostIfName,
       ifIndex: link.ifIndex,
       up: link.up,
-      carrier: link.carrier
+      carrier: link.carrier,
+      settled: link.settled
     }))
   }))
 

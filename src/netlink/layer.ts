@@ -67,7 +67,7 @@ const make = (options: Options) =>
       outgoing: (address) => Routes.outgoing(host, address),
       answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
       prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),
-      lookAtHostEnds: (plans) => lookAtHostEnds(ends, plans),
+      lookAtHostEnds: (plans) => lookAtHostEnds(ends, plans.filter((plan) => !detacher.isLeaving(plan.hostIfName))),
       repairHostEnds: (differences) => repairHostEnds(ends, differences),
       hostChanges: hostChanges(namespaces),
       changes: changes(namespaces)
