@@ -96,7 +96,7 @@ export class Faults {
 
   /**
    * A pod whose record and whose host routes are both gone is known to nobody: its link is taken for a leftover. So the two
-   * do not come together here (docs/testing.md).
+   * do not come together here (docs/soak.md).
    */
   get #linksAreWhole(): boolean {
     return this.#linksDown === 0 && performance.now() - this.#linkTouched > RESTORE_MS
