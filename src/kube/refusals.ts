@@ -1,5 +1,6 @@
 /** What the API server refuses now, with its words: kept by verb and resource until the same is answered. */
 import { Clock, Effect } from "effect"
+import { monotonicMillis } from "../process/monotonic.ts"
 import type { ApiError } from "./access.ts"
 import type { Refusal } from "./apiHealth.ts"
 import type { Request } from "./request.ts"
@@ -20,14 +21,14 @@ export class Refusals {
   failed(request: Request, { message, status }: ApiError): Effect.Effect<void> {
     if (!isRefusal(status)) return this.answered(request)
     const { resource, verb } = request
-    return Effect.map(Clock.currentTimeMillis, (millis) => {
-      const at = new Date(millis).toISOString()
+    return Effect.map(Effect.all([Clock.currentTimeMillis, monotonicMillis]), ([time, millis]) => {
+      const at = new Date(time).toISOString()
       this.#standing.set(`${verb} ${resource}`, { verb, resource, status, message, at, millis })
     })
   }
 
   readonly list: Effect.Effect<ReadonlyArray<Refusal>> = Effect.map(
-    Clock.currentTimeMillis,
+    monotonicMillis,
     (now) =>
       [...this.#standing.values()].filter(({ millis }) => now - millis < FORGET)
         .map(({ millis: _, ...refusal }) => refusal)

@@ -10,10 +10,14 @@ const SRC = resolve(import.meta.dirname, "../../../src")
 
 /** Where the time of day is written down for people to read. */
 const STAMPS = [
+  "bird/rounds.ts",
   "cni/add.ts",
+  // compared with the API server's
+  "kube/client.ts",
   "kube/nodeCondition.ts",
   "kube/nodeConfigStatus.ts",
   "kube/recorder.ts",
+  "kube/refusals.ts",
   "socket/Introspection.ts",
   "state/takeOver.ts"
 ]
