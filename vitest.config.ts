@@ -32,7 +32,7 @@ export default defineConfig({
     teardownTimeout: 20_000,
     reporters: report ? ["default", ["json", { outputFile: report }]] : ["default"],
     projects: [
-      project("unit"),
+      project("unit", { timeout: 30_000 }),
       project("cni", { timeout: 120_000 }),
       project("kernel", { alone: true, timeout: 60_000 }),
       project("agent", { alone: true, timeout: 120_000 }),
