@@ -1,11 +1,18 @@
 /** A short soak, always the same: `npm run soak` for longer ones. */
 import { assert, describe, it } from "@effect/vitest"
+import { mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { afterAll } from "vitest"
 import { exec } from "../../lab/exec.ts"
 
 const MAIN = join(import.meta.dirname, "main.ts")
 
-const soak = (...args: ReadonlyArray<string>) => exec(process.execPath, [MAIN, ...args])
+const logs = mkdtempSync(join(tmpdir(), `flock-soak-test-${process.pid}-`))
+afterAll(() => rmSync(logs, { recursive: true }))
+
+const soak = (...args: ReadonlyArray<string>) =>
+  exec(process.execPath, [MAIN, ...args], { env: { ...process.env, SOAK_LOGS: logs } })
 
 describe("a soak", () => {
   it("of 600 operations and 36 faults: agent, records, kernel, pods and router agree after every round", async () => {
@@ -29,6 +36,7 @@ describe("a soak", () => {
     )
     assert.strictEqual(code, 1, stdout)
     assert.match(stdout, /^round 1 FAILED:\nnode1, records: attachment .* is lost$/m)
+    assert.include(readdirSync(logs), "node1.agent.log")
     assert.match(stdout, /^again: npm run soak -- .*--seed 1 --rounds 1-1$/m)
   })
 
