@@ -27,7 +27,7 @@ it.effect("has the same keys in the same order, and those that it is about; no s
 it.effect("has a cause only where there is one, and one line for it", () =>
   Effect.gen(function*() {
     const [failed, plain] = yield* linesOf(
-      Effect.fail(new Error("a\nb")).pipe(
+      Effect.die(new Error("a\nb")).pipe(
         Effect.catchCause((cause) => Effect.logError("it failed", cause)),
         Effect.andThen(Effect.logInfo("well"))
       )
