@@ -2,7 +2,7 @@
 import { Schema } from "effect"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
-import { protocolName } from "./render.ts"
+import { protocolName } from "./sessionBlock.ts"
 import { Notification, Unusable } from "./sessionNotes.ts"
 import type { PeerProblem } from "./sessions.ts"
 

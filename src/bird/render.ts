@@ -5,11 +5,13 @@
 import { createHash } from "node:crypto"
 import { neverAnnounced } from "../domain/announcement.ts"
 import { type Family, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
-import type { NodeConfigSpec, Peer } from "../domain/NodeConfig.ts"
-import { exportLimit } from "./exportLimit.ts"
+import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import { block } from "./block.ts"
+import { channelsOf } from "./channels.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
-import { nextHop, type NodeAddress, nodeAddresses, routerId } from "./local.ts"
-import { PeerProblem, type RenderInput, resolveSessions, type Session } from "./sessions.ts"
+import { nodeAddresses, routerId } from "./local.ts"
+import { bfdBlock, protocolName, sessionBlock } from "./sessionBlock.ts"
+import { PeerProblem, type RenderInput, resolveSessions } from "./sessions.ts"
 
 export interface RenderedPeer {
   readonly address: string
@@ -27,9 +29,6 @@ export interface Rendered {
   readonly waiting: ReadonlyArray<PeerProblem>
 }
 
-/** Routes that BIRD may install at most per session and family; more are ignored, the session stays. */
-export const IMPORT_LIMIT = 1000
-
 /**
  * Bytes of kernel notifications that may wait for BIRD, taken only as they come. The kernel's default holds some 160 routes:
  * of a burst that met a busy BIRD the rest was not seen before the next scan, so withdrawn addresses stayed announced.
@@ -39,24 +38,7 @@ const NETLINK_BUFFER = 32 << 20
 /** Above every metric that a network manager gives the node's own routes, so BIRD's never replace them. */
 const KERNEL_METRIC = 65535
 
-export const protocolName = (peer: IpAddress): string => `peer_${formatAddress(peer).replace(/[.:]/g, "_")}`
-
-const indent = (lines: ReadonlyArray<string>): ReadonlyArray<string> => lines.map((line) => `  ${line}`)
-
-const block = (head: string, lines: ReadonlyArray<string>, tail = ""): ReadonlyArray<string> => [
-  `${head} {`,
-  ...indent(lines),
-  `}${tail}`
-]
-
 const FAMILIES: ReadonlyArray<Family> = [6, 4]
-
-/** Whether the node announces or learns anything of this family. */
-const uses = (spec: NodeConfigSpec, family: Family): boolean =>
-  (family === 6 ? spec.cidr6 : spec.cidr4) !== undefined ||
-  spec.anycast.allowedCIDRs.some((cidr) => cidr.family === family) ||
-  spec.anycast.grants.some(({ cidr }) => cidr.family === family) ||
-  (spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
 
 const kernel = (family: Family, resolving: boolean): ReadonlyArray<string> =>
   block(`protocol kernel kernel${family}`, [
@@ -94,79 +76,6 @@ const unreachable = (spec: NodeConfigSpec, family: Family): ReadonlyArray<string
   ]
 }
 
-const exportFilter = (
-  spec: NodeConfigSpec,
-  peer: Peer,
-  family: Family,
-  exportSet: ReadonlyArray<IpAddress>
-): ReadonlyArray<string> => {
-  const allowed = [
-    ...((family === 6 ? spec.cidr6 : spec.cidr4) === undefined ? [] : [`proto = "static${family}"`]),
-    ...(exportSet.some((address) => address.family === family)
-      ? [`(proto = "kernel${family}" && krt_source = 201 && net ~ flock_export${family})`]
-      : [])
-  ]
-  if (allowed.length === 0) return ["export none;"]
-  const communities = peer.communities.map((community) => {
-    const parts = community.split(":").map(Number)
-    return `bgp_${parts.length === 3 ? "large_" : ""}community.add((${parts.join(", ")}));`
-  })
-  return block("export filter", [
-    ...block(`if ${allowed.join(" || ")} then`, [...communities, "accept;"]),
-    "reject;"
-  ], ";")
-}
-
-interface Exports {
-  readonly exportSet: ReadonlyArray<IpAddress>
-  /** `exportCeiling` */
-  readonly ceiling: number
-}
-
-const channel = (
-  spec: NodeConfigSpec,
-  peer: Peer,
-  family: Family,
-  nextHop: ReadonlyArray<string>,
-  { ceiling, exportSet }: Exports
-): ReadonlyArray<string> =>
-  block(`ipv${family}`, [
-    "next hop self;",
-    ...nextHop,
-    ...((spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
-      ? [`import limit ${IMPORT_LIMIT} action block;`, `import filter flock_import${family};`]
-      : ["import none;"]),
-    `export limit ${exportLimit(ceiling)} action block;`,
-    ...exportFilter(spec, peer, family, exportSet)
-  ], ";")
-
-const session = (
-  localAsn: number,
-  drained: boolean,
-  { end, multihop, password, peer }: Session,
-  channels: ReadonlyArray<ReadonlyArray<string>>
-): ReadonlyArray<string> =>
-  block(`protocol bgp ${protocolName(peer.address)}`, [
-    `local ${formatAddress(end.address)} as ${localAsn};`,
-    `neighbor ${formatAddress(peer.address)} port ${peer.port} as ${peer.asn};`,
-    ...(drained ? ["disabled yes;"] : []),
-    multihop > 0 ? `multihop ${multihop};` : "direct;",
-    ...(peer.ttlSecurity ? ["ttl security on;"] : []),
-    ...(password === undefined ? [] : [`password ${password};`]),
-    `hold time ${peer.holdTimeSeconds};`,
-    "startup hold time 30;",
-    "connect delay time 1;",
-    "connect retry time 5;",
-    "error wait time 1, 30;",
-    "error forget time 60;",
-    `graceful restart ${peer.gracefulRestart ? "on" : "off"};`,
-    ...(peer.bfd ? ["bfd on;"] : []),
-    // Nodes often share one AS number. Loops cannot arise, as nothing learned is announced again. Written even where
-    // nothing is learned: to add it later would restart the session.
-    ...(peer.asn === localAsn ? [] : ["allow local as 1;"]),
-    ...channels.flat()
-  ])
-
 const sorted = (addresses: ReadonlyArray<IpAddress>): ReadonlyArray<IpAddress> => {
   const unique = new Map(addresses.map((address) => [`${address.family}/${address.value}`, address]))
   return [...unique.values()].toSorted((a, b) => a.value < b.value ? -1 : a.value > b.value ? 1 : 0)
@@ -202,45 +111,7 @@ const head = (id: string): ReadonlyArray<string> => [
   ""
 ]
 
-/**
- * A peer declares the session down after its own interval times this multiplier (RFC 5880, section 6.8.4): with BIRD's
- * default of 5, FRR's default of 300 ms takes 1.5 s; with 3 it takes 0.9 s.
- */
-const bfd = block("protocol bfd", [
-  ...block("interface \"*\"", ["multiplier 3;"], ";"),
-  ...block("multihop", ["multiplier 3;"], ";")
-])
-
 const device = block("protocol device", ["scan time 20;"])
-
-/** A session's channels: one address family, and the other too where no peer speaks it. */
-const channelsOf = (
-  spec: NodeConfigSpec,
-  { end, peer }: Session,
-  addresses: ReadonlyArray<NodeAddress>,
-  exports: Exports
-): { readonly channels: ReadonlyArray<ReadonlyArray<string>>; readonly problem: string | undefined } => {
-  const hopLine = (family: Family): ReadonlyArray<string> => {
-    const hop = nextHop(peer.address, end, family, addresses)
-    return hop === undefined ? [] : [`next hop address ${formatAddress(hop.address)};`]
-  }
-  const family = peer.address.family
-  const other: Family = family === 6 ? 4 : 6
-  const first = channel(spec, peer, family, end.reach === "node" ? hopLine(family) : [], exports)
-  if (!uses(spec, other) || spec.bgp?.peers.some(({ address }) => address.family === other)) {
-    return { channels: [first], problem: undefined }
-  }
-  const hop = hopLine(other)
-  // RFC 8950: IPv4 prefixes with an IPv6 next hop. The reverse does not exist.
-  const lines = hop.length > 0 ? hop : other === 4 ? ["extended next hop on;"] : undefined
-  return lines === undefined
-    ? {
-      channels: [first],
-      problem:
-        `${end.ifName} has no IPv6 address to be the next hop of the node's IPv6 prefixes; they are not announced`
-    }
-    : { channels: [first, channel(spec, peer, other, lines, exports)], problem: undefined }
-}
 
 /** The whole file. A peer that something is wrong with is in `waiting`, and never keeps the others out. */
 export const renderConfig = (input: RenderInput): Rendered => {
@@ -283,8 +154,8 @@ export const renderConfig = (input: RenderInput): Rendered => {
     ...FAMILIES.flatMap((family) => ["", ...kernel(family, resolving)]),
     ...FAMILIES.flatMap((family) => unreachable(spec, family)),
     ...FAMILIES.flatMap((family) => importFilter(imports, family)),
-    ...(sessions.some(({ peer }) => peer.bfd) ? ["", ...bfd] : []),
-    ...blocks.flatMap(({ channels, it }) => ["", ...session(spec.bgp?.asn ?? 0, input.drained, it, channels)])
+    ...(sessions.some(({ peer }) => peer.bfd) ? ["", ...bfdBlock] : []),
+    ...blocks.flatMap(({ channels, it }) => ["", ...sessionBlock(spec.bgp?.asn ?? 0, input.drained, it, channels)])
   ]
   return finish(
     nodeName,

@@ -1,0 +1,92 @@
+/** The channels of a BGP session: what is exported and imported of each family, with which next hop. Pure. */
+import { type Family, formatAddress, type IpAddress } from "../domain/Ip.ts"
+import type { NodeConfigSpec, Peer } from "../domain/NodeConfig.ts"
+import { block } from "./block.ts"
+import { exportLimit } from "./exportLimit.ts"
+import { nextHop, type NodeAddress } from "./local.ts"
+import type { Session } from "./sessions.ts"
+
+/** Routes that BIRD may install at most per session and family; more are ignored, the session stays. */
+export const IMPORT_LIMIT = 1000
+
+/** Whether the node announces or learns anything of this family. */
+const uses = (spec: NodeConfigSpec, family: Family): boolean =>
+  (family === 6 ? spec.cidr6 : spec.cidr4) !== undefined ||
+  spec.anycast.allowedCIDRs.some((cidr) => cidr.family === family) ||
+  spec.anycast.grants.some(({ cidr }) => cidr.family === family) ||
+  (spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
+
+const exportFilter = (
+  spec: NodeConfigSpec,
+  peer: Peer,
+  family: Family,
+  exportSet: ReadonlyArray<IpAddress>
+): ReadonlyArray<string> => {
+  const allowed = [
+    ...((family === 6 ? spec.cidr6 : spec.cidr4) === undefined ? [] : [`proto = "static${family}"`]),
+    ...(exportSet.some((address) => address.family === family)
+      ? [`(proto = "kernel${family}" && krt_source = 201 && net ~ flock_export${family})`]
+      : [])
+  ]
+  if (allowed.length === 0) return ["export none;"]
+  const communities = peer.communities.map((community) => {
+    const parts = community.split(":").map(Number)
+    return `bgp_${parts.length === 3 ? "large_" : ""}community.add((${parts.join(", ")}));`
+  })
+  return block("export filter", [
+    ...block(`if ${allowed.join(" || ")} then`, [...communities, "accept;"]),
+    "reject;"
+  ], ";")
+}
+
+export interface Exports {
+  readonly exportSet: ReadonlyArray<IpAddress>
+  /** `exportCeiling` */
+  readonly ceiling: number
+}
+
+const channel = (
+  spec: NodeConfigSpec,
+  peer: Peer,
+  family: Family,
+  nextHop: ReadonlyArray<string>,
+  { ceiling, exportSet }: Exports
+): ReadonlyArray<string> =>
+  block(`ipv${family}`, [
+    "next hop self;",
+    ...nextHop,
+    ...((spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
+      ? [`import limit ${IMPORT_LIMIT} action block;`, `import filter flock_import${family};`]
+      : ["import none;"]),
+    `export limit ${exportLimit(ceiling)} action block;`,
+    ...exportFilter(spec, peer, family, exportSet)
+  ], ";")
+
+/** A session's channels: one address family, and the other too where no peer speaks it. */
+export const channelsOf = (
+  spec: NodeConfigSpec,
+  { end, peer }: Session,
+  addresses: ReadonlyArray<NodeAddress>,
+  exports: Exports
+): { readonly channels: ReadonlyArray<ReadonlyArray<string>>; readonly problem: string | undefined } => {
+  const hopLine = (family: Family): ReadonlyArray<string> => {
+    const hop = nextHop(peer.address, end, family, addresses)
+    return hop === undefined ? [] : [`next hop address ${formatAddress(hop.address)};`]
+  }
+  const family = peer.address.family
+  const other: Family = family === 6 ? 4 : 6
+  const first = channel(spec, peer, family, end.reach === "node" ? hopLine(family) : [], exports)
+  if (!uses(spec, other) || spec.bgp?.peers.some(({ address }) => address.family === other)) {
+    return { channels: [first], problem: undefined }
+  }
+  const hop = hopLine(other)
+  // RFC 8950: IPv4 prefixes with an IPv6 next hop. The reverse does not exist.
+  const lines = hop.length > 0 ? hop : other === 4 ? ["extended next hop on;"] : undefined
+  return lines === undefined
+    ? {
+      channels: [first],
+      problem:
+        `${end.ifName} has no IPv6 address to be the next hop of the node's IPv6 prefixes; they are not announced`
+    }
+    : { channels: [first, channel(spec, peer, other, lines, exports)], problem: undefined }
+}
