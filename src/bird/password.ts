@@ -8,15 +8,13 @@ const MAXIMUM = 80
 const CONTROL = /[\u0000-\u001f\u007f]/
 
 type Fault =
-  | { readonly _tag: "Empty" | "LineBreak" | "Quote" | "ControlCharacter" }
+  | { readonly _tag: "Empty" | "Quote" | "ControlCharacter" }
   | { readonly _tag: "TooLong"; readonly bytes: number }
 
 const inWords = (fault: Fault): string => {
   switch (fault._tag) {
     case "Empty":
       return "is empty"
-    case "LineBreak":
-      return "ends with a line break; write the Secret without one (printf, not echo)"
     case "Quote":
       return "holds a double quote, which BIRD cannot take"
     case "ControlCharacter":
@@ -35,7 +33,6 @@ export class PasswordUnusable extends Data.TaggedError("PasswordUnusable")<{ rea
 
 const faultOf = (text: string): Fault | undefined => {
   if (text === "") return { _tag: "Empty" }
-  if (/[\r\n]$/.test(text)) return { _tag: "LineBreak" }
   if (text.includes("\"")) return { _tag: "Quote" }
   if (CONTROL.test(text)) return { _tag: "ControlCharacter" }
   const bytes = Buffer.byteLength(text)
@@ -44,10 +41,10 @@ const faultOf = (text: string): Fault | undefined => {
 
 /**
  * BIRD's lexer knows no escapes: a string ends at the next quote and cannot hold a line break (`conf/cf-lex.l`), so a
- * password with either is refused.
+ * password with either is refused. Line breaks at the end are no part of it: `echo` and editors add them.
  */
 export const birdString = (password: Redacted.Redacted): Result.Result<string, PasswordUnusable> => {
-  const text = Redacted.value(password)
+  const text = Redacted.value(password).replace(/[\r\n]+$/, "")
   const fault = faultOf(text)
   return fault === undefined ? Result.succeed(`"${text}"`) : Result.fail(new PasswordUnusable({ fault }))
 }

@@ -153,9 +153,9 @@ describe("renderConfig", () => {
 
   it.each([
     ["a double quote", "a\"b", "holds a double quote"],
-    ["a trailing line break", "secret\n", "ends with a line break"],
     ["a line break", "a\nb", "holds a control character"],
     ["nothing", "", "is empty"],
+    ["a line break alone", "\n", "is empty"],
     ["81 bytes", "x".repeat(81), "has 81 bytes; TCP MD5 takes 80"]
   ])("leaves out a peer with a password of %s, without repeating it", (_, password, problem) => {
     const spec = bgp([{ ...peer6, passwordSecretRef: { name: "tor", key: "password" } }, peer4])
@@ -166,8 +166,18 @@ describe("renderConfig", () => {
     assert.deepStrictEqual(peers.map((it) => it.address), ["198.51.100.1"])
     assert.include(message, "spec.bgp.peers[0].passwordSecretRef: the password")
     assert.include(message, problem)
-    if (password !== "") assert.notInclude(message, password)
+    if (password.trim() !== "") assert.notInclude(message, password)
   })
+
+  it.each(["s3cret\n", "s3cret\r\n", "s3cret\n\n"])(
+    "takes a line break at the end of %j for none of the password",
+    (text) => {
+      const spec = bgp([{ ...peer6, passwordSecretRef: { name: "tor", key: "password" } }])
+      const rendered = renderConfig(input(spec, { passwords: new Map([["tor/password", Redacted.make(text)]]) }))
+      assert.deepStrictEqual(rendered.waiting, [])
+      assert.include(rendered.text, "password \"s3cret\";")
+    }
+  )
 
   it("leaves a peer out until its password is there, and keeps the others", () => {
     const spec = bgp([{ ...peer6, passwordSecretRef: { name: "tor", key: "password" } }, peer4])
