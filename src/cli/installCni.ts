@@ -4,7 +4,7 @@ import { Command, Flag } from "effect/cli"
 import { join } from "node:path"
 import { oneLine } from "../domain/quote.ts"
 import { Firewall } from "../firewall/Firewall.ts"
-import { conflist, PLUGIN_NAME } from "../install/conflist.ts"
+import { makeConflist, PLUGIN_NAME } from "../install/conflist.ts"
 import { installConflist, installPlugin, uninstallAll } from "../install/install.ts"
 import type { Change } from "../install/keptFiles.ts"
 import { callCni } from "../socket/exchange.ts"
@@ -18,7 +18,7 @@ export class NotReady extends Data.TaggedError("NotReady")<{ readonly seconds: n
 
 /** Asks the agent for STATUS (CNI spec 1.1.0) until it can serve. */
 const agentReady = (socket: string, seconds: number) =>
-  callCni(socket, { op: "STATUS", config: conflist({ portmap: false }) }).pipe(
+  callCni(socket, { op: "STATUS", config: makeConflist([]).text }).pipe(
     Effect.timeout("10 seconds"),
     Effect.retry(Schedule.spaced("500 millis").pipe(Schedule.upTo({ duration: Duration.seconds(seconds) }))),
     Effect.mapError((error) => new NotReady({ seconds, detail: error.message })),

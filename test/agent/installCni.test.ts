@@ -1,13 +1,13 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, type Scope } from "effect"
+import { Effect, FileSystem, Schedule, type Scope } from "effect"
 import { Command } from "effect/cli"
 import { execFileSync, spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { join } from "node:path"
 import { installCni } from "../../src/cli/installCni.ts"
-import { installConflist, installPlugin, uninstallAll } from "../../src/install/install.ts"
+import { conflistWhenReady, installConflist, installPlugin, uninstallAll } from "../../src/install/install.ts"
 
 /** A node's folders, empty, and a plugin to install. */
 const makeNode = Effect.gen(function*() {
@@ -111,6 +111,82 @@ describe("install-cni", () => {
         "etc/cni/net.d/10-calico.conflist.flock-kept": "calico"
       })
     })))
+
+  it.live(
+    "asks the plugins to chain for their versions; one that hangs, floods or dies holds nothing up",
+    () =>
+      scoped(Effect.gen(function*() {
+        const node = yield* makeNode
+        const plugin = (name: string, script: string) => {
+          const path = join(node.paths.binDir, name)
+          Fs.writeFileSync(`${path}.new`, `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+          Fs.renameSync(`${path}.new`, path)
+        }
+        const list = () => JSON.parse(node.tree()["etc/cni/net.d/01-flock.conflist"] ?? "{}")
+        const details = Effect.map(installConflist(node.paths, { takeover: false }), ([change]) => change?.detail ?? "")
+
+        plugin(
+          "portmap",
+          `cat >/dev/null; [ $CNI_COMMAND = VERSION ] && echo '{"supportedVersions":["1.0.0","1.1.0"]}'`
+        )
+        plugin("bandwidth", `echo '{"supportedVersions":["1.0.0","1.1.0"]}'`)
+        assert.strictEqual(yield* details, "")
+        assert.deepStrictEqual(list().cniVersions, ["1.0.0", "1.1.0"])
+
+        for (const script of ["exit 1", "yes", "kill -9 $$", "echo nonsense", "exec sleep 60"]) {
+          plugin("bandwidth", script)
+          assert.include(yield* details, "bandwidth does not answer VERSION")
+          assert.isUndefined(list().cniVersions)
+          assert.strictEqual(list().plugins.length, 3)
+        }
+
+        // Debian 12's, with its own answer
+        Fs.rmSync(join(node.paths.binDir, "bandwidth"))
+        Fs.copyFileSync("/usr/lib/cni/portmap", join(node.paths.binDir, "portmap"))
+        assert.include(yield* details, "portmap supports no CNI version after 1.0.0")
+        assert.strictEqual(list().cniVersion, "1.0.0")
+      })),
+    30_000
+  )
+
+  it.live("the agent chains a plugin that comes later, and keeps one that goes", () =>
+    scoped(Effect.gen(function*() {
+      const node = yield* makeNode
+      const conflist = join(node.paths.confDir, "01-flock.conflist")
+      const types = () => {
+        try {
+          const list: { readonly plugins: ReadonlyArray<{ readonly type: string }> } = JSON.parse(
+            Fs.readFileSync(conflist, "utf8")
+          )
+          return list.plugins.map(({ type }) => type).join(" ")
+        } catch {
+          return ""
+        }
+      }
+      const becomes = (expected: string) =>
+        Effect.sync(types).pipe(
+          Effect.repeat({ until: (seen) => seen === expected, schedule: Schedule.spaced("50 millis") }),
+          Effect.timeout("20 seconds")
+        )
+      yield* Effect.forkScoped(conflistWhenReady(node.paths, { takeover: false, ready: Effect.void }))
+      yield* becomes("flock")
+      const portmap = join(node.paths.binDir, "portmap")
+      Fs.writeFileSync(portmap, `#!/bin/sh\necho '{"supportedVersions":["1.0.0","1.1.0"]}'\n`, { mode: 0o755 })
+      yield* becomes("flock portmap")
+      const before = Fs.statSync(conflist).mtimeMs
+      Fs.rmSync(portmap)
+      Fs.writeFileSync(join(node.paths.binDir, "unrelated"), "")
+      yield* Effect.sleep("2500 millis")
+      assert.strictEqual(Fs.statSync(conflist).mtimeMs, before)
+      // A folder that was replaced as a whole is found again.
+      Fs.renameSync(node.paths.binDir, `${node.paths.binDir}.old`)
+      Fs.mkdirSync(node.paths.binDir)
+      Fs.writeFileSync(portmap, `#!/bin/sh\necho '{"supportedVersions":["0.4.0"]}'\n`, { mode: 0o755 })
+      yield* Effect.sync(() => Fs.readFileSync(conflist, "utf8")).pipe(
+        Effect.repeat({ until: (text) => text.includes(`"0.4.0"`), schedule: Schedule.spaced("100 millis") }),
+        Effect.timeout("40 seconds")
+      )
+    })), 90_000)
 
   it.live("replaces a plugin that runs", () =>
     scoped(Effect.gen(function*() {

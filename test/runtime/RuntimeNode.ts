@@ -101,11 +101,12 @@ export class RuntimeNode extends AgentNode {
     return this.world.spawn(["nsenter", ...this.namespaces, ...command], { log })
   }
 
-  /** The agent, and flock installed as on a real node, beside Debian's portmap and loopback. */
+  /** The agent, and flock installed as on a real node, beside Debian's portmap, bandwidth and loopback. */
   override async start(): Promise<void> {
     await super.start()
     if (existsSync(join(this.directory, "etc/cni/net.d/01-flock.conflist"))) return
-    await this.within("cp", `${PLUGINS}/portmap`, `${PLUGINS}/loopback`, "/opt/cni/bin/")
+    const plugins = ["portmap", "bandwidth", "loopback"].map((name) => `${PLUGINS}/${name}`)
+    await this.within("cp", ...plugins, "/opt/cni/bin/")
     await this.within(process.execPath, join(DIST, "flock-agent.mjs"), "install-cni")
   }
 

@@ -91,6 +91,25 @@ describe.runIf(havePackages("containerd", "runc", "busybox-static", "iptables"))
     assert.deepStrictEqual(await node.routes(201), [])
   })
 
+  it("kubernetes.io/ingress-bandwidth and egress-bandwidth shape the pod, and leave nothing", async () => {
+    const shapers = async () =>
+      (await node.inside("tc", "qdisc", "show")).split("\n").filter((line) => line.includes("tbf"))
+    const interfaces = async () => JSON.parse(await node.inside("ip", "-json", "link", "show", "type", "ifb")).length
+    const id = await start("shaped", {
+      annotations: { "kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "20M" }
+    })
+    const [allocation] = await node.allocations()
+    const lines = (await shapers()).toSorted((a, b) => a.length - b.length)
+    assert.lengthOf(lines, 2)
+    assert.isTrue(lines.some((line) => line.includes(`dev ${allocation?.hostIfName} `) && line.includes("rate 10Mbit")))
+    assert.isTrue(lines.some((line) => line.includes("rate 20Mbit")))
+    assert.strictEqual(await interfaces(), 1)
+    await serves(`http://[${allocation?.ipv6}]/`)
+    await remove(id)
+    assert.deepStrictEqual([await shapers(), await interfaces()], [[], 0])
+    assert.deepStrictEqual(await node.traces(), NO_TRACE)
+  })
+
   const inSandbox = (id: string, ...command: ReadonlyArray<string>) =>
     node.within(
       "ctr",

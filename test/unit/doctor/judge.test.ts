@@ -5,7 +5,7 @@ import { NodeNotFit, renderFindings } from "../../../src/cli/doctor.ts"
 import type { Facts } from "../../../src/doctor/facts.ts"
 import { judge } from "../../../src/doctor/judge.ts"
 import { address } from "../../../src/domain/Ip.ts"
-import { conflist } from "../../../src/install/conflist.ts"
+import { makeConflist } from "../../../src/install/conflist.ts"
 import type { AllocationReport, StatusReport } from "../../../src/socket/StatusReport.ts"
 
 const allocation: AllocationReport = {
@@ -49,7 +49,7 @@ const fit: Facts = {
   cni: {
     confDir: "/etc/cni/net.d",
     networks: ["01-flock.conflist"],
-    conflist: conflist({ portmap: true }),
+    conflist: makeConflist([{ type: "portmap", versions: ["1.0.0"] }]).text,
     binDir: "/opt/cni/bin",
     plugins: ["flock", "portmap"]
   },

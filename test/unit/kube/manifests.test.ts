@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { basename, dirname, resolve } from "node:path"
 import { parseAllDocuments } from "yaml"
 import { DEFAULT_SOCKET } from "../../../src/cli/flags.ts"
-import { conflist, CONFLIST_NAME } from "../../../src/install/conflist.ts"
+import { CONFLIST_NAME, makeConflist } from "../../../src/install/conflist.ts"
 import { inWords, RIGHTS } from "../../../src/kube/rights.ts"
 import { VERSION } from "../../../src/process/version.ts"
 import { runFlags } from "../../../src/Settings.ts"
@@ -177,6 +177,6 @@ describe("the manifests", () => {
   })
 
   it("have the conflist that the agent writes", () => {
-    assert.strictEqual(text(CONFLIST_NAME), conflist({ portmap: true }))
+    assert.strictEqual(text(CONFLIST_NAME), makeConflist([{ type: "portmap", versions: ["1.0.0"] }]).text)
   })
 })
