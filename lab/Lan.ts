@@ -9,10 +9,11 @@
  * The router announces a default route, the client's networks and the LAN itself, so that it shows what a node refuses.
  * Nodes have default routes of their own through the router.
  */
-import { readFileSync, writeFileSync } from "node:fs"
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { startBird } from "./bird.ts"
-import { exec, inside, ip, ipBatch, run } from "./exec.ts"
+import { inside, ip, ipBatch } from "./exec.ts"
+import { Frr } from "./frr.ts"
 import {
   birdRouterConfig,
   CLIENT4,
@@ -25,15 +26,12 @@ import {
   ROUTER6,
   ROUTER_LOOPBACK
 } from "./routers.ts"
-import { until } from "./until.ts"
 import type { World } from "./World.ts"
 
 export * from "./routers.ts"
 
-const FRR = "/usr/lib/frr"
-
 /** Forwarding router-like namespace whose addresses are usable at once. */
-const plainSysctls = [
+export const plainSysctls = [
   "net.ipv6.conf.default.accept_dad=0",
   "net.ipv6.conf.all.accept_dad=0",
   "net.ipv6.conf.all.forwarding=1",
@@ -49,6 +47,8 @@ export class Lan {
   /** Network namespace. */
   readonly client: string
   readonly options: LanOptions
+  /** Runs where the router is an FRR. */
+  readonly frr: Frr
 
   private constructor(world: World, options: LanOptions) {
     this.world = world
@@ -56,6 +56,7 @@ export class Lan {
     this.router = world.netns("router")
     this.client = world.netns("client")
     this.directory = world.folder("router")
+    this.frr = new Frr(world, this.router, this.directory)
   }
 
   static async open(world: World, options: LanOptions): Promise<Lan> {
@@ -120,62 +121,28 @@ route add default via ${ROUTER4} metric 100
       await startBird(this.world, this.router, this.directory)
       return
     }
-    await this.#startFrr("zebra", "hostname router\n")
-    await this.#startFrr("bgpd", frrConfig(this.options), "-p", "179")
-    if (this.options.bfd) {
-      await this.#startFrr("bfdd", "hostname router\n", "--bfdctl", join(this.directory, "bfdd.sock"))
-    }
+    await this.frr.start(frrConfig(this.options), { bfd: this.options.bfd })
   }
 
-  /** As Debian's frrinit does, in the router's folder, which the user frr must be able to write. */
-  async #startFrr(daemon: string, config: string, ...more: ReadonlyArray<string>): Promise<void> {
-    const directory = this.directory
-    const [file, log] = [join(directory, `${daemon}.conf`), join(directory, `${daemon}.log`)]
-    writeFileSync(file, config)
-    await run("chown", "-R", "frr:frr", directory)
-    const flags = [
-      ["-f", file],
-      ["-i", join(directory, `${daemon}.pid`)],
-      ["-z", join(directory, "zserv.api")],
-      ["--vty_socket", directory],
-      ["-A", "127.0.0.1"],
-      ["-P", "0"],
-      more
-    ]
-    const child = this.world.spawn([join(FRR, daemon), ...flags.flat()], { netns: this.router, log })
-    await until(`${daemon} answers`, async () => {
-      if (child.exitCode !== null) throw new Error(readFileSync(log, "utf8"))
-      return (await exec("vtysh", ["--vty_socket", directory, "-d", daemon, "-c", "show version"])).code === 0
-    })
-  }
-
-  /** FRR's own answer to a `show … json`. */
+  /** {@link Frr.vtysh} */
   // oxlint-disable-next-line typescript/no-explicit-any -- FRR's JSON; whoever reads it fails if it is not as expected
-  async vtysh(command: string): Promise<any> {
-    return JSON.parse(await run("vtysh", "--vty_socket", this.directory, "-c", command))
+  vtysh(command: string): Promise<any> {
+    return this.frr.vtysh(command)
   }
 
-  /** FRR's configuration mode, line by line. */
-  async configure(...lines: ReadonlyArray<string>): Promise<void> {
-    const commands = ["configure terminal", ...lines].flatMap((line) => ["-c", line])
-    await run("vtysh", "--vty_socket", this.directory, ...commands)
+  /** {@link Frr.configure} */
+  configure(...lines: ReadonlyArray<string>): Promise<void> {
+    return this.frr.configure(...lines)
   }
 
-  /** Waits until so many BFD sessions are up. */
+  /** {@link Frr.bfdUp} */
   bfdUp(count: number): Promise<true> {
-    return until(`${count} BFD sessions`, async () => {
-      const peers: ReadonlyArray<{ readonly status: string }> = await this.vtysh("show bfd peers json")
-      return peers.filter(({ status }) => status === "up").length === count
-    }, 20)
+    return this.frr.bfdUp(count)
   }
 
-  /** Prefixes in the BGP table that FRR has a best path for, with their next hops. */
-  async bgpTable(family: 4 | 6): Promise<ReadonlyMap<string, ReadonlyArray<string>>> {
-    const { routes = {} } = await this.vtysh(`show bgp ipv${family} unicast json`)
-    return new Map(
-      Object.entries<ReadonlyArray<{ nexthops: ReadonlyArray<{ ip: string }> }>>(routes)
-        .map(([prefix, paths]) => [prefix, paths.flatMap(({ nexthops }) => nexthops.map(({ ip }) => ip))])
-    )
+  /** {@link Frr.bgpTable} */
+  bgpTable(family: 4 | 6): Promise<ReadonlyMap<string, ReadonlyArray<string>>> {
+    return this.frr.bgpTable(family)
   }
 
   /** BGP's routes in the router's kernel. */
