@@ -7,6 +7,7 @@ import { address, type IpAddress, toBytes } from "../domain/Ip.ts"
 import { GATEWAY6 } from "../domain/PodAddresses.ts"
 import { concat, type Message } from "../netlink/codec.ts"
 import { IF_PREFIX } from "../netlink/Netlink.ts"
+import * as E from "./expressions.ts"
 import * as N from "./nft.ts"
 
 /** In both families, `inet` and `arp`. */
@@ -27,7 +28,7 @@ export type Reason = typeof REASONS[number]
 export interface Chain {
   readonly name: string
   readonly hook?: N.Hook
-  readonly rules: ReadonlyArray<ReadonlyArray<N.Expression>>
+  readonly rules: ReadonlyArray<ReadonlyArray<E.Expression>>
 }
 
 export interface Table {
@@ -71,63 +72,66 @@ const NF_ARP_IN = 0
 const RAW = -300
 
 const port = (number: number): Uint8Array => Uint8Array.of(number >> 8, number & 255)
-const fromPods = [N.meta("iifname", 1), N.compare(1, "==", Uint8Array.from(Buffer.from(IF_PREFIX)))]
-const family = (number: number) => [N.meta("nfproto", 1), N.compare(1, "==", Uint8Array.of(number))]
-const protocol = (number: number) => [N.meta("l4proto", 1), N.compare(1, "==", Uint8Array.of(number))]
+const fromPods = [E.meta("iifname", 1), E.compare(1, "==", Uint8Array.from(Buffer.from(IF_PREFIX)))]
+const family = (number: number) => [E.meta("nfproto", 1), E.compare(1, "==", Uint8Array.of(number))]
+const protocol = (number: number) => [E.meta("l4proto", 1), E.compare(1, "==", Uint8Array.of(number))]
 const icmp6 = (type: number) => [
   ...protocol(ICMPV6),
-  N.payload("transport", 0, 1, 1),
-  N.compare(1, "==", Uint8Array.of(type))
+  E.payload("transport", 0, 1, 1),
+  E.compare(1, "==", Uint8Array.of(type))
 ]
-const toNode = [N.destinationType(1), N.compare(1, "==", LOCAL)]
+const toNode = [E.destinationType(1), E.compare(1, "==", LOCAL)]
 const SADDR = { 4: { offset: 12, length: 4 }, 6: { offset: 8, length: 16 } } as const
-const source = (number: 4 | 6, to: N.Register) => N.payload("network", SADDR[number].offset, SADDR[number].length, to)
+const source = (number: 4 | 6, to: E.Register) => E.payload("network", SADDR[number].offset, SADDR[number].length, to)
 
 /** Speaks to the node as a router would, or to what is behind its loopback addresses. */
-const forbidden: ReadonlyArray<ReadonlyArray<N.Expression>> = [
+const forbidden: ReadonlyArray<ReadonlyArray<E.Expression>> = [
   icmp6(ROUTER_ADVERTISEMENT),
   icmp6(REDIRECT),
-  [...protocol(TCP), N.payload("transport", 2, 2, 1), N.compare(1, "==", port(BGP)), ...toNode],
+  [...protocol(TCP), E.payload("transport", 2, 2, 1), E.compare(1, "==", port(BGP)), ...toNode],
   [
     ...protocol(UDP),
-    N.payload("transport", 2, 2, 1),
-    N.compare(1, ">=", port(BFD[0])),
-    N.compare(1, "<=", port(BFD[1])),
+    E.payload("transport", 2, 2, 1),
+    E.compare(1, ">=", port(BFD[0])),
+    E.compare(1, "<=", port(BFD[1])),
     ...toNode
   ],
-  [...protocol(UDP), N.payload("transport", 2, 2, 1), N.compare(1, "==", port(BFD_MULTIHOP)), ...toNode],
-  // With route_localnet, which kube-proxy sets, the kernel would take these (CVE-2020-8558).
-  [...family(AF_INET), N.payload("network", 16, 1, 1), N.compare(1, "==", Uint8Array.of(127))]
+  [...protocol(UDP), E.payload("transport", 2, 2, 1), E.compare(1, "==", port(BFD_MULTIHOP)), ...toNode],
+  // With route_localnet, which kube-proxy and portmap set, the kernel would take these (CVE-2020-8558). Packets of a host
+  // port at 127.0.0.1 have the node's address by the time that they reach the pod.
+  [...family(AF_INET), E.payload("network", 16, 1, 1), E.compare(1, "==", Uint8Array.of(127))],
+  // The kernel drops these by itself, unless somebody has set accept_local.
+  [...family(AF_INET), E.payload("network", 12, 1, 1), E.compare(1, "==", Uint8Array.of(127))]
 ]
 
 /** What is left after these is somebody else's source. */
-const ownSources: ReadonlyArray<ReadonlyArray<N.Expression>> = [
-  [N.wayBack(1), N.compare(1, "!=", new Uint8Array(4)), N.verdict("return")],
-  [...family(AF_INET6), N.meta("iifname", 1), source(6, 2), N.lookup("sources6", 1), N.verdict("return")],
-  [...family(AF_INET), N.meta("iifname", 1), source(4, 2), N.lookup("sources4", 1), N.verdict("return")],
-  [N.meta("iifname", 1), N.lookup("exempt", 1), N.verdict("return")],
+const ownSources: ReadonlyArray<ReadonlyArray<E.Expression>> = [
+  [E.wayBack(1), E.compare(1, "!=", new Uint8Array(4)), E.verdict("return")],
+  [...family(AF_INET6), E.meta("iifname", 1), source(6, 2), E.lookup("sources6", 1), E.verdict("return")],
+  [...family(AF_INET), E.meta("iifname", 1), source(4, 2), E.lookup("sources4", 1), E.verdict("return")],
+  [E.meta("iifname", 1), E.lookup("exempt", 1), E.verdict("return")],
   // The gateway is the host end itself; of other link-local sources nothing is forwarded (RFC 4291, 2.5.6).
-  [...family(AF_INET6), source(6, 1), N.compare(1, "==", toBytes(GATEWAY6)), N.verdict("goto", "spoofed")],
+  [...family(AF_INET6), source(6, 1), E.compare(1, "==", toBytes(GATEWAY6)), E.verdict("goto", "spoofed")],
   [
     ...family(AF_INET6),
     source(6, 1),
-    N.mask(1, toBytes(address("ffc0::"))),
-    N.compare(1, "==", toBytes(address("fe80::"))),
-    N.verdict("return")
+    E.mask(1, toBytes(address("ffc0::"))),
+    E.compare(1, "==", toBytes(address("fe80::"))),
+    E.verdict("return")
   ],
   // Duplicate address detection, and multicast listener reports before there is an address.
-  [...family(AF_INET6), source(6, 1), N.compare(1, "==", new Uint8Array(16)), ...protocol(ICMPV6), N.verdict("return")],
-  [N.verdict("goto", "spoofed")]
+  [...family(AF_INET6), source(6, 1), E.compare(1, "==", new Uint8Array(16)), ...protocol(ICMPV6), E.verdict("return")],
+  [E.verdict("goto", "spoofed")]
 ]
 
 const dropping = (name: Reason): Chain => ({
   name,
-  rules: [[N.meta("iifname", 1), N.countIn(name, 1)], [N.verdict("drop")]]
+  rules: [[E.meta("iifname", 1), E.countIn(name, 1)], [E.verdict("drop")]]
 })
 
 const counting = (name: Reason): N.SetSpec => ({ name, key: ["ifname"], flags: N.NFT_SET_EVAL, size: LINKS })
 const rates: N.SetSpec = { name: "neighbours", key: ["ifname"], flags: N.NFT_SET_EVAL, size: LINKS }
-const tooFast = [N.meta("iifname", 1), N.above("neighbours", 1, NEIGHBOURS_PER_SECOND, NEIGHBOURS_BURST)]
+const tooFast = [E.meta("iifname", 1), E.above("neighbours", 1, NEIGHBOURS_PER_SECOND, NEIGHBOURS_BURST)]
 
 const inet = (antiSpoofing: boolean): Table => ({
   family: N.NFPROTO_INET,
@@ -143,15 +147,15 @@ const inet = (antiSpoofing: boolean): Table => ({
     {
       name: "pod",
       rules: [
-        ...forbidden.map((match) => [...match, N.verdict("goto", "forbidden")]),
-        [...icmp6(NEIGHBOUR_SOLICITATION), ...tooFast, N.verdict("goto", "flooding")],
+        ...forbidden.map((match) => [...match, E.verdict("goto", "forbidden")]),
+        [...icmp6(NEIGHBOUR_SOLICITATION), ...tooFast, E.verdict("goto", "flooding")],
         ...(antiSpoofing ? ownSources : [])
       ]
     },
     {
       name: "prerouting",
       hook: { number: NF_INET_PRE_ROUTING, priority: RAW },
-      rules: [[...fromPods, N.verdict("jump", "pod")]]
+      rules: [[...fromPods, E.verdict("jump", "pod")]]
     }
   ]
 })
@@ -164,7 +168,7 @@ const arp: Table = {
     {
       name: "input",
       hook: { number: NF_ARP_IN, priority: 0 },
-      rules: [[...fromPods, ...tooFast, N.verdict("goto", "flooding")]]
+      rules: [[...fromPods, ...tooFast, E.verdict("goto", "flooding")]]
     }
   ]
 }

@@ -22,7 +22,15 @@ export const HOST_IPV4: ReadonlyArray<readonly [devconf: number, value: number]>
   [C.IPV4_DEVCONF_ARP_IGNORE, 0],
   [C.IPV4_DEVCONF_ARP_ACCEPT, 0],
   [C.IPV4_DEVCONF_ACCEPT_LOCAL, 0],
-  [C.IPV4_DEVCONF_PROXY_ARP_PVLAN, 0],
+  [C.IPV4_DEVCONF_PROXY_ARP_PVLAN, 0]
+]
+
+/**
+ * Of a new link, and not kept: `portmap` sets `route_localnet` of the host end of a pod that has host ports, so that the
+ * node itself reaches them at 127.0.0.1. Nothing of 127.0.0.0/8 comes in from a pod all the same (`firewall/ruleset.ts`).
+ */
+export const NEW_HOST_IPV4: ReadonlyArray<readonly [devconf: number, value: number]> = [
+  ...HOST_IPV4,
   [C.IPV4_DEVCONF_ROUTE_LOCALNET, 0]
 ]
 

@@ -1,7 +1,7 @@
 /** rtnetlink requests of links, as pure values. Each says which `ip` command it equals. */
 import { attr, concat, type Message, nested, text, u32, u8 } from "./codec.ts"
 import * as C from "./constants.ts"
-import { HOST_IPV4 } from "./hostSettings.ts"
+import { HOST_IPV4, NEW_HOST_IPV4 } from "./hostSettings.ts"
 
 export type Mac = Uint8Array
 
@@ -151,7 +151,7 @@ export const deleteGroup = (group: number): Message => ({
 
 /**
  * The host end's IPv4 settings, its alias (Linux ignores one in the creating message), and no IPv6 address of its own
- * making. Must come before "up", or the kernel makes one. Without `alias` the link keeps its own.
+ * making. Must come before "up", or the kernel makes one. Without `alias` it is a link that is there, which keeps its own.
  */
 export const hostLinkSettings = (index: number, alias: string | undefined, ipv6: boolean): Message => ({
   type: C.RTM_SETLINK,
@@ -163,7 +163,10 @@ export const hostLinkSettings = (index: number, alias: string | undefined, ipv6:
       C.IFLA_AF_SPEC,
       nested(
         C.AF_INET,
-        nested(C.IFLA_INET_CONF, ...HOST_IPV4.map(([setting, value]) => attr(setting, u32(value))))
+        nested(
+          C.IFLA_INET_CONF,
+          ...(alias === undefined ? HOST_IPV4 : NEW_HOST_IPV4).map(([setting, value]) => attr(setting, u32(value)))
+        )
       ),
       ...(ipv6 ? [nested(C.AF_INET6, attr(C.IFLA_INET6_ADDR_GEN_MODE, u8(C.IN6_ADDR_GEN_MODE_NONE)))] : [])
     )

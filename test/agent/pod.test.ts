@@ -5,6 +5,7 @@ import { afterAll, afterEach, assert, beforeAll, describe, it } from "vitest"
 import { AgentNode, DUAL, HOST } from "../../lab/AgentNode.ts"
 import { addressesOf, PLUGINS } from "../../lab/cni.ts"
 import { exec, run } from "../../lab/exec.ts"
+import { until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
 
 const world = new World()
@@ -232,24 +233,28 @@ describe("chained plugins", () => {
       `--net=/run/netns/${pod}`,
       "busybox",
       "nc",
-      "-l",
+      "-ll",
       "-p",
       "80",
       "-e",
       "/bin/echo",
       "hello"
     ])
+    const asked = async (from: string, host: string): Promise<string> =>
+      (await exec("nsenter", [`--net=/run/netns/${from}`, "busybox", "nc", "-w", "2", host, "8088"])).stdout.trim()
     try {
       await once(server, "spawn")
       const other = await node.pod()
       await node.add(other)
-      let answer = ""
-      for (let i = 0; i < 50 && answer === ""; i++) {
-        answer = (await exec("nsenter", [`--net=/run/netns/${other}`, "busybox", "nc", "-w", "2", HOST[1], "8088"]))
-          .stdout
-        if (answer === "") await new Promise((done) => setTimeout(done, 100))
-      }
-      assert.strictEqual(answer.trim(), "hello")
+      await until("another pod reaches it", async () => await asked(other, HOST[1]) === "hello")
+      // The node itself too, at its loopback address; the setting that it takes is portmap's to make, and stays.
+      const conf = `net.ipv4.conf.${prevResult.interfaces[0].name}`
+      const setting = (name: string) => node.inside("sysctl", "-n", `${conf}.${name}`)
+      assert.strictEqual(await asked(node.netns, "127.0.0.1"), "hello")
+      await node.inside("sysctl", "-qw", `${conf}.accept_redirects=1`, `${conf}.forwarding=0`)
+      await until("the settings are flock's again", async () => (await setting("accept_redirects")).trim() === "0")
+      assert.strictEqual((await setting("route_localnet")).trim(), "1")
+      assert.strictEqual(await asked(node.netns, "127.0.0.1"), "hello")
       await node.cni("DEL", other)
     } finally {
       server.kill("SIGKILL")

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Stream } from "effect"
 import { setTimeout as sleep } from "node:timers/promises"
 import { address, cidr, hostCidr } from "../../src/domain/Ip.ts"
+import { verdict } from "../../src/firewall/expressions.ts"
 import { Firewall, type Wanted } from "../../src/firewall/Firewall.ts"
 import * as N from "../../src/firewall/nft.ts"
 import { TABLE } from "../../src/firewall/ruleset.ts"
@@ -68,6 +69,19 @@ const noPorts = (host: string, family: 4 | 6): number =>
   family === 4
     ? Number(/^Udp: (\d.*)$/m.exec(inside(host, "cat", "/proc/net/snmp"))?.[1]?.split(" ")[1])
     : Number(/^Udp6NoPorts\s+(\d+)/m.exec(inside(host, "cat", "/proc/net/snmp6"))?.[1])
+
+/** Which of the sources the node itself takes, at an address of its own. */
+const takenByNode = Effect.fnUntraced(function*(node: Node, sources: ReadonlyArray<string>) {
+  const taken: Array<string> = []
+  for (const source of sources) {
+    const family = source.includes(":") ? 6 : 4
+    const before = noPorts(node.host, family)
+    node.links.a.send(udp(source, family === 6 ? NODE6 : NODE4, 5353))
+    yield* Effect.promise(() => sleep(20))
+    if (noPorts(node.host, family) > before) taken.push(source)
+  }
+  return taken
+})
 
 const FOREIGN4 = [
   "10.42.1.6",
@@ -176,6 +190,58 @@ describe("anti-spoofing", () => {
       assert.isFalse(node.links.a.heardText("stolen"))
     }).pipe(Effect.scoped))
 
+  it.live("a chosen address is the pod's own, and takes the place of one of the node's prefix; it is no other pod's", () =>
+    Effect.gen(function*() {
+      const [chosen4, chosen6] = ["192.0.2.7", "2001:db8:a::7"] as const
+      const chosen = [address(chosen6), address(chosen4)]
+      const node = yield* makeNode(ON, { addresses: { ipv6: address(chosen6), ipv4: address(chosen4), chosen } })
+      const sources4 = [chosen4, "10.42.1.5", ...FOREIGN4]
+      const sources6 = [chosen6, "2001:db8:1::5", ...FOREIGN6]
+      for (const to of ["10.42.1.6", "198.51.100.2"]) {
+        assert.deepStrictEqual(yield* arriving(node, sources4, to), [chosen4], to)
+      }
+      for (const to of ["2001:db8:1::6", "2001:db8:ffff:1::2"]) {
+        assert.deepStrictEqual(yield* arriving(node, sources6, to), [chosen6], to)
+      }
+      assert.deepStrictEqual(yield* takenByNode(node, [...sources4, ...sources6]), [chosen4, chosen6])
+      // The other pod speaks for neither, to anybody.
+      for (const to of ["198.51.100.2", chosen4]) node.links.b.send(udp(chosen4, to, 53, "stolen"))
+      for (const to of ["2001:db8:ffff:1::2", chosen6]) node.links.b.send(udp(chosen6, to, 53, "stolen"))
+      yield* settled
+      assert.isFalse(node.links.a.heardText("stolen"))
+      assert.isFalse(node.links.out.heardText("stolen"))
+      // While the pod is not Ready only its route of protocol 201 goes, as here there is none.
+      ping(node.a, "198.51.100.2")
+      ping(node.a, "2001:db8:ffff:1::2")
+    }).pipe(Effect.scoped))
+
+  it.live("an exempt pod has any source towards pods, the outside and the node, in both families, but is no router", () =>
+    Effect.gen(function*() {
+      const node = yield* makeNode({ ...ON, exempt: [linkName(5)] })
+      const four = ["10.42.1.5", "10.42.1.99", "203.0.113.1", "198.51.100.2", "192.0.2.1"]
+      const six = ["2001:db8:1::5", "2001:db8:1::99", "2001:db8:77::1", "2001:db8:ffff:1::2", "2001:db8:a::1"]
+      for (const to of ["10.42.1.6", "198.51.100.2"]) assert.deepStrictEqual(yield* arriving(node, four, to), four, to)
+      for (const to of ["2001:db8:1::6", "2001:db8:ffff:1::2"]) {
+        assert.deepStrictEqual(yield* arriving(node, six, to), six, to)
+      }
+      assert.deepStrictEqual(yield* takenByNode(node, [...four, ...six]), [...four, ...six])
+      // What no exemption is for.
+      sysctl(node.host, "net/ipv4/conf/all/route_localnet", "1")
+      const before = (yield* node.drops)[`${linkName(5)} forbidden`] ?? 0
+      assert.deepStrictEqual(yield* takenByNode(node, ["127.0.0.1"]), [])
+      node.links.a.send(udp("203.0.113.1", NODE4, 3784))
+      node.links.a.send(udp("2001:db8:77::1", NODE6, 3784))
+      node.links.a.send(routerAdvertisement("fe80::66", "2001:db8:66::", 64), { everybody: true })
+      yield* settled
+      assert.strictEqual((yield* node.drops)[`${linkName(5)} forbidden`], before + 4)
+      assert.isUndefined((yield* node.drops)[`${linkName(5)} spoofed`])
+      // The pod beside it is not exempt, in either family.
+      node.links.b.send(udp("203.0.113.1", "10.42.1.5", 53, "not exempt"))
+      node.links.b.send(udp("2001:db8:77::1", "2001:db8:1::5", 53, "not exempt"))
+      yield* settled
+      assert.isFalse(node.links.a.heardText("not exempt"))
+    }).pipe(Effect.scoped))
+
   it.live("two pods of a node with one anycast address both speak for it (multipath)", () =>
     Effect.gen(function*() {
       const node = yield* makeNode()
@@ -282,6 +348,19 @@ describe("what speaks as a router", () => {
       assert.strictEqual(node.links.out.heard().filter((one) => sourceOf(one) === "10.42.1.5").length, 1)
     }).pipe(Effect.scoped))
 
+  it.live("nothing comes from 127.0.0.0/8 of a pod where portmap has opened its link, with anti-spoofing off too", () =>
+    Effect.gen(function*() {
+      const node = yield* makeNode({ ...ON, antiSpoofing: false })
+      sysctl(node.host, `net/ipv4/conf/${linkName(5)}/route_localnet`, "1")
+      // Other programs set it, and the kernel's own check of sources is off with it.
+      sysctl(node.host, "net/ipv4/conf/all/accept_local", "1")
+      assert.deepStrictEqual(yield* takenByNode(node, ["127.0.0.1", "127.9.9.9"]), [])
+      assert.strictEqual((yield* node.drops)[`${linkName(5)} forbidden`], 2)
+      // That is the firewall's doing: the kernel takes them.
+      yield* node.firewall.remove
+      assert.deepStrictEqual(yield* takenByNode(node, ["127.0.0.1"]), ["127.0.0.1"])
+    }).pipe(Effect.scoped))
+
   it.live("a router advertisement is dropped even on a link that would believe it", () =>
     Effect.gen(function*() {
       const node = yield* makeNode()
@@ -317,7 +396,7 @@ describe("the tables", () => {
       N.message(N.NFT_MSG_DELRULE, 0, N.NFPROTO_INET, attr(1, text(TABLE)), attr(2, text("prerouting")))
     ]],
     ["puts a rule before ours", [
-      { ...N.newRule(N.NFPROTO_INET, TABLE, "pod", [N.verdict("return")], "other"), flags: 0x400 }
+      { ...N.newRule(N.NFPROTO_INET, TABLE, "pod", [verdict("return")], "other"), flags: 0x400 }
     ]],
     ["puts the table to sleep", [
       N.message(N.NFT_MSG_NEWTABLE, 0, N.NFPROTO_INET, attr(1, text(TABLE)), attr(2, be32(1)))
