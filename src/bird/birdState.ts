@@ -13,8 +13,16 @@ import {
   withConfigured
 } from "./birdStatus.ts"
 import { type LimitHit, limitHitWords } from "./exportLimit.ts"
+import { hurry, isGivenUp, recover, type Recovery } from "./recovery.ts"
 import { heard, type Notes, seen, unusableOf } from "./sessionNotes.ts"
 import type { PeerProblem } from "./sessions.ts"
+
+export interface PortHolders {
+  /** Tells one set of listening sockets from another. */
+  readonly sockets: string
+  /** To follow "taken by"; absent: nobody is seen. */
+  readonly words: string | undefined
+}
 
 export interface State {
   /** Absent until given: to write a file without it would withdraw what a previous agent announced. */
@@ -42,8 +50,9 @@ export interface State {
   readonly generation: number
   /** What BIRD said of sessions and does not say any more. */
   readonly notes: Notes
-  /** Who has the port that BIRD should listen on, in words; absent while BIRD listens, or that is not known. */
-  readonly portOwner: string | undefined
+  /** Who has the port that BIRD should listen on; absent while BIRD listens, or that is not known. */
+  readonly port: PortHolders | undefined
+  readonly recovery: Recovery
   readonly status: BirdStatus
 }
 
@@ -61,7 +70,8 @@ export const initialState: State = {
   changedAt: 0,
   generation: 0,
   notes: new Map(),
-  portOwner: undefined,
+  port: undefined,
+  recovery: new Map(),
   status: initial(true)
 }
 
@@ -110,15 +120,17 @@ export type Event =
   }
   /** Lines of BIRD's log. `now`: RFC 3339. */
   | { readonly _tag: "Heard"; readonly lines: ReadonlyArray<string>; readonly now: string }
-  | { readonly _tag: "PortOwnerFound"; readonly words: string | undefined }
+  | { readonly _tag: "PortOwnerFound"; readonly port: PortHolders }
 
 export type Action =
   | LogLine
   | { readonly _tag: "RequestReload" }
   /** Export everything again: what was held back has room now. */
   | { readonly _tag: "ExportAgain"; readonly protocol: string }
-  /** BIRD cannot listen: say `PortOwnerFound`. */
-  | { readonly _tag: "FindPortOwner" }
+  /** Sessions that BIRD gave up. */
+  | { readonly _tag: "Enable"; readonly protocols: ReadonlyArray<string> }
+  /** BIRD cannot listen: say `PortOwnerFound` where others than `known` do. */
+  | { readonly _tag: "FindPortOwner"; readonly known: string | undefined }
   /** The metrics. */
   | { readonly _tag: "Publish"; readonly now: BirdStatus; readonly before: BirdStatus }
 
@@ -157,27 +169,42 @@ const withHits = (peers: ReadonlyArray<PeerStatus>, hits: ReadonlyArray<LimitHit
     return words.length === 0 ? peer : { ...peer, problem: [peer.problem ?? [], words].flat().join("; ") }
   })
 
-/** BIRD 2.0.12's words for a session that has no socket to listen on (`bgp_misc_errors`, proto/bgp/bgp.c). */
-const cannotListen = ({ lastError }: PeerStatus): boolean => lastError.includes("No listening socket")
+/** BIRD's words for a session that has no socket to listen on (`bgp_misc_errors`, proto/bgp/bgp.c, 2.0.12 to 3.3.2). */
+const cannotListen = (peer: PeerStatus): boolean => isGivenUp(peer) && peer.lastError.includes("No listening socket")
 
 const withNotes = (
   peers: ReadonlyArray<PeerStatus>,
   notes: Notes,
   unreachable: ReadonlyMap<string, ReadonlyArray<string>>,
-  portOwner: string | undefined
+  port: PortHolders | undefined
 ): ReadonlyArray<PeerStatus> =>
   peers.map((peer) => {
     const note = notes.get(peer.protocol)
     const unusable = unusableOf(note, unreachable.get(peer.protocol) ?? [])
+    const givenUp = peer.problem === undefined ? givenUpWords(peer, port) : undefined
     return {
       ...peer,
       ...(note?.notification === undefined ? {} : { lastNotification: note.notification }),
       ...(unusable === undefined ? {} : { unusable }),
-      ...(portOwner !== undefined && peer.problem === undefined && cannotListen(peer)
-        ? { problem: `BIRD cannot listen on port 179, which is taken by ${portOwner}` }
-        : {})
+      ...(givenUp === undefined ? {} : { problem: givenUp })
     }
   })
+
+/** Why BIRD disabled the session, and what comes of it; nothing until it is known who has the port. */
+const givenUpWords = (peer: PeerStatus, port: PortHolders | undefined): string | undefined => {
+  if (!isGivenUp(peer) || (cannotListen(peer) && port === undefined)) return undefined
+  return cannotListen(peer) && port?.words !== undefined
+    ? `BIRD cannot listen on port 179, which is taken by ${port.words}; the session is tried again until it is free`
+    : `BIRD gave the session up (${peer.lastError}); it is tried again every 30 s at most`
+}
+
+const givenUpLine = (state: State, status: BirdStatus, protocol: string): ReadonlyArray<Action> => {
+  const peer = status.peers.find((it) => it.protocol === protocol)
+  if (peer === undefined || (state.recovery.get(protocol)?.attempts ?? 0) > 0) return []
+  const message = `BGP session with ${peer.address} (AS ${peer.asn}): BIRD gave it up for good (${peer.lastError}); ` +
+    "it is enabled again until it comes up"
+  return [{ _tag: "Log", level: "Warn", message }]
+}
 
 /** Whether a route may be learned, as far as `importCIDRs` says. */
 const importable = (config: NodeConfig | undefined) => (prefix: string): boolean => {
@@ -203,13 +230,14 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
   // What is known of a session outlives a BIRD that is away for a moment.
   const notes = answer._tag === "Up" ? seen(state.notes, answer.peers, answer.learned, event.now) : state.notes
   const deaf = seenPeers.some(cannotListen)
-  const portOwner = deaf ? state.portOwner : undefined
+  const port = deaf ? state.port : undefined
+  const { due, recovery } = recover(state.recovery, drained ? [] : seenPeers, at)
   const configured = withHits(withConfigured(seenPeers, config, waiting), hits)
   const status: BirdStatus = {
     enabled: true,
     up: answer._tag === "Up",
     version: answer._tag === "Up" ? answer.version : "",
-    peers: withNotes(configured, notes, answer._tag === "Up" ? answer.unreachable : new Map(), portOwner),
+    peers: withNotes(configured, notes, answer._tag === "Up" ? answer.unreachable : new Map(), port),
     stale: errors.length > 0,
     configError: errors.join("; "),
     reloads,
@@ -221,7 +249,8 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
       status,
       hits,
       notes,
-      portOwner,
+      port,
+      recovery,
       generation,
       changedAt: sameLiveness(status, before) ? state.changedAt : at
     },
@@ -237,7 +266,9 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
         _tag: "ExportAgain",
         protocol
       })),
-      ...(deaf && !before.peers.some(cannotListen) ? [{ _tag: "FindPortOwner" } as const] : []),
+      ...due.flatMap((protocol) => givenUpLine(state, status, protocol)),
+      ...(due.length > 0 ? [{ _tag: "Enable", protocols: due } as const] : []),
+      ...(deaf ? [{ _tag: "FindPortOwner", known: port?.sockets } as const] : []),
       // A BIRD that came, or came back, may run anything.
       ...(generation === state.generation ? [] : [{ _tag: "RequestReload" } as const])
     ]
@@ -268,7 +299,9 @@ export const step = (state: State, event: Event): Step => {
       return answered(state, event)
     case "Heard":
       return heardLines(state, event.lines, event.now)
-    case "PortOwnerFound":
-      return { state: { ...state, portOwner: event.words }, actions: [] }
+    case "PortOwnerFound": {
+      const deaf = state.status.peers.filter(cannotListen).map(({ protocol }) => protocol)
+      return { state: { ...state, port: event.port, recovery: hurry(state.recovery, deaf) }, actions: [] }
+    }
   }
 }

@@ -22,7 +22,14 @@ const unusable = Metric.gauge("flock_bgp_routes_unusable", {
     "Learned routes of a session that importCIDRs allows and BIRD cannot use, as their next hop is not reachable"
 })
 
-export const started = fromZero([up, stale, withdrawn, reloads])
+const enabled = Metric.counter("flock_bgp_sessions_enabled_again_total", {
+  description: "Sessions that BIRD had given up for good, each time that one was enabled again",
+  incremental: true
+})
+
+export const countEnabled = (count: number) => Metric.update(enabled, count)
+
+export const started = fromZero([up, stale, withdrawn, reloads, enabled])
 
 type Labelled = Pick<PeerStatus, "address" | "asn">
 type Measured = Labelled & Pick<PeerStatus, "state" | "unusable" | "ipv6" | "ipv4">

@@ -2,18 +2,18 @@
 import { Effect, FileSystem, Path, Queue, Schedule, Stream, SubscriptionRef } from "effect"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
-import { portOwnerWords } from "../netlink/listeners.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { pathProblem } from "../process/fileProblem.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { makeApply } from "./apply.ts"
-import { type Action, type Event, initialState, step } from "./birdState.ts"
+import { type Event, initialState, step } from "./birdState.ts"
 import { initial, sameForSubscribers } from "./birdStatus.ts"
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
 import { listen } from "./messages.ts"
-import { publish, started } from "./metrics.ts"
+import { started } from "./metrics.ts"
+import { makePerform } from "./perform.ts"
 import { switchSessions } from "./questions.ts"
 import { makeRounds, nowText } from "./rounds.ts"
 import { isNotification } from "./sessionNotes.ts"
@@ -55,8 +55,6 @@ export const disabled = {
   run: Effect.never
 }
 
-const BGP_PORT = 179
-
 /** Asks for a reload when anything changed that `bird.conf` depends on, and now and then although nothing seems to. */
 const follow = (kube: KubeApi["Service"], netlink: Netlink["Service"], { request }: Coalescer) => {
   const onChange = Stream.merge(
@@ -84,7 +82,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const state = yield* SubscriptionRef.make(initialState)
   const came = yield* Queue.sliding<void>(1)
 
-  const dispatch = Effect.fnUntraced(function*(event: Event) {
+  const dispatch = Effect.fnUntraced(function*(event: Event): Effect.fn.Return<void> {
     const actions = yield* SubscriptionRef.modify(state, (now) => {
       const next = step(now, event)
       return [next.actions, next.state] as const
@@ -105,23 +103,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     window: WINDOW
   })
 
-  const perform = (action: Action): Effect.Effect<void> => {
-    switch (action._tag) {
-      case "Log":
-        return Effect.logWithLevel(action.level)(action.message).pipe(Effect.annotateLogs(action.annotations ?? {}))
-      case "Publish":
-        return publish(action.now, action.before)
-      case "RequestReload":
-        return coalescer.request
-      case "FindPortOwner":
-        return portOwnerWords("/proc", BGP_PORT).pipe(
-          Effect.provideService(FileSystem.FileSystem, fs),
-          Effect.flatMap((words) => dispatch({ _tag: "PortOwnerFound", words }))
-        )
-      case "ExportAgain":
-        return Effect.ignore(control.command(`reload out ${action.protocol}`), { log: true })
-    }
-  }
+  const perform = makePerform({ control, fs, request: coalescer.request, dispatch })
 
   const watch = Effect.gen(function*() {
     yield* status

@@ -1,5 +1,5 @@
 /** Who listens on a TCP port in this network namespace, from proc(5). */
-import { Effect, FileSystem, type PlatformError } from "effect"
+import { Effect, FileSystem, Option, type PlatformError } from "effect"
 import { join } from "node:path"
 import { formatAddress, fromBytes } from "../domain/Ip.ts"
 
@@ -42,11 +42,33 @@ export const parseListeners = (text: string): ReadonlyArray<Listener> =>
 const orElse = <A, R>(read: Effect.Effect<A, PlatformError.PlatformError, R>, nothing: A) =>
   Effect.orElseSucceed(read, () => nothing)
 
+const CHUNK = 64 << 10
+
+/** The kernel lists those that listen before all connections (`tcp_seq_start`): what follows those is not read. */
+const readHead = Effect.fnUntraced(function*(file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const open = yield* fs.open(file)
+  const decoder = new TextDecoder()
+  let text = ""
+  while (true) {
+    const chunk = yield* open.readAlloc(CHUNK)
+    if (Option.isNone(chunk)) return text
+    text += decoder.decode(chunk.value, { stream: true })
+    const last = text.slice(0, text.lastIndexOf("\n")).split("\n").at(-1)?.trim().split(/\s+/)
+    if (last?.[3] !== LISTEN && last?.[3] !== "st") return text
+  }
+}, Effect.scoped)
+
 /** All of this namespace. */
 export const listeners = Effect.fn("netlink.listeners")(function*(proc: string) {
-  const fs = yield* FileSystem.FileSystem
-  const read = (file: string) => orElse(fs.readFileString(join(proc, "net", file)), "")
+  const read = (file: string) => orElse(readHead(join(proc, "net", file)), "")
   return [...parseListeners(yield* read("tcp")), ...parseListeners(yield* read("tcp6"))]
+})
+
+/** Tells whether others listen on `port` than before. */
+export const portSockets = Effect.fn("netlink.portSockets")(function*(proc: string, port: number) {
+  const all = yield* listeners(proc)
+  return all.filter((it) => it.port === port).map(({ inode }) => inode).toSorted().join(" ")
 })
 
 /**

@@ -90,7 +90,8 @@ describe("port 179", () => {
     })
     assert.strictEqual(
       peer?.problem,
-      `BIRD cannot listen on port 179, which is taken by python3 (process ${other.pid})`
+      `BIRD cannot listen on port 179, which is taken by python3 (process ${other.pid}); ` +
+        "the session is tried again until it is free"
     )
     assert.include((await node.tool("doctor")).stdout, `python3 (process ${other.pid})`)
   })

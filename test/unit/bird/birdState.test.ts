@@ -60,6 +60,8 @@ const words = (action: Action): ReadonlyArray<string> => {
       return [`export again to ${action.protocol}`]
     case "FindPortOwner":
       return ["who has port 179?"]
+    case "Enable":
+      return [`enable ${action.protocols.join(" ")}`]
     case "Publish":
       return []
   }
@@ -242,12 +244,39 @@ describe("what BIRD does not say again", () => {
     assert.isUndefined(last(wanted, heard, lost, up([]), up([peer("Idle")])).peer?.lastNotification)
   })
 
-  it("asks once who has the port, and says it as long as BIRD cannot listen", () => {
-    const deaf = up([peer("Idle", "Error: No listening socket")])
-    const found: Event = { _tag: "PortOwnerFound", words: "bgpd (process 7)" }
-    const { all, peer: told } = last(wanted, deaf, found, deaf, deaf)
-    assert.strictEqual(all.filter((it) => it === "who has port 179?").length, 1)
-    assert.strictEqual(told?.problem, "BIRD cannot listen on port 179, which is taken by bgpd (process 7)")
-    assert.isUndefined(last(wanted, deaf, found, deaf, up([peer("Established")])).peer?.problem)
+  const deafAt = (at: number) => up([peer("Down", "Error: No listening socket")], at)
+  const held = (sockets: string): Event => ({ _tag: "PortOwnerFound", port: { sockets, words: "bgpd (process 7)" } })
+
+  it("asks who has the port while BIRD cannot listen, and says it as long", () => {
+    const { all, peer: told } = last(wanted, deafAt(0), held("1"), deafAt(1), deafAt(2))
+    assert.strictEqual(all.filter((it) => it === "who has port 179?").length, 3)
+    assert.strictEqual(
+      told?.problem,
+      "BIRD cannot listen on port 179, which is taken by bgpd (process 7); the session is tried again until it is free"
+    )
+    const { all: after, peer: well } = last(wanted, deafAt(0), held("1"), deafAt(1), up([peer("Established")]))
+    assert.strictEqual(after.filter((it) => it === "who has port 179?").length, 2)
+    assert.isUndefined(well?.problem)
+  })
+
+  it("enables what BIRD gave up, says so once, and hurries when others listen than before", () => {
+    const gaveUp = "Warn BGP session with 2001:db8:ffff::1 (AS 65000): BIRD gave it up for good " +
+      "(Error: No listening socket); it is enabled again until it comes up"
+    const enabled = "enable peer_2001_db8_ffff__1"
+    const own = ({ all }: { readonly all: ReadonlyArray<string> }) =>
+      all.filter((it) => it.startsWith("enable ") || it.includes("gave it up"))
+    assert.deepStrictEqual(own(last(wanted, deafAt(0), deafAt(999))), [])
+    assert.deepStrictEqual(own(last(wanted, deafAt(0), deafAt(1000), deafAt(1001))), [gaveUp, enabled])
+    assert.deepStrictEqual(own(last(wanted, deafAt(0), deafAt(1000), deafAt(3000))), [gaveUp, enabled, enabled])
+    assert.deepStrictEqual(own(last(wanted, deafAt(0), held("1"), deafAt(1), held("2"), deafAt(2))), [
+      gaveUp,
+      enabled,
+      enabled
+    ])
+    const drained: Event = { _tag: "DrainAsked", drained: true }
+    assert.deepStrictEqual(own(last(wanted, drained, deafAt(0), deafAt(60_000))), [])
+    const { all, peer: told } = last(wanted, up([peer("Down", "Error: Kernel MD5 auth failed")], 0))
+    assert.notInclude(all, "who has port 179?")
+    assert.include(told?.problem, "BIRD gave the session up (Error: Kernel MD5 auth failed); it is tried again")
   })
 })
