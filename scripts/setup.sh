@@ -36,6 +36,7 @@ etcd-server etcd kube cluster
 openssl openssl kube cluster
 python3 python3 kube cluster
 xz-utils xz kube cluster
+mmdebstrap mmdebstrap test cluster
 nftables nft cluster
 conntrack conntrack cluster'
 
