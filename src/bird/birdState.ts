@@ -1,8 +1,9 @@
 /** What the agent knows of BIRD as one value; an event makes the next value and says what has to be done. Pure. */
 import type { Redacted } from "effect"
-import { containsCidr, type IpAddress, parseCidr } from "../domain/Ip.ts"
+import { containsCidr, formatAddress, type IpAddress, parseCidr } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import type { Outcome } from "./apply.ts"
+import { type BfdStatus, withBfd } from "./bfd.ts"
 import {
   type BirdStatus,
   changeLines,
@@ -82,6 +83,8 @@ export type Answer =
     readonly version: string
     readonly peers: ReadonlyArray<PeerStatus>
     readonly hits: ReadonlyArray<LimitHit>
+    /** By the peer's address. */
+    readonly bfd: ReadonlyMap<string, BfdStatus>
     /** Routes that BIRD has and cannot resolve, by protocol. */
     readonly unreachable: ReadonlyMap<string, ReadonlyArray<string>>
     /** What the sessions of `State.notes` with dropped routes taught, by protocol. */
@@ -220,6 +223,9 @@ const heardLines = (state: State, lines: ReadonlyArray<string>, now: string): St
   }
 }
 
+const bfdPeers = (config: NodeConfig | undefined): ReadonlySet<string> =>
+  new Set((config?.spec.bgp?.peers ?? []).filter(({ bfd }) => bfd).map(({ address }) => formatAddress(address)))
+
 const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered" }>): Step => {
   const { answer, at, generation } = event
   const { config, drained, problems, refusal, reloads, status: before, waiting } = state
@@ -233,11 +239,12 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
   const port = deaf ? state.port : undefined
   const { due, recovery } = recover(state.recovery, drained ? [] : seenPeers, at)
   const configured = withHits(withConfigured(seenPeers, config, waiting), hits)
+  const withDetection = withBfd(configured, bfdPeers(config), answer._tag === "Up" ? answer.bfd : new Map())
   const status: BirdStatus = {
     enabled: true,
     up: answer._tag === "Up",
     version: answer._tag === "Up" ? answer.version : "",
-    peers: withNotes(configured, notes, answer._tag === "Up" ? answer.unreachable : new Map(), port),
+    peers: withNotes(withDetection, notes, answer._tag === "Up" ? answer.unreachable : new Map(), port),
     stale: errors.length > 0,
     configError: errors.join("; "),
     reloads,

@@ -2,6 +2,7 @@
 import { Schema } from "effect"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
+import { bfdInWords, BfdStatus } from "./bfd.ts"
 import { protocolName } from "./sessionBlock.ts"
 import { Notification, Unusable } from "./sessionNotes.ts"
 import type { PeerProblem } from "./sessions.ts"
@@ -25,6 +26,8 @@ export const PeerStatus = Schema.Struct({
   lastNotification: Schema.optionalKey(Notification),
   /** Learned routes that `importCIDRs` allows and BIRD cannot use; absent if none. */
   unusable: Schema.optionalKey(Unusable),
+  /** Absent: the NodeConfig wants no BFD for this peer. */
+  bfd: Schema.optionalKey(BfdStatus),
   ipv6: Prefixes,
   ipv4: Prefixes
 })
@@ -48,14 +51,15 @@ export const BirdStatus = Schema.Struct({
 export interface BirdStatus extends Schema.Schema.Type<typeof BirdStatus> {}
 
 /** All that stands in a session's way, the decisive part first. Empty: nothing is known. */
-export const troubleOf = ({ lastError, lastNotification: last, problem, unusable }: PeerStatus): string =>
+export const troubleOf = ({ bfd, lastError, lastNotification: last, problem, state, unusable }: PeerStatus): string =>
   [
     problem ?? [],
     last === undefined || lastError.endsWith(`: ${last.message}`)
       ? []
       : `${last.direction} at ${last.at}: ${last.message}`,
     problem === undefined && lastError !== "" ? lastError : [],
-    unusable === undefined ? [] : unusableInWords(unusable)
+    unusable === undefined ? [] : unusableInWords(unusable),
+    state === "Established" && bfd !== undefined && bfd.state !== "Up" ? bfdInWords(bfd) : []
   ].flat().join("; ")
 
 const unusableInWords = ({ count, examples, reason }: Unusable): string =>
@@ -116,12 +120,13 @@ export const sameForSubscribers = same(({ configError, drained, peers, stale, up
   drained,
   stale,
   configError,
-  peers.map(({ address, lastNotification, problem, state, unusable }) => [
+  peers.map(({ address, bfd, lastNotification, problem, state, unusable }) => [
     address,
     state,
     problem,
     lastNotification?.message,
-    unusable?.count
+    unusable?.count,
+    bfd?.state
   ])
 ])
 

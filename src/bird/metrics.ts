@@ -30,9 +30,12 @@ const enabled = Metric.counter("flock_bgp_sessions_enabled_again_total", {
 export const countEnabled = (count: number) => Metric.update(enabled, count)
 
 export const started = fromZero([up, stale, withdrawn, reloads, enabled])
+const bfdUp = Metric.gauge("flock_bfd_session_up", {
+  description: "1: BFD with the peer is Up; only of peers that are to have it"
+})
 
 type Labelled = Pick<PeerStatus, "address" | "asn">
-type Measured = Labelled & Pick<PeerStatus, "state" | "unusable" | "ipv6" | "ipv4">
+type Measured = Labelled & Pick<PeerStatus, "bfd" | "state" | "unusable" | "ipv6" | "ipv4">
 
 const NOTHING = { announced: 0, learned: 0 }
 
@@ -41,6 +44,9 @@ const seriesOfPeer = (peer: Measured) => {
   const labels = { peer: peer.address, asn: String(peer.asn) }
   return [
     [Metric.withAttributes(established, labels), peer.state === "Established" ? 1 : 0] as const,
+    ...(peer.bfd === undefined
+      ? []
+      : [[Metric.withAttributes(bfdUp, labels), peer.bfd.state === "Up" ? 1 : 0] as const]),
     [Metric.withAttributes(unusable, labels), peer.unusable?.count ?? 0] as const,
     ...(["ipv6", "ipv4"] as const).flatMap((family) =>
       (["announced", "learned"] as const).map((direction) =>
@@ -50,14 +56,17 @@ const seriesOfPeer = (peer: Measured) => {
   ]
 }
 
-const removePeer = (peer: Labelled) =>
+type Named = Pick<PeerStatus, "address" | "asn" | "bfd">
+
+const removePeer = (peer: Named) =>
   Effect.forEach(
     seriesOfPeer({ ...peer, state: "Down", ipv6: NOTHING, ipv4: NOTHING }),
     ([series]) => Metric.remove(series),
     { discard: true }
   )
 
-const isSame = (a: Labelled) => (b: Labelled) => a.address === b.address && a.asn === b.asn
+const isSame = (a: Named) => (b: Named) =>
+  a.address === b.address && a.asn === b.asn && (a.bfd === undefined) === (b.bfd === undefined)
 
 /** Peers of `before` that are gone lose their series: a session that nobody wants must not look like one that is down. */
 export const publish = Effect.fnUntraced(function*(now: BirdStatus, before: BirdStatus) {

@@ -1,5 +1,6 @@
 /** What the agent asks BIRD of its sessions, and how it shuts and opens them. */
 import { Effect } from "effect"
+import { askBfd } from "./bfd.ts"
 import type { Answer, State } from "./birdState.ts"
 import type { Control } from "./control.ts"
 import { limitHits } from "./exportLimit.ts"
@@ -22,6 +23,7 @@ export const ask = (control: Control, { config, notes }: State): Effect.Effect<A
           version: yield* control.version,
           peers: parseProtocols(reply),
           hits: limitHits(reply),
+          bfd: peers.some(({ bfd }) => bfd) ? yield* askBfd(control) : new Map(),
           unreachable: resolves ? yield* unreachable(control) : new Map(),
           learned: yield* learnedFrom(control, dropped)
         } satisfies Answer

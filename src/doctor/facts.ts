@@ -39,6 +39,8 @@ export interface PeerFacts {
   readonly problem?: string
   /** How many of its routes are allowed and of no use; absent if none. */
   readonly unusable?: number
+  /** BFD's state; absent: it is not wanted. */
+  readonly bfd?: string
   /** Interface of the route to it; undefined: there is no route. */
   readonly via: string | undefined
 }

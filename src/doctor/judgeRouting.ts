@@ -61,6 +61,14 @@ const judgePeers = ({ agent, peers }: Facts): ReadonlyArray<Finding> => {
         remedy: "let the router announce itself as next hop (next-hop-self), or give the node a route to the next hop"
       }]
     }
+    if (peer.state === "Established" && peer.bfd !== undefined && peer.bfd !== "Up") {
+      return [{
+        severity: "warning",
+        check: "peer-bfd",
+        problem: `the session to ${peer.address} is Established, but ${peer.trouble}`,
+        remedy: "compare the router's BFD with docs/nodeconfig.md, BFD: single hop or multihop, UDP port 3784 or 4784"
+      }]
+    }
     return drained || birdDown || peer.state === "Established" ? [] : [{
       severity: "error",
       check: "peer-session",

@@ -183,6 +183,7 @@ export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
       state: peer.state,
       trouble: troubleOf(peer),
       ...(peer.problem === undefined ? {} : { problem: peer.problem }),
+      ...(peer.bfd === undefined ? {} : { bfd: peer.bfd.state }),
       ...(peer.unusable === undefined ? {} : { unusable: peer.unusable.count }),
       via: interfaces.find(({ ifIndex }) => ifIndex === route?.ifIndex)?.ifName
     } satisfies PeerFacts

@@ -68,6 +68,16 @@ export const SecretKeyRef = Schema.Struct({
 })
 export type SecretKeyRef = typeof SecretKeyRef.Type
 
+/** RFC 5880, sections 4.1 and 6.8; FRR's bounds and defaults. */
+const BfdTimers = Schema.Struct({
+  /** Required Min RX Interval. */
+  receiveIntervalMilliseconds: withDefault(int(10, 60000), 300),
+  /** Desired Min TX Interval. */
+  transmitIntervalMilliseconds: withDefault(int(10, 60000), 300),
+  /** The router gives the session up after so many of the node's packets did not come. */
+  detectMultiplier: withDefault(int(2, 255), 3)
+})
+
 export const Peer = Schema.Struct({
   /** The router's address. */
   address: AddressFromString.pipe(Schema.check(Schema.makeFilter((address: IpAddress) => {
@@ -86,6 +96,7 @@ export const Peer = Schema.Struct({
     90
   ),
   bfd: withDefault(Schema.Boolean, false),
+  bfdTimers: withDefault(BfdTimers, {}),
   passwordSecretRef: Schema.optionalKey(SecretKeyRef),
   /** 0: the peer is on a connected network. Otherwise the largest number of hops to it. */
   multihop: withDefault(int(0, 255), 0),

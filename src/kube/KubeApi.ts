@@ -79,6 +79,8 @@ export interface NodeConfigStatus {
     }
     /** Learned routes that BIRD cannot use. */
     readonly unusable?: { readonly count: number; readonly reason: string; readonly examples: ReadonlyArray<string> }
+    /** State of BFD (RFC 5880); absent: it is not wanted. */
+    readonly bfd?: string
   }>
 }
 

@@ -144,13 +144,14 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
     conditions,
     addresses: { ...(ipv6 ? { ipv6 } : {}), ...(ipv4 ? { ipv4 } : {}) },
     ...(bird.enabled ? { sessions: `${established}/${bird.peers.length}` } : {}),
-    peers: bird.peers.map(({ address, asn, lastNotification, problem, state, unusable }) => ({
+    peers: bird.peers.map(({ address, asn, bfd, lastNotification, problem, state, unusable }) => ({
       address,
       asn,
       state,
       ...(problem === undefined ? {} : { problem }),
       ...(lastNotification === undefined ? {} : { lastNotification }),
-      ...(unusable === undefined ? {} : { unusable })
+      ...(unusable === undefined ? {} : { unusable }),
+      ...(bfd === undefined ? {} : { bfd: bfd.state })
     }))
   }
 }

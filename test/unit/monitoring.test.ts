@@ -112,6 +112,17 @@ const CASES: ReadonlyArray<Case> = [
     }
   },
   {
+    alert: "FlockBfdDown",
+    fires: {
+      "flock_bfd_session_up{node=\"a\",peer=\"192.0.2.1\",asn=\"1\"}": always(0),
+      "flock_bgp_session_established{node=\"a\",peer=\"192.0.2.1\",asn=\"1\"}": always(1)
+    },
+    quiet: {
+      "flock_bfd_session_up{node=\"a\",peer=\"192.0.2.1\",asn=\"1\"}": always(0),
+      "flock_bgp_session_established{node=\"a\",peer=\"192.0.2.1\",asn=\"1\"}": always(0)
+    }
+  },
+  {
     alert: "FlockUnusableRoutes",
     fires: { "flock_bgp_routes_unusable{node=\"a\",peer=\"192.0.2.1\",asn=\"1\"}": always(2) },
     quiet: { "flock_bgp_routes_unusable{node=\"a\",peer=\"192.0.2.1\",asn=\"1\"}": always(0) }

@@ -27,7 +27,15 @@ const peer = (state: string, lastError = ""): PeerStatus => ({
 
 const up = (peers: ReadonlyArray<PeerStatus>, at = 1000, generation = 1): Event => ({
   _tag: "Answered",
-  answer: { _tag: "Up", version: "2.0.12", peers, hits: [], unreachable: new Map(), learned: new Map() },
+  answer: {
+    _tag: "Up",
+    version: "2.0.12",
+    peers,
+    hits: [],
+    bfd: new Map(),
+    unreachable: new Map(),
+    learned: new Map()
+  },
   generation,
   at,
   now: NOW

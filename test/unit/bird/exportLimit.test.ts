@@ -68,6 +68,7 @@ const answered = (state: State, exported: number, hit: boolean) => {
       version: "2.0.12",
       peers: parseProtocols(reply),
       hits: limitHits(reply),
+      bfd: new Map(),
       unreachable: new Map(),
       learned: new Map()
     },

@@ -53,6 +53,20 @@ it.effect("a peer that is gone has no series, one with another AS the new one's 
     assert.include(text, "flock_bgp_session_established{peer=\"192.0.2.1\",asn=\"65001\"} 1\n")
   })))
 
+it.effect("a peer has a series of BFD while it is to have BFD", () =>
+  isolated(Effect.gen(function*() {
+    const withBfd = (state: string) => ({ ...peer("192.0.2.1"), bfd: { state, timeoutMilliseconds: 900 } })
+    const series = "flock_bfd_session_up{peer=\"192.0.2.1\",asn=\"65000\"}"
+    yield* publish(status(0, [withBfd("Up")]), status(0, []))
+    assert.include(yield* PrometheusMetrics.format(), `${series} 1\n`)
+    yield* publish(status(0, [withBfd("Init")]), status(0, [withBfd("Up")]))
+    assert.include(yield* PrometheusMetrics.format(), `${series} 0\n`)
+    yield* publish(status(0, [peer("192.0.2.1")]), status(0, [withBfd("Init")]))
+    const text = yield* PrometheusMetrics.format()
+    assert.notInclude(text, "flock_bfd_session_up{")
+    assert.include(text, "flock_bgp_session_established{peer=\"192.0.2.1\",asn=\"65000\"} 1\n")
+  })))
+
 it.effect("says that an operator withdrew the node", () =>
   isolated(Effect.gen(function*() {
     yield* publish(status(0, [], true), status(0, []))

@@ -211,6 +211,12 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "warning learned-routes",
     "from 2001:db8:ffff::1 cannot be used: 2 learned routes"
   ],
+  [
+    "a session without its BFD",
+    { ...fit, peers: [{ ...peer, bfd: "Init", trouble: "BFD is Init: a dead link" }] },
+    "warning peer-bfd",
+    "session to 2001:db8:ffff::1 is Established, but BFD is Init"
+  ],
   ["no route to a peer", { ...fit, peers: [{ ...peer, via: undefined }] }, "error peer-route", "2001:db8:ffff::1"],
   [
     "a peer that is not configured, before its route is looked for",

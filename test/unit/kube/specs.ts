@@ -164,6 +164,11 @@ const peer = some({
   port: integer(1, 179, 65535, 65536, 0),
   holdTimeSeconds: integer(0, 1, 2, 3, 9, 65535, 65536, -1),
   bfd: boolean,
+  bfdTimers: some({
+    receiveIntervalMilliseconds: integer(10, 300, 60000, 9, 60001),
+    transmitIntervalMilliseconds: integer(10, 300, 60000, 9, 60001),
+    detectMultiplier: integer(2, 3, 255, 1, 256)
+  }),
   passwordSecretRef: some({
     name: fc.oneof(fc.constantFrom("tor", "a.b-c", "-a", "A", "", "a".repeat(253), "a".repeat(254)), fc.string()),
     key: fc.oneof(fc.constantFrom("password", "A_b.c-d", "", "k".repeat(253), "k".repeat(254)), fc.string())
