@@ -3,6 +3,7 @@ import { PLUGIN } from "../../lab/cni.ts"
 import { run } from "../../lab/exec.ts"
 import { sleep } from "../../lab/until.ts"
 import { BenchNode, callPlugin, type Lab, openLab, type Plugin } from "./lab.ts"
+import { ptp } from "./ptp.ts"
 import { type Bench, bucketQuantile, median, type Options, pairedRatio, percentile, type Row } from "./report.ts"
 
 const PODS = 100
@@ -13,26 +14,6 @@ const CIDR4 = "10.42.0.0/16"
 const CIDR6 = "2001:db8:42::/64"
 
 const SPEC = { cidr4: CIDR4, cidr6: CIDR6, mtu: 1500 }
-
-const ptp = (lab: Lab, name: string, subnets: ReadonlyArray<string>): Plugin => ({
-  path: "/usr/lib/cni/ptp",
-  config: lab.write(
-    `${name}.json`,
-    JSON.stringify({
-      cniVersion: "1.0.0",
-      name,
-      type: "ptp",
-      ipMasq: false,
-      mtu: 1500,
-      ipam: {
-        type: "host-local",
-        dataDir: `${lab.directory}/host-local`,
-        ranges: subnets.map((subnet) => [{ subnet }]),
-        routes: subnets.map((subnet) => ({ dst: subnet.includes(":") ? "::/0" : "0.0.0.0/0" }))
-      }
-    })
-  )
-})
 
 /** What the calls of one plugin took: per round, milliseconds. */
 class Samples {

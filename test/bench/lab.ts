@@ -59,6 +59,8 @@ export interface Timings {
   readonly each: ReadonlyArray<number>
   /** Milliseconds from the first start to the last end. */
   readonly total: number
+  /** CPU time of the plugins' processes and of what they started, milliseconds in all. */
+  readonly cpu: number
 }
 
 /** A plugin with its configuration, and what a call of it needs in the environment. */
@@ -85,7 +87,7 @@ export const callPlugin = async (
     if (verb === "ADD" && !text().includes("\"ips\"")) throw new Error(`${plugin.path} ADD ${id} gave: ${text()}`)
   }
   const times = lines.map(([, ms]) => Number(ms))
-  return { each: times.slice(0, -1), total: times.at(-1) ?? Number.NaN }
+  return { each: times.slice(0, -1), total: times.at(-1) ?? Number.NaN, cpu: Number(lines.at(-1)?.[2]) }
 }
 
 const READY = "http://127.0.0.1:9476/readyz"
@@ -123,6 +125,13 @@ export class BenchNode extends AgentNode {
     const text = await (await fetch("http://127.0.0.1:9476/metrics")).text()
     return [...text.matchAll(new RegExp(`^${name}_bucket\\{le="([^"]+)"\\} (\\d+)$`, "gm"))]
       .map(([, le, count]) => ({ le: le === "+Inf" ? Infinity : Number(le), count: Number(count) }))
+  }
+
+  /** CPU time that the agent has used, milliseconds; the kernel counts in steps of 10 (proc(5), `stat`). */
+  cpu(): { readonly user: number; readonly system: number } {
+    const stat = readFileSync(`/proc/${this.agent?.pid}/stat`, "utf8")
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+    return { user: Number(fields[11]) * 10, system: Number(fields[12]) * 10 }
   }
 
   /** MB, as `VmRSS` or `VmHWM` of /proc/PID/status. */

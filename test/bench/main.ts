@@ -8,11 +8,12 @@ import { parseArgs } from "node:util"
 import { anycast } from "./anycast.ts"
 import { bgp } from "./bgp.ts"
 import { cni } from "./cni.ts"
+import { cpu } from "./cpu.ts"
 import { enter } from "./lab.ts"
 import { busyWords, othersShare } from "./load.ts"
 import { type Bench, passes, table } from "./report.ts"
 
-const benches: ReadonlyArray<Bench> = [cni, anycast, bgp]
+const benches: ReadonlyArray<Bench> = [cni, cpu, anycast, bgp]
 
 const USAGE = `usage: npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 NAME: ${benches.map(({ name }) => name).join(", ")}`
