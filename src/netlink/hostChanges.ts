@@ -83,37 +83,3 @@ export const hostChangeOf = (message: Received): HostChange | undefined => {
       return undefined
   }
 }
-
-/** Instruction of a classic BPF program (linux/filter.h). */
-const bpf = (code: number, jumpTrue: number, jumpFalse: number, k: number): ReadonlyArray<number> => [
-  code,
-  0,
-  jumpTrue,
-  jumpFalse,
-  k & 0xff,
-  (k >>> 8) & 0xff,
-  (k >>> 16) & 0xff,
-  k >>> 24
-]
-
-const LOAD_HALF = 0x28
-const LOAD_BYTE = 0x30
-const JUMP_EQUAL = 0x15
-const JUMP_SET = 0x45
-const RETURN = 0x06
-/** BPF loads in network order. */
-const swapped = (type: number): number => type << 8
-
-/**
- * A socket filter that lets through of neighbours only those in the states of an entry that somebody set or took away:
- * a pod that claims a thousand addresses makes a thousand entries, none of which should wake the agent.
- */
-export const QUIET_NEIGHBOURS: Uint8Array = Uint8Array.from([
-  ...bpf(LOAD_HALF, 0, 0, 4),
-  ...bpf(JUMP_EQUAL, 1, 0, swapped(C.RTM_NEWNEIGH)),
-  ...bpf(JUMP_EQUAL, 0, 2, swapped(C.RTM_DELNEIGH)),
-  ...bpf(LOAD_BYTE, 0, 0, 24),
-  ...bpf(JUMP_SET, 0, 1, C.NUD_PERMANENT | C.NUD_FAILED | C.NUD_REACHABLE),
-  ...bpf(RETURN, 0, 0, 0xffff_ffff),
-  ...bpf(RETURN, 0, 0, 0)
-])

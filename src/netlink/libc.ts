@@ -131,13 +131,28 @@ export const recvAsync = (fd: number, into: Uint8Array, done: (length: number) =
 
 /**
  * Calls back whenever `fd` is readable or has an error: in libuv's own epoll set, so without a thread and without
- * polling. libuv stops watching after an error (a netlink socket's ENOBUFS is one), hence the new start.
+ * polling. libuv stops watching after an error (a netlink socket's ENOBUFS is one), hence the new start. `pauseMillis`:
+ * for so long after a call what comes is left to gather, and is one call then.
  */
-export const watchReadable = (fd: number, wake: () => void): { readonly close: () => void } => {
+export const watchReadable = (
+  fd: number,
+  wake: () => void,
+  pauseMillis = 0
+): { readonly close: () => void } => {
+  const start = () => handle.start({ readable: true }, onEvent)
+  const timer = pauseMillis > 0 ? setTimeout(start, pauseMillis).unref() : undefined
   const onEvent = (...[status]: ReadonlyArray<unknown>) => {
-    if (typeof status === "number" && status < 0) handle.start({ readable: true }, onEvent)
+    if (timer !== undefined) {
+      handle.stop()
+      timer.refresh()
+    } else if (typeof status === "number" && status < 0) start()
     wake()
   }
   const handle = koffi.node.poll(fd, { readable: true }, onEvent)
-  return { close: () => handle.close() }
+  return {
+    close: () => {
+      clearTimeout(timer)
+      handle.close()
+    }
+  }
 }

@@ -300,6 +300,28 @@ describe("changes", () => {
       yield* Fiber.join(reader)
     }).pipe(Effect.scoped))
 
+  it.live("what means nothing is not even received", () =>
+    Effect.gen(function*() {
+      const { host, netlink } = yield* makeLab
+      ip(host, "link", "add", "up0", "up", "type", "bridge")
+      const received = () =>
+        Number(inside(host, "sh", "-c", "awk 'NR > 1 { s += $5 } END { print s + 0 }' /proc/net/netlink").trim())
+      const seen: Array<string> = []
+      const reader = yield* netlink.changes.pipe(
+        Stream.runForEach((change) => Effect.sync(() => seen.push(change._tag))),
+        Effect.forkChild({ startImmediately: true })
+      )
+      ipBatch(host, Array.from({ length: 200 }, (_, i) => `route add 10.0.${i}.0/24 dev up0\n`).join(""))
+      // Not read yet, for this thread was waiting: yet nothing is in the socket's memory.
+      assert.strictEqual(received(), 0)
+      ipBatch(host, Array.from({ length: 200 }, (_, i) => `route del 10.0.${i}.0/24 dev up0\n`).join(""))
+      assert.isAbove(received(), 0)
+      yield* Effect.sleep("100 millis")
+      assert.strictEqual(received(), 0)
+      assert.deepStrictEqual(seen, Array.from({ length: 200 }, () => "RouteRemoved"))
+      yield* Fiber.interrupt(reader)
+    }).pipe(Effect.scoped))
+
   it.live("a stream that is given up closes its socket", () =>
     Effect.gen(function*() {
       const { host, netlink } = yield* makeLab
