@@ -28,6 +28,8 @@ export const PeerStatus = Schema.Struct({
   unusable: Schema.optionalKey(Unusable),
   /** Absent: the NodeConfig wants no BFD for this peer. */
   bfd: Schema.optionalKey(BfdStatus),
+  /** The router has to open the session; absent: both ends do. */
+  passive: Schema.optionalKey(Schema.Boolean),
   ipv6: Prefixes,
   ipv4: Prefixes
 })
@@ -51,16 +53,21 @@ export const BirdStatus = Schema.Struct({
 export interface BirdStatus extends Schema.Schema.Type<typeof BirdStatus> {}
 
 /** All that stands in a session's way, the decisive part first. Empty: nothing is known. */
-export const troubleOf = ({ bfd, lastError, lastNotification: last, problem, state, unusable }: PeerStatus): string =>
-  [
+export const troubleOf = (peer: PeerStatus): string => {
+  const { bfd, lastError, lastNotification: last, passive, problem, state, unusable } = peer
+  return [
     problem ?? [],
     last === undefined || lastError.endsWith(`: ${last.message}`)
       ? []
       : `${last.direction} at ${last.at}: ${last.message}`,
     problem === undefined && lastError !== "" ? lastError : [],
     unusable === undefined ? [] : unusableInWords(unusable),
-    state === "Established" && bfd !== undefined && bfd.state !== "Up" ? bfdInWords(bfd) : []
+    state === "Established" && bfd !== undefined && bfd.state !== "Up" ? bfdInWords(bfd) : [],
+    passive === true && problem === undefined && state !== "Established" ? PASSIVE : []
   ].flat().join("; ")
+}
+
+const PASSIVE = "the router has to open the session (passive)"
 
 const unusableInWords = ({ count, examples, reason }: Unusable): string =>
   `${count} learned ${count === 1 ? "route" : "routes"} (${examples.join(", ")}${
@@ -76,9 +83,16 @@ export const withConfigured = (
   waiting: ReadonlyArray<PeerProblem>
 ): ReadonlyArray<PeerStatus> => {
   const problems = new Map(waiting.map((problem) => [protocolName(problem.peer), problem.message]))
+  const passive = new Set(
+    (config?.spec.bgp?.peers ?? []).filter((it) => it.passive).map(({ address }) => protocolName(address))
+  )
   return withUnknown(seen, config).map((peer) => {
     const problem = problems.get(peer.protocol)
-    return problem === undefined ? peer : { ...peer, problem }
+    return {
+      ...peer,
+      ...(problem === undefined ? {} : { problem }),
+      ...(passive.has(peer.protocol) ? { passive: true } : {})
+    }
   })
 }
 

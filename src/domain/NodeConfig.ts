@@ -94,6 +94,15 @@ const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
         message: "true: must be false where multihop is not 0 (RFC 5082)"
       })
     }
+    if (peer.localRole !== undefined && peer.asn === spec.bgp?.asn) {
+      problems.push({
+        field: `${field}.localRole`,
+        message: `"${peer.localRole}": must not be set where the router has the node's own AS number (RFC 9234)`
+      })
+    }
+    if (peer.roleStrictMode && peer.localRole === undefined) {
+      problems.push({ field: `${field}.roleStrictMode`, message: "true: needs a localRole (RFC 9234)" })
+    }
     for (const community of peer.communities) {
       const parts = community.split(":").map(Number)
       const maximum = parts.length === 2 ? 65535 : 4294967295

@@ -68,6 +68,10 @@ export const SecretKeyRef = Schema.Struct({
 })
 export type SecretKeyRef = typeof SecretKeyRef.Type
 
+const Role = Schema.Literals(["provider", "customer", "peer", "rs-server", "rs-client"]).annotate({
+  message: "must be one of provider, customer, peer, rs-server, rs-client"
+})
+
 /** RFC 5880, sections 4.1 and 6.8; FRR's bounds and defaults. */
 const BfdTimers = Schema.Struct({
   /** Required Min RX Interval. */
@@ -103,6 +107,12 @@ export const Peer = Schema.Struct({
   /** RFC 5082; not together with `multihop`. */
   ttlSecurity: withDefault(Schema.Boolean, false),
   gracefulRestart: withDefault(Schema.Boolean, true),
+  /** The router opens the session. */
+  passive: withDefault(Schema.Boolean, false),
+  /** What the node is to the router (RFC 9234); absent: nothing is said. */
+  localRole: Schema.optionalKey(Role),
+  /** No session with a router that does not say its own role (RFC 9234, section 4.2). */
+  roleStrictMode: withDefault(Schema.Boolean, false),
   /** Standard (`65001:100`, RFC 1997) or large (`65001:1:2`, RFC 8092), added to every announcement. */
   communities: withDefault(
     Schema.Array(

@@ -85,6 +85,14 @@ const RULES: ReadonlyArray<readonly [string, unknown]> = [
     peer({ ttlSecurity: true, multihop: 2 })
   ],
   [
+    "spec.bgp.peers[0].roleStrictMode: Invalid value: needs a localRole (RFC 9234)",
+    peer({ roleStrictMode: true })
+  ],
+  [
+    "spec.bgp.peers: Invalid value: must not have a localRole where a peer has the node's own AS number (RFC 9234)",
+    peer({ asn: 65001, localRole: "customer" })
+  ],
+  [
     "spec.bgp.peers[0].address: Invalid value: \"router1\": must be an IPv6 or IPv4 address, such as 2001:db8:ffff::1",
     peer({ address: "router1" })
   ],

@@ -60,6 +60,12 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
   ),
   "peer-on-node-carries-both": input(bgp([{ address: "::1", asn: 65010, port: 1179 }])),
   "host-prefix": input(bgp([peer6]), { interfaces: [hostInterface("eth0", ["2001:db8:ffff::2/128"])] }),
+  "passive-with-roles": input(
+    bgp([
+      { ...peer6, passive: true, localRole: "customer", roleStrictMode: true },
+      { ...peer4, localRole: "rs-client" }
+    ])
+  ),
   options: input(
     bgp([
       {

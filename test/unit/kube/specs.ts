@@ -176,6 +176,9 @@ const peer = some({
   multihop: integer(0, 0, 1, 255, 256, -1),
   ttlSecurity: boolean,
   gracefulRestart: boolean,
+  passive: boolean,
+  localRole: fc.constantFrom("customer", "provider", "peer", "rs-client", "rs-server", "Customer", ""),
+  roleStrictMode: boolean,
   communities: list(community)
 }, ["address", "asn"])
 

@@ -93,6 +93,10 @@ const duplicates = (keys: ReadonlyArray<string>): boolean => new Set(keys).size 
 const RULES: Readonly<Record<string, (value: Fields & number) => boolean>> = {
   "has(self.cidr6) || has(self.cidr4)": ({ cidr4, cidr6 }) => cidr6 !== undefined || cidr4 !== undefined,
   "self == 0 || self >= 3": (value) => value === 0 || value >= 3,
+  "!(has(self.roleStrictMode) && self.roleStrictMode && !has(self.localRole))": ({ localRole, roleStrictMode }) =>
+    !(roleStrictMode === true && localRole === undefined),
+  "!has(self.peers) || self.peers.all(p, !has(p.localRole) || p.asn != self.asn)": ({ asn, peers }) =>
+    !Array.isArray(peers) || peers.every((p) => !isFields(p) || p["localRole"] === undefined || p["asn"] !== asn),
   "!(has(self.ttlSecurity) && self.ttlSecurity && has(self.multihop) && self.multihop > 0)": (
     { multihop, ttlSecurity }
   ) => !(ttlSecurity === true && typeof multihop === "number" && multihop > 0)
