@@ -45,7 +45,7 @@ export interface State {
   readonly refusal: string
   /** Configurations that BIRD took. */
   readonly reloads: number
-  /** When BIRD's configuration or liveness last changed, of `monotonicMillis`. */
+  /** When BIRD's configuration, its liveness or a link last changed, of `monotonicMillis`. */
   readonly changedAt: number
   /** Of the control connection over which BIRD last answered. */
   readonly generation: number
@@ -124,6 +124,8 @@ export type Event =
   /** Lines of BIRD's log. `now`: RFC 3339. */
   | { readonly _tag: "Heard"; readonly lines: ReadonlyArray<string>; readonly now: string }
   | { readonly _tag: "PortOwnerFound"; readonly port: PortHolders }
+  /** Sessions may go or come now. */
+  | { readonly _tag: "LinkChanged"; readonly at: number }
 
 export type Action =
   | LogLine
@@ -306,6 +308,8 @@ export const step = (state: State, event: Event): Step => {
       return answered(state, event)
     case "Heard":
       return heardLines(state, event.lines, event.now)
+    case "LinkChanged":
+      return { state: { ...state, changedAt: event.at }, actions: [] }
     case "PortOwnerFound": {
       const deaf = state.status.peers.filter(cannotListen).map(({ protocol }) => protocol)
       return { state: { ...state, port: event.port, recovery: hurry(state.recovery, deaf) }, actions: [] }

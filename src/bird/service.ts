@@ -11,6 +11,7 @@ import { initial, sameForSubscribers } from "./birdStatus.ts"
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
+import { linkNews, type Links } from "./linkNews.ts"
 import { listen } from "./messages.ts"
 import { started } from "./metrics.ts"
 import { makePerform } from "./perform.ts"
@@ -56,7 +57,12 @@ export const disabled = {
 }
 
 /** Asks for a reload when anything changed that `bird.conf` depends on, and now and then although nothing seems to. */
-const follow = (kube: KubeApi["Service"], netlink: Netlink["Service"], { request }: Coalescer) => {
+const follow = (
+  kube: KubeApi["Service"],
+  netlink: Netlink["Service"],
+  { request }: Coalescer,
+  onLink: Effect.Effect<void>
+) => {
   const onChange = Stream.merge(
     Stream.map(SubscriptionRef.changes(kube.nodeConfig), () => undefined),
     Stream.map(kube.secretChanges, () => undefined)
@@ -67,7 +73,16 @@ const follow = (kube: KubeApi["Service"], netlink: Netlink["Service"], { request
     Effect.catch((error) => Effect.logWarning(`watching the node's addresses: ${error.message}`)),
     Effect.repeat(Schedule.spaced("1 second"))
   )
-  return [onChange, onAddress, Effect.repeat(request, Schedule.spaced(HEAL))]
+  const onLinkChange = netlink.linkChanges.pipe(
+    Stream.mapAccum((): Links => new Map(), (known, change) => {
+      const { links, news } = linkNews(known, change)
+      return [links, news ? [undefined] : []] as const
+    }),
+    Stream.runForEach(() => Effect.andThen(request, onLink)),
+    Effect.catch((error) => Effect.logWarning(`watching the node's links: ${error.message}`)),
+    Effect.repeat(Schedule.spaced("1 second"))
+  )
+  return [onChange, onAddress, onLinkChange, Effect.repeat(request, Schedule.spaced(HEAL))]
 }
 
 export const make = Effect.fn("Bird.make")(function*(options: Options) {
@@ -111,6 +126,8 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     yield* Effect.sleep((yield* monotonicMillis) - changedAt < SOON_FOR ? WATCH_SOON : WATCH)
   })
 
+  const linkChanged = Effect.flatMap(monotonicMillis, (at) => dispatch({ _tag: "LinkChanged", at }))
+
   const listening = listen(options.socketPath, came, (lines) =>
     Effect.gen(function*() {
       yield* dispatch({ _tag: "Heard", lines, now: yield* nowText })
@@ -141,9 +158,12 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     mayExport: mayExport(control),
     withdrawAll: drain(true),
     restoreAll: drain(false),
-    run: Effect.all([coalescer.run, Effect.forever(watch), listening, ...follow(kube, netlink, coalescer)], {
-      concurrency: "unbounded",
-      discard: true
-    }).pipe(Effect.andThen(Effect.never))
+    run: Effect.all(
+      [coalescer.run, Effect.forever(watch), listening, ...follow(kube, netlink, coalescer, linkChanged)],
+      {
+        concurrency: "unbounded",
+        discard: true
+      }
+    ).pipe(Effect.andThen(Effect.never))
   }
 })

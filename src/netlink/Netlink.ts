@@ -137,13 +137,34 @@ export interface HostRoute {
   readonly nextHops: ReadonlyArray<NextHop>
 }
 
+/**
+ * What an address is good for, by its flags (linux/if_addr.h): `permanent` is an operator's; `dynamic` is there as long as
+ * a lease or a router's advertisement says; the others come and go, or are no source for what the node begins.
+ */
+export type Standing = "permanent" | "dynamic" | "deprecated" | "temporary" | "secondary"
+
+export interface InterfaceAddress {
+  readonly address: IpAddress
+  readonly prefix: number
+  readonly standing: Standing
+}
+
 /** One interface of the host with its addresses: what BIRD's local address and the MTU are chosen from. */
 export interface HostInterface {
   readonly ifName: string
   readonly ifIndex: number
+  /** `IFLA_INFO_KIND`, such as `dummy`; absent: a device of its own, or `lo`. */
+  readonly kind?: string
   readonly mtu: number
   readonly up: boolean
-  readonly addresses: ReadonlyArray<{ readonly address: IpAddress; readonly prefix: number }>
+  readonly addresses: ReadonlyArray<InterfaceAddress>
+}
+
+/** How the kernel reaches an address. */
+export interface Way {
+  readonly ifIndex: number
+  /** The source that it would choose (`RTA_PREFSRC`). */
+  readonly source?: IpAddress
 }
 
 /** A change in the kernel that may need healing. `Overrun`: messages were lost (ENOBUFS), look at everything. */
@@ -151,6 +172,18 @@ export type KernelChange =
   | { readonly _tag: "LinkRemoved"; readonly ifName: string; readonly ifIndex: number }
   | { readonly _tag: "RouteRemoved"; readonly route: HostRoute }
   | { readonly _tag: "AddressChanged"; readonly ifIndex: number }
+  | { readonly _tag: "Overrun" }
+
+/** A change of a link that is none of ours; told too where nothing of these has changed. */
+export type LinkChange =
+  | {
+    readonly _tag: "LinkChanged"
+    readonly ifIndex: number
+    readonly ifName: string
+    readonly up: boolean
+    readonly carrier: boolean
+  }
+  | { readonly _tag: "LinkRemoved"; readonly ifName: string; readonly ifIndex: number }
   | { readonly _tag: "Overrun" }
 
 /** One thing in which the host end of a pod's link is not as planned. */
@@ -233,8 +266,8 @@ export class Netlink extends Context.Service<Netlink, {
   readonly interfaces: Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError>
   /** What a pod has on all its interfaces, by the namespace ID of its link ({@link HostLink.peerNsid}). */
   readonly podAddresses: (nsid: number) => Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError>
-  /** Interface that the kernel would send a packet for `address` out of (`ip route get`); undefined: no route. */
-  readonly outgoing: (address: IpAddress) => Effect.Effect<{ readonly ifIndex: number } | undefined, NetlinkError>
+  /** How the kernel would send a packet to `address` (`ip route get`); undefined: no route. */
+  readonly outgoing: (address: IpAddress) => Effect.Effect<Way | undefined, NetlinkError>
   /**
    * The host answers for these IPv4 gateways of pods, by ARP and to pings, and for no others that it once did. The result
    * has those for which it did not.
@@ -257,6 +290,8 @@ export class Netlink extends Context.Service<Netlink, {
   ) => Effect.Effect<ReadonlyArray<{ readonly difference: HostDifference; readonly error: NetlinkError }>>
   /** From an rtnetlink multicast socket of its own, since subscription. */
   readonly hostChanges: Stream.Stream<HostChange, NetlinkError>
+  /** Of the node's own links, from a socket of its own: pods' links are not received. */
+  readonly linkChanges: Stream.Stream<LinkChange, NetlinkError>
   /** Changes since subscription, from an rtnetlink multicast socket. */
   readonly changes: Stream.Stream<KernelChange, NetlinkError>
 }>()("flock/Netlink") {}

@@ -286,6 +286,7 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
       }),
     repairHostEnds: repair(kernel),
     hostChanges: kernel.hostChanges,
+    linkChanges: Stream.never,
     changes: kernel.changes
   })
 

@@ -2,7 +2,15 @@
 import { bitsOf, type Cidr, formatCidr, fromBytes, type IpAddress } from "../domain/Ip.ts"
 import { type Attrs, attrs, readText, readU32, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
-import { type HostEnd, type HostRoute, METRICS, type NextHop, PROTOCOL_POD } from "./Netlink.ts"
+import {
+  type HostEnd,
+  type HostRoute,
+  METRICS,
+  type NextHop,
+  PROTOCOL_POD,
+  type Standing,
+  type Way
+} from "./Netlink.ts"
 import { macText } from "./requests.ts"
 
 export interface Link {
@@ -23,6 +31,7 @@ export interface LinkAddress {
   readonly prefix: number
   /** Usable: neither in duplicate address detection nor found to be a duplicate. */
   readonly usable: boolean
+  readonly standing: Standing
 }
 
 export interface Neighbour {
@@ -103,6 +112,12 @@ export const readAddressGeneration = (message: Received): number | undefined => 
   return inet6 && attrs(inet6, 0).get(C.IFLA_INET6_ADDR_GEN_MODE)?.[0]
 }
 
+const standingOf = (flags: number, family: number | undefined): Standing => {
+  if ((flags & C.IFA_F_SECONDARY) !== 0) return family === C.AF_INET ? "secondary" : "temporary"
+  if ((flags & C.IFA_F_DEPRECATED) !== 0) return "deprecated"
+  return (flags & C.IFA_F_PERMANENT) === 0 ? "dynamic" : "permanent"
+}
+
 /** RTM_NEWADDR or RTM_DELADDR. On a point-to-point link IFA_ADDRESS is the far end's, IFA_LOCAL the own. */
 export const readAddress = (message: Received): LinkAddress | undefined => {
   if ((message.type !== C.RTM_NEWADDR && message.type !== C.RTM_DELADDR) || message.body.length < 8) return undefined
@@ -114,7 +129,8 @@ export const readAddress = (message: Received): LinkAddress | undefined => {
     ifIndex: viewOf(message.body).getUint32(4, true),
     address,
     prefix: message.body[1] ?? 0,
-    usable: (flags & (C.IFA_F_TENTATIVE | C.IFA_F_DADFAILED)) === 0
+    usable: (flags & (C.IFA_F_TENTATIVE | C.IFA_F_DADFAILED)) === 0,
+    standing: standingOf(flags, message.body[0])
   }
 }
 
@@ -198,12 +214,15 @@ export const readLocal = (message: Received): IpAddress | undefined =>
 export const readOurLocal = (message: Received): IpAddress | undefined =>
   message.body[5] === PROTOCOL_POD && message.body[4] === C.RT_TABLE_LOCAL ? readLocal(message) : undefined
 
-/** The interface in the answer to a route lookup; undefined unless packets are sent or delivered. */
-export const readLookup = (message: Received | undefined): { readonly ifIndex: number } | undefined => {
+/** The answer to a route lookup; undefined unless packets are sent or delivered. */
+export const readLookup = (message: Received | undefined): Way | undefined => {
   if (message === undefined || message.type !== C.RTM_NEWROUTE || message.body.length < 12) return undefined
   const kind = message.body[7]
-  const ifIndex = readU32(attrs(message.body, 12).get(C.RTA_OIF))
-  return ifIndex === undefined || (kind !== C.RTN_UNICAST && kind !== C.RTN_LOCAL) ? undefined : { ifIndex }
+  const found = attrs(message.body, 12)
+  const ifIndex = readU32(found.get(C.RTA_OIF))
+  if (ifIndex === undefined || (kind !== C.RTN_UNICAST && kind !== C.RTN_LOCAL)) return undefined
+  const source = addressOf(found.get(C.RTA_PREFSRC))
+  return source === undefined ? { ifIndex } : { ifIndex, source }
 }
 
 /** Whether the answer to `matchRoute` is a route for exactly that address which neither is ours nor leads to `ifIndex`. */

@@ -10,6 +10,9 @@ const RETURN = 0x06
 /** Offsets in a message: `nlmsg_type` (struct nlmsghdr), `ndm_state` (struct ndmsg after it). */
 const TYPE = 4
 const NEIGHBOUR_STATE = 24
+/** A link's first attribute, which is its name (`rtnl_fill_ifinfo`, Linux 2.6 to 6.x): `nla_type` and what follows. */
+const FIRST_TYPE = 34
+const FIRST_VALUE = 36
 
 const PASS = 0xffff_ffff
 const DROP = 0
@@ -50,3 +53,23 @@ export const QUIET_NEIGHBOURS: Uint8Array = Uint8Array.from([
   ...instruction(RETURN, 0, 0, PASS),
   ...instruction(RETURN, 0, 0, DROP)
 ])
+
+/** Lets through messages of links only, and of those none whose name begins so. */
+export const linksWithout = (prefix: string): Uint8Array => {
+  const bytes = [...new TextEncoder().encode(prefix)]
+  return Uint8Array.from([
+    ...instruction(LOAD_HALF, 0, 0, TYPE),
+    ...instruction(JUMP_EQUAL, 1, 0, swapped(C.RTM_NEWLINK)),
+    ...instruction(JUMP_EQUAL, 0, 3 + 2 * bytes.length, swapped(C.RTM_DELLINK)),
+    ...instruction(LOAD_HALF, 0, 0, FIRST_TYPE),
+    ...instruction(JUMP_EQUAL, 0, 2 * bytes.length, swapped(C.IFLA_IFNAME)),
+    ...bytes.flatMap((byte, i) => [
+      ...instruction(LOAD_BYTE, 0, 0, FIRST_VALUE + i),
+      ...i < bytes.length - 1
+        ? instruction(JUMP_EQUAL, 0, 2 * (bytes.length - i - 1), byte)
+        : instruction(JUMP_EQUAL, 1, 0, byte)
+    ]),
+    ...instruction(RETURN, 0, 0, PASS),
+    ...instruction(RETURN, 0, 0, DROP)
+  ])
+}

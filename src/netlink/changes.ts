@@ -2,14 +2,14 @@
 import { Cause, Effect, Queue, Stream } from "effect"
 import { closeSync } from "node:fs"
 import { constants } from "node:os"
-import { readAddress, readLink, readRoute } from "./answers.ts"
-import { onlyTypes, QUIET_NEIGHBOURS } from "./bpf.ts"
+import { readAddress, readHostEnd, readLink, readRoute } from "./answers.ts"
+import { linksWithout, onlyTypes, QUIET_NEIGHBOURS } from "./bpf.ts"
 import { decode, errnoName, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
 import { HOST_GROUPS, hostChangeOf } from "./hostChanges.ts"
 import { attachFilter, openRouteSocket, recvNow, watchReadable } from "./libc.ts"
 import { errorCode, type Namespaces } from "./namespace.ts"
-import { type HostChange, type KernelChange, NetlinkError } from "./Netlink.ts"
+import { type HostChange, IF_PREFIX, type KernelChange, type LinkChange, NetlinkError } from "./Netlink.ts"
 
 const { EAGAIN, EINTR, ENOBUFS } = constants.errno
 
@@ -48,6 +48,15 @@ const READERS: ReadonlyMap<number, (message: Received) => KernelChange | undefin
 const ONLY_READ = onlyTypes([...READERS.keys()])
 
 export const changeOf = (message: Received): KernelChange | undefined => READERS.get(message.type)?.(message)
+
+export const linkChangeOf = (message: Received): LinkChange | undefined => {
+  const link = readHostEnd(message)
+  if (link === undefined) return undefined
+  const { carrier, ifIndex, ifName, up } = link
+  return message.type === C.RTM_DELLINK
+    ? { _tag: "LinkRemoved", ifName, ifIndex }
+    : { _tag: "LinkChanged", ifName, ifIndex, up, carrier }
+}
 
 /** A subscription: to which groups, what of it is received, and what that means. */
 interface Source<A> {
@@ -135,5 +144,13 @@ export const hostChanges = (namespaces: Namespaces): Stream.Stream<HostChange, N
     groups: HOST_GROUPS,
     filter: QUIET_NEIGHBOURS,
     read: hostChangeOf,
+    overrun: { _tag: "Overrun" }
+  })
+
+export const linkChanges = (namespaces: Namespaces): Stream.Stream<LinkChange, NetlinkError> =>
+  subscribe<LinkChange>(namespaces, {
+    groups: C.RTMGRP_LINK,
+    filter: linksWithout(IF_PREFIX),
+    read: linkChangeOf,
     overrun: { _tag: "Overrun" }
   })

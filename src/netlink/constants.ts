@@ -95,9 +95,13 @@ export const IFA_ADDRESS = 1
 export const IFA_LOCAL = 2
 export const IFA_FLAGS = 8
 export const IFA_TARGET_NETNSID = 10
+/** Of IPv6 addresses it means temporary (`IFA_F_TEMPORARY`). */
+export const IFA_F_SECONDARY = 0x01
 export const IFA_F_NODAD = 0x02
 export const IFA_F_DADFAILED = 0x08
+export const IFA_F_DEPRECATED = 0x20
 export const IFA_F_TENTATIVE = 0x40
+export const IFA_F_PERMANENT = 0x80
 
 export const NDA_DST = 1
 export const NDA_LLADDR = 2
@@ -126,6 +130,7 @@ export const RTA_DST = 1
 export const RTA_OIF = 4
 export const RTA_GATEWAY = 5
 export const RTA_PRIORITY = 6
+export const RTA_PREFSRC = 7
 export const RTA_MULTIPATH = 9
 export const RTA_TABLE = 15
 export const RTA_VIA = 18

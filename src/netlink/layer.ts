@@ -2,7 +2,7 @@
 import { Effect, Layer, Semaphore } from "effect"
 import * as Answers from "./answers.ts"
 import { attach } from "./attach.ts"
-import { changes, hostChanges } from "./changes.ts"
+import { changes, hostChanges, linkChanges } from "./changes.ts"
 import { Detacher } from "./detach.ts"
 import { type HostContext, lookAtHostEnds, repairHostEnds } from "./hostLook.ts"
 import { Namespaces, readSysctl } from "./namespace.ts"
@@ -70,6 +70,7 @@ const make = (options: Options) =>
       lookAtHostEnds: (plans) => lookAtHostEnds(ends, plans.filter((plan) => !detacher.isLeaving(plan.hostIfName))),
       repairHostEnds: (differences) => repairHostEnds(ends, differences),
       hostChanges: hostChanges(namespaces),
+      linkChanges: linkChanges(namespaces),
       changes: changes(namespaces)
     })
   })

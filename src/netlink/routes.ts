@@ -4,7 +4,7 @@ import { constants } from "node:os"
 import { equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import * as Answers from "./answers.ts"
 import type { Message } from "./codec.ts"
-import { type HostInterface, type HostRoute, NetlinkError } from "./Netlink.ts"
+import { type HostInterface, type HostRoute, NetlinkError, type Way } from "./Netlink.ts"
 import * as R from "./requests.ts"
 import { type DumpSocket, failure, REJECTED, type RequestSocket } from "./socket.ts"
 
@@ -61,7 +61,10 @@ export const addressesIn = (
 
 export const interfaces = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError> =>
   Effect.gen(function*() {
-    const links = Answers.collect(yield* dumps.dump("list links", R.dumpLinks), Answers.readLink)
+    const links = Answers.collect(yield* dumps.dump("list links", R.dumpLinks), (message) => {
+      const link = Answers.readLink(message)
+      return link && { ...link, kind: Answers.readKind(message) }
+    })
     const lists = yield* Effect.forEach(
       families,
       (family) => dumps.dump(`list IPv${family} addresses`, R.dumpAddresses(family, 0))
@@ -70,12 +73,13 @@ export const interfaces = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<HostI
       Answers.collect(lists.flat(), Answers.readAddress).filter((a) => a.usable),
       (a) => a.ifIndex
     )
-    return links.map(({ ifIndex, ifName, mtu, up }) => ({
+    return links.map(({ ifIndex, ifName, kind, mtu, up }) => ({
       ifName,
       ifIndex,
+      ...(kind === undefined ? {} : { kind }),
       mtu,
       up,
-      addresses: (addresses.get(ifIndex) ?? []).map(({ address, prefix }) => ({ address, prefix }))
+      addresses: (addresses.get(ifIndex) ?? []).map(({ address, prefix, standing }) => ({ address, prefix, standing }))
     }))
   })
 
@@ -104,7 +108,7 @@ export const answerFor = (
 export const outgoing = (
   socket: RequestSocket,
   address: IpAddress
-): Effect.Effect<{ readonly ifIndex: number } | undefined, NetlinkError> =>
+): Effect.Effect<Way | undefined, NetlinkError> =>
   Effect.flatMap(socket.request([R.lookupRoute(address)]), ([reply]) =>
     reply === undefined || reply.ack.code === 0
       ? Effect.succeed(Answers.readLookup(reply?.answers[0]))

@@ -38,7 +38,7 @@ it("a flood of bad packets leaves the log as long as it was", async () => {
       ifIndex: 2,
       mtu: 1500,
       up: true,
-      addresses: [{ address: address("192.0.2.2"), prefix: 24 }]
+      addresses: [{ address: address("192.0.2.2"), prefix: 24, standing: "permanent" }]
     }],
     outgoing: new Map(),
     passwords: new Map(),

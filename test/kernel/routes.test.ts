@@ -188,17 +188,41 @@ describe("the host", () => {
       ip(host, "link", "add", "uplink", "type", "bridge")
       ip(host, "link", "set", "uplink", "mtu", "9000", "up")
       ip(host, "addr", "add", "203.0.113.2/24", "dev", "uplink")
+      ip(host, "addr", "add", "203.0.113.1/24", "dev", "uplink")
+      ip(host, "addr", "add", "203.0.113.66/32", "dev", "uplink", "valid_lft", "600", "preferred_lft", "300")
       ip(host, "addr", "add", "2001:db8:99::2/64", "dev", "uplink", "nodad")
+      ip(host, "addr", "add", "2001:db8:99::1/64", "dev", "uplink", "nodad", "preferred_lft", "0")
+      ip(host, "addr", "add", "2001:db8:99::3/64", "dev", "uplink", "nodad", "valid_lft", "600", "preferred_lft", "300")
       const link = yield* netlink.attach(planOf(pod(), 5))
       const interfaces = yield* netlink.interfaces
       const uplink = interfaces.find((i) => i.ifName === "uplink")
       assert.deepInclude(uplink, { mtu: 9000, up: true })
       const addresses = uplink?.addresses.map((a) => `${formatAddress(a.address)}/${a.prefix}`)
       assert.includeMembers([...addresses ?? []], ["203.0.113.2/24", "2001:db8:99::2/64"])
-      assert.deepStrictEqual(yield* netlink.outgoing(address("203.0.113.9")), { ifIndex: uplink?.ifIndex ?? 0 })
-      assert.deepStrictEqual(yield* netlink.outgoing(address("2001:db8:99::9")), { ifIndex: uplink?.ifIndex ?? 0 })
-      assert.deepStrictEqual(yield* netlink.outgoing(v6(5)), { ifIndex: link.hostIfIndex })
-      assert.deepStrictEqual(yield* netlink.outgoing(address(NODE4)), { ifIndex: 1 })
+      const standing = new Map(uplink?.addresses.map((a) => [formatAddress(a.address), a.standing]))
+      assert.deepInclude(Object.fromEntries(standing), {
+        "203.0.113.2": "permanent",
+        "203.0.113.1": "secondary",
+        "203.0.113.66": "dynamic",
+        "2001:db8:99::2": "permanent",
+        "2001:db8:99::1": "deprecated",
+        "2001:db8:99::3": "dynamic"
+      })
+      assert.deepStrictEqual(interfaces.map(({ ifName, kind }) => `${ifName} ${kind}`).toSorted().slice(-2), [
+        "lo undefined",
+        "uplink bridge"
+      ])
+      const way = (target: string) =>
+        Effect.map(
+          netlink.outgoing(address(target)),
+          (it) => it && `${it.ifIndex} ${it.source && formatAddress(it.source)}`
+        )
+      assert.strictEqual(yield* way("203.0.113.9"), `${uplink?.ifIndex} 203.0.113.2`)
+      assert.match((yield* way("2001:db8:99::9")) ?? "", new RegExp(`^${uplink?.ifIndex} 2001:db8:99::[23]$`))
+      assert.match((yield* way(formatAddress(v6(5)))) ?? "", new RegExp(`^${link.hostIfIndex} `))
+      assert.match((yield* way(NODE4)) ?? "", /^1 /)
+      ip(host, "route", "add", "203.0.113.9", "dev", "uplink", "src", "203.0.113.1")
+      assert.strictEqual(yield* way("203.0.113.9"), `${uplink?.ifIndex} 203.0.113.1`)
       assert.isUndefined(yield* netlink.outgoing(address("192.0.2.77")))
       assert.isUndefined(yield* netlink.outgoing(address("2001:db8:77::1")))
       ip(host, "route", "add", "unreachable", "192.0.2.77/32")
@@ -281,6 +305,38 @@ describe("changes", () => {
       ip(host, "link", "del", linkName(6))
       yield* Fiber.join(reader)
       assert.includeMembers([...seen], expected)
+    }).pipe(Effect.scoped))
+
+  it.live("tells of the node's own links, whatever they are made of, and of no pod's", () =>
+    Effect.gen(function*() {
+      const { host, netlink, pod } = yield* makeLab
+      const reader = yield* netlink.linkChanges.pipe(
+        Stream.takeUntil((change) => change._tag === "LinkRemoved" && change.ifName === "up2"),
+        Stream.runCollect,
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* netlink.attach(planOf(pod(), 5))
+      ip(host, "link", "add", "floc0", "type", "bridge")
+      ip(host, "link", "add", "up0", "type", "veth", "peer", "name", "far")
+      ip(host, "link", "set", "up0", "up")
+      ip(host, "link", "set", "far", "up")
+      ip(host, "link", "set", "far", "down")
+      ip(host, "link", "set", "up0", "down")
+      ip(host, "link", "set", "up0", "name", "up2")
+      ip(host, "link", "del", linkName(5))
+      ip(host, "link", "del", "up2")
+      const told = (yield* Fiber.join(reader)).map((change) =>
+        change._tag === "LinkChanged" ? `${change.ifName} ${change.up} ${change.carrier}` : JSON.stringify(change)
+      )
+      assert.includeMembers(told, [
+        "floc0 false false",
+        "up0 false false",
+        "up0 true false",
+        "up0 true true",
+        "up2 false false"
+      ])
+      assert.isTrue(told.lastIndexOf("up0 true false") > told.indexOf("up0 true true"), told.join("; "))
+      assert.isFalse(told.some((it) => it.includes(linkName(5))), told.join("; "))
     }).pipe(Effect.scoped))
 
   it.live("a reader that falls behind learns that it must look at everything", () =>

@@ -3,7 +3,7 @@ import { Result } from "effect"
 import type { RenderInput } from "../../../src/bird/sessions.ts"
 import { address } from "../../../src/domain/Ip.ts"
 import { API_VERSION, decode, type NodeConfig } from "../../../src/domain/NodeConfig.ts"
-import type { HostInterface } from "../../../src/netlink/Netlink.ts"
+import type { HostInterface, Standing } from "../../../src/netlink/Netlink.ts"
 
 export const nodeConfig = (spec: object, name = "host001"): NodeConfig => {
   const decoded = decode(name, { apiVersion: API_VERSION, kind: "NodeConfig", metadata: { name }, spec })
@@ -11,6 +11,7 @@ export const nodeConfig = (spec: object, name = "host001"): NodeConfig => {
   return decoded.success
 }
 
+/** Addresses as `198.51.100.2/24`, or with their standing: `198.51.100.2/24 secondary`. */
 export const hostInterface = (
   ifName: string,
   addresses: ReadonlyArray<string>,
@@ -22,8 +23,9 @@ export const hostInterface = (
   up: true,
   ...options,
   addresses: addresses.map((text) => {
-    const [host = "", prefix] = text.split("/")
-    return { address: address(host), prefix: Number(prefix) }
+    const [cidr = "", standing = "permanent"] = text.split(" ")
+    const [host = "", prefix] = cidr.split("/")
+    return { address: address(host), prefix: Number(prefix), standing: standing as Standing }
   })
 })
 

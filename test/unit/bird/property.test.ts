@@ -10,7 +10,7 @@ import { secretKey } from "../../../src/bird/sessions.ts"
 import { addressProblem, SPECIAL_RANGES } from "../../../src/domain/addressRules.ts"
 import { bitsOf, type Family, formatAddress, formatCidr, lastOf, networkOf } from "../../../src/domain/Ip.ts"
 import { API_VERSION, decode } from "../../../src/domain/NodeConfig.ts"
-import type { HostInterface } from "../../../src/netlink/Netlink.ts"
+import type { HostInterface, Standing } from "../../../src/netlink/Netlink.ts"
 import { dual } from "./inputs.ts"
 
 const ipAddress = (family: Family) =>
@@ -71,9 +71,14 @@ const interfaces: fc.Arbitrary<ReadonlyArray<HostInterface>> = fc.array(
     mtu: fc.constant(1500),
     up: fc.boolean(),
     addresses: fc.array(
-      fc.tuple(anyAddress, fc.nat(128)).map(([address, prefix]) => ({
+      fc.tuple(
+        anyAddress,
+        fc.nat(128),
+        fc.constantFrom<Standing>("permanent", "dynamic", "deprecated", "temporary", "secondary")
+      ).map(([address, prefix, standing]) => ({
         address,
-        prefix: Math.min(prefix, bitsOf(address.family))
+        prefix: Math.min(prefix, bitsOf(address.family)),
+        standing
       })),
       { maxLength: 4 }
     )

@@ -6,6 +6,7 @@ import type { Facts } from "../../../src/doctor/facts.ts"
 import { judge } from "../../../src/doctor/judge.ts"
 import { address } from "../../../src/domain/Ip.ts"
 import { makeConflist } from "../../../src/install/conflist.ts"
+import type { HostInterface } from "../../../src/netlink/Netlink.ts"
 import type { AllocationReport, StatusReport } from "../../../src/socket/StatusReport.ts"
 
 const allocation: AllocationReport = {
@@ -34,12 +35,17 @@ const report: StatusReport = {
   bird: { enabled: true, up: true, version: "BIRD 2.0.12", peers: [], stale: false, configError: "", reloads: 1 }
 }
 
-const interfaceOf = (ifName: string, ifIndex: number, mtu: number, ...addresses: ReadonlyArray<string>) => ({
+const interfaceOf = (
+  ifName: string,
+  ifIndex: number,
+  mtu: number,
+  ...addresses: ReadonlyArray<string>
+): HostInterface => ({
   ifName,
   ifIndex,
   mtu,
   up: true,
-  addresses: addresses.map((text) => ({ address: address(text), prefix: 64 }))
+  addresses: addresses.map((text) => ({ address: address(text), prefix: 64, standing: "permanent" }))
 })
 
 const peer = { address: "2001:db8:ffff::1", state: "Established", trouble: "", via: "eth0" }

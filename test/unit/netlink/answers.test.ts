@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { address, cidr, formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
 import * as A from "../../../src/netlink/answers.ts"
-import { changeOf } from "../../../src/netlink/changes.ts"
+import { changeOf, linkChangeOf } from "../../../src/netlink/changes.ts"
 import {
   attr,
   attrs,
@@ -110,6 +110,14 @@ describe("answers", () => {
       ifIndex: 7
     })
     assert.isUndefined(changeOf(received(C.RTM_NEWLINK, body)))
+    const uplink = concat([body.subarray(0, 16), attr(C.IFLA_IFNAME, text("eth0"))])
+    assert.deepStrictEqual(linkChangeOf(received(C.RTM_NEWLINK, uplink)), {
+      _tag: "LinkChanged",
+      ifName: "eth0",
+      ifIndex: 7,
+      up: true,
+      carrier: A.readHostEnd(received(C.RTM_NEWLINK, body))?.carrier ?? false
+    })
     assert.strictEqual(A.readKind(received(C.RTM_NEWLINK, body)), "veth")
     // Bridges speak of their ports in messages of the same type and another family.
     assert.isUndefined(changeOf(received(C.RTM_DELLINK, concat([Uint8Array.of(7), body.subarray(1)]))))
