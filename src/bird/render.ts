@@ -35,6 +35,9 @@ export interface Rendered {
  */
 const NETLINK_BUFFER = 32 << 20
 
+/** Routers that one learned destination is spread over at most. */
+const WAYS = 16
+
 /** Above every metric that a network manager gives the node's own routes, so BIRD's never replace them. */
 const KERNEL_METRIC = 65535
 
@@ -44,6 +47,7 @@ const kernel = (family: Family, resolving: boolean): ReadonlyArray<string> =>
   block(`protocol kernel kernel${family}`, [
     "learn;",
     "persist;",
+    `merge paths on limit ${WAYS};`,
     "scan time 20;",
     `netlink rx buffer ${NETLINK_BUFFER};`,
     "graceful restart on;",
