@@ -26,9 +26,9 @@ export const LEAVES = [0, 1] as const
 export const linkAddresses = (leaf: number, node: number) => {
   const four = leaf * 64 + node * 4
   return {
-    leaf6: `2001:db8:ff0${leaf}:${node}::1`,
+    leaf6: `2001:db8:ff0${leaf}:${node + 1}::1`,
     leaf4: `198.51.100.${four + 1}`,
-    node6: `2001:db8:ff0${leaf}:${node}::2`,
+    node6: `2001:db8:ff0${leaf}:${node + 1}::2`,
     node4: `198.51.100.${four + 2}`
   }
 }
@@ -168,6 +168,11 @@ export class FabricRouter extends Frr {
   async revive(): Promise<void> {
     this.#setLinks("up")
     await this.run()
+  }
+
+  /** A leaf's link to the spine. */
+  async uplink(state: "up" | "down"): Promise<void> {
+    await ip(this.netns, "link", "set", "spine", state)
   }
 
   #setLinks(state: "up" | "down"): void {

@@ -10,40 +10,49 @@ const PORT = 4242
 /** Every flow sends one datagram each so many milliseconds. */
 const INTERVAL = 10
 
-/** Of one family. */
+/** What became of the datagrams of one direction. */
 export interface Lost {
   readonly sent: number
-  /** Requests that the other end did not get. */
-  readonly there: number
-  /** Answers that did not come back. */
-  readonly back: number
-  /** The longest time that one flow was without answers, in milliseconds; {@link INTERVAL} is its grain. */
-  readonly gap: number
+  readonly lost: number
+  /** The longest time that one flow was silent, in milliseconds, {@link INTERVAL} its grain. */
+  readonly silence: number
+}
+
+export interface Direction {
+  /** Requests, towards `to`. */
+  readonly there: Lost
+  /** Answers; those that were not asked for are not missed. */
+  readonly back: Lost
 }
 
 export interface Flows {
-  readonly stop: () => Promise<{ readonly ipv6: Lost; readonly ipv4: Lost }>
+  readonly stop: () => Promise<{ readonly ipv6: Direction; readonly ipv4: Direction }>
 }
 
 type Seen = Readonly<Record<string, { readonly sent: number; readonly bits: string }>>
 
 const has = (bits: Buffer, number: number): boolean => ((bits[number >> 3] ?? 0) >> (number & 7) & 1) === 1
 
-const judge = (sender: Seen, echo: Seen, family: 4 | 6): Lost => {
-  const lost = { sent: 0, there: 0, back: 0, gap: 0 }
+const judge = (sender: Seen, echo: Seen, family: 4 | 6): Direction => {
+  const there = { sent: 0, lost: 0, silence: 0 }
+  const back = { sent: 0, lost: 0, silence: 0 }
+  const count = (direction: typeof there, came: boolean, silent: number): number => {
+    direction.sent++
+    if (came) return 0
+    direction.lost++
+    direction.silence = Math.max(direction.silence, (silent + 1) * INTERVAL)
+    return silent + 1
+  }
   for (const [flow, { bits, sent }] of Object.entries(sender)) {
     if (flow.includes(":") !== (family === 6)) continue
-    const [came, got] = [Buffer.from(bits, "hex"), Buffer.from(echo[flow]?.bits ?? "", "hex")]
-    let silent = 0
+    const [answers, requests] = [Buffer.from(bits, "hex"), Buffer.from(echo[flow]?.bits ?? "", "hex")]
+    let [silentThere, silentBack] = [0, 0]
     for (let i = 0; i < sent; i++) {
-      lost.sent++
-      silent = has(came, i) ? 0 : silent + 1
-      lost.gap = Math.max(lost.gap, silent * INTERVAL)
-      if (!has(got, i)) lost.there++
-      else if (!has(came, i)) lost.back++
+      silentThere = count(there, has(requests, i), silentThere)
+      if (has(requests, i)) silentBack = count(back, has(answers, i), silentBack)
     }
   }
-  return lost
+  return { there, back }
 }
 
 const start = async (world: World, netns: string, ...args: ReadonlyArray<string>) => {

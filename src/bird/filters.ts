@@ -53,15 +53,19 @@ export const prefixSets = (
   return lines.length === 0 ? [] : [...lines, ""]
 }
 
-/** The default route passes only where `importCIDRs` has the prefix of length 0 itself. */
+/**
+ * The default route passes only where `importCIDRs` has the prefix of length 0 itself. What a router that is about to go
+ * marks with GRACEFUL_SHUTDOWN (RFC 8326, section 4.1) is used only while nobody else has it.
+ */
 export const importFilter = (imports: ReadonlyArray<Cidr>, family: Family): ReadonlyArray<string> =>
   imports.some((cidr) => cidr.family === family)
     ? [
       "",
       `filter flock_import${family} {`,
       `  if net ~ flock_never${family} then reject;`,
-      `  if net ~ flock_learn${family} then accept;`,
-      "  reject;",
+      `  if net !~ flock_learn${family} then reject;`,
+      "  if (65535, 0) ~ bgp_community then bgp_local_pref = 0;",
+      "  accept;",
       "}"
     ]
     : []

@@ -42,6 +42,7 @@ export const sessionBlock = (
     "error wait time 1, 30;",
     "error forget time 60;",
     `graceful restart ${peer.gracefulRestart ? "on" : "off"};`,
+    "long lived graceful restart off;",
     ...bfdOptions(peer),
     // Nodes often share one AS number. Loops cannot arise, as nothing learned is announced again. Written even where
     // nothing is learned: to add it later would restart the session.

@@ -1,14 +1,18 @@
-/** A node on two leaves, a spine and a client behind them: traffic, and what is lost of it when a leaf or a link goes. */
+/**
+ * A node whose default routes come from two leaves, and what it loses on its way out when one of them goes. What is lost on
+ * the way in is the fabric's. All events, with BFD and without: `npm run bench -- --only leaves`.
+ */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { AgentNode, type Attached } from "../../lab/AgentNode.ts"
-import { Fabric, fabricPeers } from "../../lab/Fabric.ts"
-import { CLIENT4, CLIENT6, kernelRoutes } from "../../lab/Lan.ts"
+import { Fabric, fabricPeers, leafAsn, LEAVES, linkAddresses } from "../../lab/Fabric.ts"
+import { type Direction, openFlows } from "../../lab/flows.ts"
+import { kernelRoutes } from "../../lab/Lan.ts"
 import { cidr4, cidr6, nodeSpec } from "../../lab/Network.ts"
-import { ping } from "../../lab/ping.ts"
-import { until } from "../../lab/until.ts"
+import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
 
 const importCIDRs = ["::/0", "0.0.0.0/0"]
+const gateways = LEAVES.map((leaf) => linkAddresses(leaf, 0))
 
 describe("two leaves", () => {
   const world = new World()
@@ -22,7 +26,7 @@ describe("two leaves", () => {
     await node.start()
     await node.startBird()
     await spineWays(2)
-    await until("default routes", () => nodeDefaults())
+    await nodeWays([0, 1])
     pod = await node.attachedPod()
   })
   afterAll(() => world.close())
@@ -34,24 +38,79 @@ describe("two leaves", () => {
       return six?.length === count && four?.length === count
     }, 30)
 
-  const nodeDefaults = async () => {
-    const [six, four] = await Promise.all(([6, 4] as const).map((family) => kernelRoutes(node.netns, family, "bird")))
-    return six?.has("default") && four?.has("default")
+  /** Waits until the node's default routes lead to exactly these leaves. */
+  const nodeWays = (leaves: ReadonlyArray<number>) =>
+    until(`default routes to leaves ${leaves.join()}`, async () => {
+      const six = (await kernelRoutes(node.netns, 6, "bird")).get("default")?.toSorted().join()
+      const four = (await kernelRoutes(node.netns, 4, "bird")).get("default")?.toSorted().join()
+      return six === leaves.map((leaf) => gateways[leaf]?.leaf6).join() &&
+        four === leaves.map((leaf) => gateways[leaf]?.leaf4).join()
+    }, 30)
+
+  /** What the node's answers suffered while `event` ran. */
+  const during = async (event: () => Promise<unknown>): Promise<ReadonlyArray<Direction["back"]>> => {
+    const flows = await openFlows(world, { from: fabric.client, to: pod.netns, addresses: [pod.v6, pod.v4] })
+    await sleep(300)
+    await event()
+    await sleep(500)
+    const { ipv4, ipv6 } = await flows.stop()
+    return [ipv6.back, ipv4.back]
   }
 
-  it("carry traffic between client and pod, both families, both ways", async () => {
-    for (const target of [pod.v6, pod.v4]) {
-      assert.strictEqual((await ping(fabric.client, target, 5)).received, 5, target)
-    }
-    for (const target of [CLIENT6, CLIENT4]) {
-      assert.strictEqual((await ping(pod.netns, target, 5)).received, 5, target)
+  it("are one multipath route per family in the node's kernel, and nothing is lost at rest", async () => {
+    assert.isTrue(await nodeWays([0, 1]))
+    for (const { lost, sent } of await during(() => sleep(500))) {
+      assert.strictEqual(lost, 0)
+      assert.isAbove(sent, 500)
     }
   })
 
-  it("lose one of them and have it again", async () => {
-    await fabric.leaf(0).kill()
-    assert.isTrue(await spineWays(1))
-    await fabric.leaf(0).revive()
+  it("of which one loses its power: the node goes on by the other within 0.2 s", async () => {
+    for (
+      const { silence } of await during(async () => {
+        await fabric.leaf(0).kill()
+        await nodeWays([1])
+      })
+    ) assert.isBelow(silence, 200)
+    for (
+      const { silence } of await during(async () => {
+        await fabric.leaf(0).revive()
+        await nodeWays([0, 1])
+      })
+    ) assert.isBelow(silence, 200)
+    await spineWays(2)
+  })
+
+  it("of which one's daemons end and leave it without routes: nothing stale stays on the node", async () => {
+    for (
+      const { silence } of await during(async () => {
+        await fabric.leaf(1).stop()
+        await nodeWays([0])
+      })
+    ) assert.isBelow(silence, 500)
+    await fabric.leaf(1).run()
+    await nodeWays([0, 1])
     assert.isTrue(await spineWays(2))
+  })
+
+  it("of which one is about to be worked on (RFC 8326): its sessions stay, and nothing goes out by it", async () => {
+    const shutdown = (no: string) => fabric.leaf(0).configure(`router bgp ${leafAsn(0)}`, `${no} bgp graceful-shutdown`)
+    for (
+      const { lost } of await during(async () => {
+        await shutdown("")
+        await nodeWays([1])
+      })
+    ) assert.strictEqual(lost, 0)
+    const { bird } = await node.status()
+    assert.deepStrictEqual(bird.peers.map(({ state }) => state), Array.from({ length: 4 }, () => "Established"))
+    await shutdown("no")
+    assert.isTrue(await nodeWays([0, 1]))
+  })
+
+  it("of which one loses the spine: it takes its default routes back, and the node sends nothing there", async () => {
+    await fabric.leaf(1).uplink("down")
+    await nodeWays([0])
+    await fabric.leaf(1).uplink("up")
+    assert.isTrue(await nodeWays([0, 1]))
   })
 })
