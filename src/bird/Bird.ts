@@ -30,10 +30,12 @@ export class Bird extends Context.Service<Bird, {
   readonly mayExport: (destination: Cidr) => Effect.Effect<boolean | undefined>
   /**
    * Clean shutdown of the node: ends every session with a Cease (RFC 4486, administrative shutdown), so that routers
-   * withdraw at once and graceful restart does not keep dead routes. Sessions stay down until {@link restoreAll} or a
-   * restart of the agent. Returns BIRD's answers, one line a session.
+   * withdraw at once and graceful restart does not keep dead routes. Before that, unless it is to be `now`, everything is
+   * announced with GRACEFUL_SHUTDOWN for as long as the NodeConfig says (RFC 8326), so that routers find other ways while
+   * this one still works. Sessions stay down until {@link restoreAll} or a restart of the agent. Returns BIRD's answers,
+   * one line a session; none where it was taken back meanwhile.
    */
-  readonly withdrawAll: Effect.Effect<ReadonlyArray<string>, BirdUnavailable | BirdRefused>
+  readonly withdrawAll: (now: boolean) => Effect.Effect<ReadonlyArray<string>, BirdUnavailable | BirdRefused>
   /** Takes {@link withdrawAll} back. */
   readonly restoreAll: Effect.Effect<ReadonlyArray<string>, BirdUnavailable | BirdRefused>
   /** All loops: reloads, the 15 s healing tick, the 2 s status watch, triggers. Run it once, in the foreground. */

@@ -68,7 +68,7 @@ const make = Effect.fnUntraced(function*(change: Partial<BirdStatus>) {
       }))
     }),
     mayExport: () => Ref.get(may),
-    withdrawAll: drain(true),
+    withdrawAll: () => drain(true),
     restoreAll: drain(false),
     run: Effect.never
   })

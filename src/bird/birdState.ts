@@ -29,6 +29,7 @@ export interface State {
   /** Absent until given: to write a file without it would withdraw what a previous agent announced. */
   readonly exportSet: ReadonlyArray<IpAddress> | undefined
   readonly drained: boolean
+  readonly leaving: boolean
   /** By `secretKey`. The last known ones serve while the API server does not answer. */
   readonly passwords: ReadonlyMap<string, Redacted.Redacted>
   /** The NodeConfig that was rendered last. */
@@ -60,6 +61,7 @@ export interface State {
 export const initialState: State = {
   exportSet: undefined,
   drained: false,
+  leaving: false,
   passwords: new Map(),
   config: undefined,
   problems: [],
@@ -96,6 +98,8 @@ export type Answer =
 export type Event =
   | { readonly _tag: "ExportSetGiven"; readonly addresses: ReadonlyArray<IpAddress> }
   | { readonly _tag: "DrainAsked"; readonly drained: boolean }
+  /** Everything shall be announced as the last choice, before the sessions are shut. */
+  | { readonly _tag: "LeaveAsked" }
   | {
     readonly _tag: "WantedRead"
     readonly config: NodeConfig | undefined
@@ -230,7 +234,7 @@ const bfdPeers = (config: NodeConfig | undefined): ReadonlySet<string> =>
 
 const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered" }>): Step => {
   const { answer, at, generation } = event
-  const { config, drained, problems, refusal, reloads, status: before, waiting } = state
+  const { config, drained, leaving, problems, refusal, reloads, status: before, waiting } = state
   const error = answer._tag === "Down" ? answer.error : ""
   const errors = [...problems, refusal, error].filter((text) => text !== "")
   const hits = answer._tag === "Up" ? answer.hits : []
@@ -250,7 +254,8 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
     stale: errors.length > 0,
     configError: errors.join("; "),
     reloads,
-    drained
+    drained,
+    leaving
   }
   return {
     state: {
@@ -295,7 +300,9 @@ export const step = (state: State, event: Event): Step => {
       }
     }
     case "DrainAsked":
-      return { state: { ...state, drained: event.drained }, actions: [] }
+      return { state: { ...state, drained: event.drained, leaving: false }, actions: [] }
+    case "LeaveAsked":
+      return { state: { ...state, leaving: !state.drained }, actions: [] }
     case "WantedRead": {
       const { ceiling, config, passwords, waiting } = event
       return { state: { ...state, ceiling, config, passwords, waiting }, actions: [] }

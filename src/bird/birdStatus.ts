@@ -48,7 +48,9 @@ export const BirdStatus = Schema.Struct({
   /** Reloads done since start. */
   reloads: Schema.Number,
   /** Sessions are held down by `withdrawAll`. */
-  drained: Schema.optionalKey(Schema.Boolean)
+  drained: Schema.optionalKey(Schema.Boolean),
+  /** `withdrawAll` is about to shut them: everything is announced as the last choice. */
+  leaving: Schema.optionalKey(Schema.Boolean)
 })
 export interface BirdStatus extends Schema.Schema.Type<typeof BirdStatus> {}
 
@@ -120,7 +122,8 @@ export const initial = (enabled: boolean): BirdStatus => ({
   stale: false,
   configError: "",
   reloads: 0,
-  drained: false
+  drained: false,
+  leaving: false
 })
 
 const isEstablished = ({ state }: PeerStatus): boolean => state === "Established"
@@ -129,9 +132,10 @@ const same = (of: (status: BirdStatus) => unknown) => (a: BirdStatus, b: BirdSta
   JSON.stringify(of(a)) === JSON.stringify(of(b))
 
 /** Whether two statuses are alike for subscribers: in all but versions, counters and times. */
-export const sameForSubscribers = same(({ configError, drained, peers, stale, up }) => [
+export const sameForSubscribers = same(({ configError, drained, leaving, peers, stale, up }) => [
   up,
   drained,
+  leaving,
   stale,
   configError,
   peers.map(({ address, bfd, lastNotification, problem, state, unusable }) => [

@@ -16,11 +16,18 @@ const uses = (spec: NodeConfigSpec, family: Family): boolean =>
   spec.anycast.grants.some(({ cidr }) => cidr.family === family) ||
   (spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
 
+/** GRACEFUL_SHUTDOWN, and within an AS what a router is asked to make of it (RFC 8326, sections 4.3 and 5). */
+const leavingLines = (spec: NodeConfigSpec, peer: Peer): ReadonlyArray<string> => [
+  "bgp_community.add((65535, 0));",
+  ...(peer.asn === spec.bgp?.asn ? ["bgp_local_pref = 0;"] : []),
+  ...(spec.bgp?.withdraw.med === undefined ? [] : [`bgp_med = ${spec.bgp.withdraw.med};`])
+]
+
 const exportFilter = (
   spec: NodeConfigSpec,
   peer: Peer,
   family: Family,
-  exportSet: ReadonlyArray<IpAddress>
+  { exportSet, leaving }: Exports
 ): ReadonlyArray<string> => {
   const allowed = [
     ...((family === 6 ? spec.cidr6 : spec.cidr4) === undefined ? [] : [`proto = "static${family}"`]),
@@ -34,7 +41,11 @@ const exportFilter = (
     return `bgp_${parts.length === 3 ? "large_" : ""}community.add((${parts.join(", ")}));`
   })
   return block("export filter", [
-    ...block(`if ${allowed.join(" || ")} then`, [...communities, "accept;"]),
+    ...block(`if ${allowed.join(" || ")} then`, [
+      ...communities,
+      ...(leaving ? leavingLines(spec, peer) : []),
+      "accept;"
+    ]),
     "reject;"
   ], ";")
 }
@@ -43,6 +54,8 @@ export interface Exports {
   readonly exportSet: ReadonlyArray<IpAddress>
   /** `exportCeiling` */
   readonly ceiling: number
+  /** `RenderInput.leaving` */
+  readonly leaving: boolean
 }
 
 const channel = (
@@ -50,7 +63,7 @@ const channel = (
   peer: Peer,
   family: Family,
   nextHop: ReadonlyArray<string>,
-  { ceiling, exportSet }: Exports
+  exports: Exports
 ): ReadonlyArray<string> =>
   block(`ipv${family}`, [
     "next hop self;",
@@ -58,8 +71,8 @@ const channel = (
     ...((spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
       ? [`import limit ${IMPORT_LIMIT} action block;`, `import filter flock_import${family};`]
       : ["import none;"]),
-    `export limit ${exportLimit(ceiling)} action block;`,
-    ...exportFilter(spec, peer, family, exportSet)
+    `export limit ${exportLimit(exports.ceiling)} action block;`,
+    ...exportFilter(spec, peer, family, exports)
   ], ";")
 
 /** A session's channels: one address family, and the other too where no peer speaks it. */

@@ -136,7 +136,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
   const never = connectedSubnets(input.interfaces)
   const blocks = sessions.map((it) => ({
     it,
-    ...channelsOf(spec, it, addresses, { exportSet, ceiling: input.ceiling })
+    ...channelsOf(spec, it, addresses, { exportSet, ceiling: input.ceiling, leaving: input.leaving })
   }))
   const unannounced = blocks.flatMap(({ it: { peer }, problem }) =>
     problem === undefined ? [] : [

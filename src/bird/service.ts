@@ -1,5 +1,5 @@
 /** `Bird` over BIRD's file and control socket. */
-import { Effect, FileSystem, Path, Queue, Schedule, Stream, SubscriptionRef } from "effect"
+import { Duration, Effect, FileSystem, Path, Queue, Schedule, Stream, SubscriptionRef } from "effect"
 import type { IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink } from "../netlink/Netlink.ts"
@@ -51,7 +51,7 @@ export const disabled = {
   exportedTo: () => Effect.succeed(false),
   exports: Effect.succeed([]),
   mayExport: () => Effect.succeed(undefined),
-  withdrawAll: Effect.succeed([]),
+  withdrawAll: () => Effect.succeed([]),
   restoreAll: Effect.succeed([]),
   run: Effect.never
 }
@@ -141,6 +141,23 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
       Effect.tap(() => status)
     )
 
+  /** Whether the sessions are to be shut now: somebody may have taken it back meanwhile. */
+  const leave = Effect.gen(function*() {
+    const { config, drained, status: { peers } } = yield* SubscriptionRef.get(state)
+    const seconds = config?.spec.bgp?.withdraw.gracefulShutdownSeconds ?? 0
+    if (drained || seconds === 0 || !peers.some(({ state }) => state === "Established")) return true
+    yield* dispatch({ _tag: "LeaveAsked" })
+    yield* coalescer.request
+    yield* Effect.logInfo(`everything is announced with GRACEFUL_SHUTDOWN for ${seconds} s, then the sessions are shut`)
+    yield* Effect.sleep(Duration.seconds(seconds))
+    const after = yield* SubscriptionRef.get(state)
+    return after.leaving || after.drained
+  })
+
+  const withdrawAll = Effect.fnUntraced(function*(now: boolean) {
+    return now || (yield* leave) ? yield* drain(true) : []
+  })
+
   return {
     requestReload: coalescer.request,
     setExportSet: (addresses: ReadonlyArray<IpAddress>) => dispatch({ _tag: "ExportSetGiven", addresses }),
@@ -156,7 +173,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
       ({ peers }) => exportsTo(control, peers.filter(({ state }) => state === "Established"))
     ),
     mayExport: mayExport(control),
-    withdrawAll: drain(true),
+    withdrawAll,
     restoreAll: drain(false),
     run: Effect.all(
       [coalescer.run, Effect.forever(watch), listening, ...follow(kube, netlink, coalescer, linkChanged)],

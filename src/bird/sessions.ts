@@ -33,6 +33,8 @@ export interface RenderInput {
   readonly ceiling: number
   /** The node shuts down: every session is configured, but administratively down. */
   readonly drained: boolean
+  /** It is about to: everything is announced as the last choice. */
+  readonly leaving: boolean
 }
 
 /** Where BIRD itself listens: `bird.conf` names no other port. */

@@ -73,12 +73,12 @@ const readOutgoing = Effect.fnUntraced(function*(netlink: Netlink["Service"], co
   return outgoing
 })
 
-/** `drained`, `exportSet` and the known passwords come from the state, the rest is read anew. */
+/** `drained`, `leaving`, `exportSet` and the known passwords come from the state, the rest is read anew. */
 export const readWanted = Effect.fnUntraced(function*(
   { confPath, fs, kube, netlink, nodeName }: Deps,
-  { ceiling: before, drained, exportSet, passwords: known }: Pick<
+  { ceiling: before, drained, exportSet, leaving, passwords: known }: Pick<
     State,
-    "ceiling" | "drained" | "exportSet" | "passwords"
+    "ceiling" | "drained" | "exportSet" | "leaving" | "passwords"
   >
 ): Effect.fn.Return<Wanted, NetlinkError> {
   const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
@@ -100,7 +100,8 @@ export const readWanted = Effect.fnUntraced(function*(
     passwords,
     exportSet: exportSet ?? [],
     ceiling: ceiling ?? 0,
-    drained
+    drained,
+    leaving
   })
   const { waiting } = rendered
   const problems = [...refused, ...waiting.map((problem) => problem.message)]

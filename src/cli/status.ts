@@ -48,6 +48,11 @@ const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {
     ...(bird.drained === true
       ? ["        withdrawn: sessions are shut by `flock-agent withdraw`, and opened by `flock-agent restore`"]
       : []),
+    ...(bird.leaving === true
+      ? [
+        "        leaving: everything is announced with GRACEFUL_SHUTDOWN, as the last choice, before the sessions are shut"
+      ]
+      : []),
     ...(bird.stale ? [`        the wanted configuration is NOT in force: ${bird.configError}`] : []),
     ...(bird.peers.length === 0 ? [] : [
       "",

@@ -123,6 +123,14 @@ export const Peer = Schema.Struct({
 })
 export type Peer = typeof Peer.Type
 
+/** What `flock-agent withdraw` does before it shuts the sessions. */
+const Withdraw = Schema.Struct({
+  /** Everything is announced with the community GRACEFUL_SHUTDOWN for so long (RFC 8326); 0: not at all. */
+  gracefulShutdownSeconds: withDefault(int(0, 60), 5),
+  /** … and with this MULTI_EXIT_DISC, for routers that do not know the community. */
+  med: Schema.optionalKey(int(0, 4294967295))
+})
+
 export const Bgp = Schema.Struct({
   asn: Asn,
   routerID: Schema.optionalKey(matching(
@@ -131,6 +139,7 @@ export const Bgp = Schema.Struct({
   )),
   /** What may be learned from peers, with anything inside it. Empty: nothing. */
   importCIDRs: cidrsFor("import", "nothing of it is ever learned"),
+  withdraw: withDefault(Withdraw, {}),
   peers: withDefault(Schema.Array(Peer).pipe(Schema.check(atMost(MOST_PEERS, "peers"))), [])
 })
 export type Bgp = typeof Bgp.Type

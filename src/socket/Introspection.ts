@@ -23,7 +23,7 @@ export class Introspection extends Context.Service<Introspection, {
   /** `KubeApi.missingRights`, with the Secrets that the NodeConfig names. */
   readonly rights: Effect.Effect<Answers["rights"], Refused>
   /** `Bird.withdrawAll`. */
-  readonly withdraw: Effect.Effect<Answers["withdraw"], Refused>
+  readonly withdraw: (now: boolean) => Effect.Effect<Answers["withdraw"], Refused>
   /** `Bird.restoreAll`. */
   readonly restore: Effect.Effect<Answers["restore"], Refused>
 }>()("flock/Introspection") {
@@ -89,7 +89,7 @@ export class Introspection extends Context.Service<Introspection, {
           status,
           rights: refused(rights),
           why,
-          withdraw: refused(bird.withdrawAll),
+          withdraw: (now) => refused(bird.withdrawAll(now)),
           restore: refused(bird.restoreAll)
         })
       })

@@ -17,7 +17,11 @@ export const Question = Schema.Union([
   Schema.Struct({ ask: Schema.Literal("status") }),
   Schema.Struct({ ask: Schema.Literal("why"), address: AddressFromString }),
   Schema.Struct({ ask: Schema.Literal("rights") }),
-  Schema.Struct({ ask: Schema.Literal("withdraw") }),
+  Schema.Struct({
+    ask: Schema.Literal("withdraw"),
+    /** Without GRACEFUL_SHUTDOWN first. */
+    now: Schema.optionalKey(Schema.Boolean)
+  }),
   Schema.Struct({ ask: Schema.Literal("restore") })
 ])
 export type Question = typeof Question.Type

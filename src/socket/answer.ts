@@ -12,7 +12,7 @@ const answer = (introspection: Introspection["Service"], question: Question): Ef
     case "rights":
       return Effect.map(introspection.rights, (value) => encodeAnswer("rights", value))
     case "withdraw":
-      return Effect.map(introspection.withdraw, (value) => encodeAnswer("withdraw", value))
+      return Effect.map(introspection.withdraw(question.now ?? false), (value) => encodeAnswer("withdraw", value))
     case "restore":
       return Effect.map(introspection.restore, (value) => encodeAnswer("restore", value))
   }

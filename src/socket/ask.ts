@@ -14,13 +14,16 @@ export class OtherVersion
 
 /** An agent that has not answered after this long hangs. */
 const PATIENCE = "30 seconds"
+/** It may announce with GRACEFUL_SHUTDOWN for a minute before (`spec.bgp.withdraw`). */
+const PATIENCE_TO_WITHDRAW = "90 seconds"
 
 export const ask = Effect.fn("ask")(
   function*<Name extends keyof Answers>(socket: string, question: Extract<Question, { readonly ask: Name }>) {
+    const patience = question.ask === "withdraw" ? PATIENCE_TO_WITHDRAW : PATIENCE
     const line = yield* exchange(socket, encodeQuestion(question)).pipe(
       Effect.timeoutOrElse({
-        duration: PATIENCE,
-        orElse: () => Effect.fail(new AgentUnreachable({ socket, detail: `no answer within ${PATIENCE}` }))
+        duration: patience,
+        orElse: () => Effect.fail(new AgentUnreachable({ socket, detail: `no answer within ${patience}` }))
       })
     )
     const name: Name = question.ask

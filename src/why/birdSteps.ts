@@ -35,13 +35,19 @@ const exportSetStep = (
   )
 }
 
-const sessionStep = ({ drained, peers }: BirdStatus): Step => {
+const LEAVING = "; flock-agent withdraw is about to shut them, and announces with GRACEFUL_SHUTDOWN until then"
+
+const sessionStep = ({ drained, leaving, peers }: BirdStatus): Step => {
   if (drained === true) {
     return failed("session", "this node was withdrawn by flock-agent withdraw; flock-agent restore takes it back")
   }
   return peers.length === 0
     ? failed("session", "spec.bgp.peers is empty")
-    : check(peers.some(({ state }) => state === "Established"), "session", peers.map(stateOf).join("; "))
+    : check(
+      peers.some(({ state }) => state === "Established"),
+      "session",
+      peers.map(stateOf).join("; ") + (leaving === true ? LEAVING : "")
+    )
 }
 
 /** Where the answer ends: nothing here knows what a router makes of an UPDATE. */

@@ -44,7 +44,8 @@ it("a flood of bad packets leaves the log as long as it was", async () => {
     passwords: new Map(),
     exportSet: [],
     ceiling: 10,
-    drained: false
+    drained: false,
+    leaving: false
   })
   assert.include(text, "protocol bfd")
   writeFileSync(join(directory, "bird.conf"), text)

@@ -132,7 +132,7 @@ describe("Bird heals and holds", () => {
       const { service } = yield* world.up
       const there = () => world.lan.kernelRoutes(6).then((routes) => routes.has("2001:db8:1::/64"))
       yield* Effect.promise(() => until("announced", there))
-      const said = yield* service.withdrawAll
+      const said = yield* service.withdrawAll(true)
       assert.deepStrictEqual(said, ["peer_2001_db8_ffff__1: disabled", "peer_198_51_100_1: disabled"])
       yield* Effect.promise(() => until("withdrawn", async () => !(await there()), 1))
       // Neither a reload nor the status watch brings the sessions back.

@@ -71,7 +71,7 @@ describe("a real agent's series", () => {
   })
 
   it("a node that an operator withdrew is no fault", async () => {
-    await lab.node(0).tool("withdraw")
+    await lab.node(0).tool("withdraw", "--now")
     await until("it is seen", async () => {
       await sleep(500)
       return (await prometheus.query("flock_bird_withdrawn == 1 and on (node) flock_bgp_session_established == 0"))

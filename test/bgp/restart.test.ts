@@ -115,8 +115,8 @@ describe("restarts, with pings from the client all along", () => {
     await routed(true)
   })
 
-  it("withdraws at once on `flock-agent withdraw`, stays withdrawn, and comes back on `restore`", async () => {
-    const withdrawn = await node().tool("withdraw")
+  it("withdraws at once on `flock-agent withdraw --now`, stays withdrawn, and comes back on `restore`", async () => {
+    const withdrawn = await node().tool("withdraw", "--now")
     assert.strictEqual(withdrawn.code, 0, withdrawn.stderr)
     await routed(false, 1)
     await sleep(2500)

@@ -95,7 +95,7 @@ describe("what is said of an address that a pod has", () => {
   })
 
   it("is not announced while the node is withdrawn, and the node says by whom", async () => {
-    await lab.node(0).tool("withdraw")
+    await lab.node(0).tool("withdraw", "--now")
     const answers = await agree(false, false)
     assert.deepStrictEqual(answers.map(stopOf), ["session", "session"])
     assert.match(answers[0].answer, /flock-agent restore/)

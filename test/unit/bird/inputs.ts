@@ -43,5 +43,6 @@ export const input = (spec: object | undefined, options: Partial<RenderInput> = 
   ceiling: 256,
   exportSet: [],
   drained: false,
+  leaving: false,
   ...options
 })

@@ -52,11 +52,11 @@ describe("Bird.layerTest", () => {
     Effect.gen(function*() {
       const bird = yield* Bird
       const test = yield* BirdTest
-      assert.deepStrictEqual(yield* bird.withdrawAll, ["peer_1: disabled"])
+      assert.deepStrictEqual(yield* bird.withdrawAll(false), ["peer_1: disabled"])
       assert.isTrue((yield* bird.lastStatus).drained)
       assert.deepStrictEqual(yield* bird.restoreAll, ["peer_1: enabled"])
       assert.isFalse((yield* bird.lastStatus).drained)
       yield* test.setStatus({ up: false })
-      assert.strictEqual((yield* Effect.flip(bird.withdrawAll))._tag, "BirdUnavailable")
+      assert.strictEqual((yield* Effect.flip(bird.withdrawAll(true)))._tag, "BirdUnavailable")
     }).pipe(Effect.provide(layerTest({ peers: [PEER] }))))
 })

@@ -117,7 +117,8 @@ describe("renderConfig", () => {
               passwords: new Map([[secretKey({ name: "tor", key: "password" }), Redacted.make(password)]]),
               ceiling: 256,
               exportSet,
-              drained: nodeName.length % 2 === 1
+              drained: nodeName.length % 2 === 1,
+              leaving: nodeName.length % 3 === 1
             })
             const peers = decoded.success.spec.bgp?.peers ?? []
             for (const { message } of result.waiting) {

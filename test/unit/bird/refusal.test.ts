@@ -98,11 +98,11 @@ describe("a configuration that BIRD refuses", () => {
     Effect.gen(function*() {
       let answer = "8003 No protocols match\n"
       const { service } = yield* open((line) => line.startsWith("configure") ? OK(line) : answer)
-      assert.deepStrictEqual(yield* service.withdrawAll, [])
+      assert.deepStrictEqual(yield* service.withdrawAll(false), [])
       assert.strictEqual((yield* service.lastStatus).drained, true)
       answer = "0011-peer_2001_db8_ffff__1: enabled\n0000 \n"
       assert.deepStrictEqual(yield* service.restoreAll, ["peer_2001_db8_ffff__1: enabled"])
       answer = "9001 syntax error\n"
-      assert.strictEqual((yield* Effect.flip(service.withdrawAll)).message, "syntax error")
+      assert.strictEqual((yield* Effect.flip(service.withdrawAll(true))).message, "syntax error")
     }))
 })

@@ -34,6 +34,13 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
   }),
   "v4-only": input({ cidr4: CIDRS.cidr4, bgp: { asn: 65001, peers: [peer4] } }),
   drained: input(bgp([peer6, peer4]), { drained: true }),
+  leaving: input(
+    {
+      ...bgp([{ ...peer6, communities: ["65001:100"] }, { ...peer4, asn: 65001 }], { withdraw: { med: 4294967295 } }),
+      anycast
+    },
+    { leaving: true, exportSet }
+  ),
   ibgp: input(bgp([{ ...peer6, asn: 65001 }, { ...peer4, asn: 65001 }], { importCIDRs: ["2001:db8::/32"] })),
   import: input(bgp([peer6, peer4], { importCIDRs: ["2001:db8::/32", "10.42.0.0/16", "0.0.0.0/0"] }), {
     interfaces: [...dual, hostInterface("dummy0", ["203.0.113.7/32", "2001:db8:7::7/128"], { ifIndex: 3 })]

@@ -176,11 +176,12 @@ describe("a tool", () => {
     run(Effect.gen(function*() {
       const path = yield* serve({
         tools: {
-          withdraw: Effect.succeed(["peer_1: disabled"]),
+          withdraw: (now) => Effect.succeed([`peer_1: disabled ${now}`]),
           restore: Effect.fail(new Refused({ message: "BIRD does not answer" }))
         }
       })
-      assert.deepStrictEqual(yield* ask(path, { ask: "withdraw" }), ["peer_1: disabled"])
+      assert.deepStrictEqual(yield* ask(path, { ask: "withdraw" }), ["peer_1: disabled false"])
+      assert.deepStrictEqual(yield* ask(path, { ask: "withdraw", now: true }), ["peer_1: disabled true"])
       const error = yield* Effect.flip(ask(path, { ask: "restore" }))
       assert.deepInclude({ ...error }, { _tag: "Refused" })
       assert.strictEqual(error.message, "BIRD does not answer")

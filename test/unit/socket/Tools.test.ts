@@ -139,7 +139,7 @@ describe("the agent", () => {
       const members: Partial<Introspection["Service"]> = {
         status: Effect.succeed(status),
         why: (asked) => Effect.succeed({ ...why, address: JSON.stringify(asked.family) }),
-        withdraw: Effect.succeed(["peer1: disabled"]),
+        withdraw: () => Effect.succeed(["peer1: disabled"]),
         restore: Effect.fail(new Refused({ message: "BIRD does not answer" }))
       }
       assert.deepStrictEqual(yield* answered(members, "{\"ask\":\"status\"}"), { answer: status })
