@@ -1,19 +1,23 @@
 /** What the agent knows of BIRD as one value; an event makes the next value and says what has to be done. Pure. */
 import type { Redacted } from "effect"
-import { containsCidr, formatAddress, type IpAddress, parseCidr } from "../domain/Ip.ts"
+import { containsCidr, type IpAddress, parseAddress, parseCidr } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
+import { isLinkLocal } from "../domain/peerAddress.ts"
 import type { Outcome } from "./apply.ts"
 import { type BfdStatus, withBfd } from "./bfd.ts"
 import {
+  asnText,
   type BirdStatus,
   changeLines,
   initial,
   type LogLine,
   type PeerStatus,
+  peerText,
   sameLiveness,
   withConfigured
 } from "./birdStatus.ts"
 import { type LimitHit, limitHitWords } from "./exportLimit.ts"
+import { protocolName } from "./protocolName.ts"
 import { hurry, isGivenUp, recover, type Recovery } from "./recovery.ts"
 import { heard, type Notes, seen, unusableOf } from "./sessionNotes.ts"
 import type { PeerProblem } from "./sessions.ts"
@@ -32,6 +36,10 @@ export interface State {
   readonly leaving: boolean
   /** By `secretKey`. The last known ones serve while the API server does not answer. */
   readonly passwords: ReadonlyMap<string, Redacted.Redacted>
+  /** The router that each unnumbered session is with, by BIRD's name of the session. */
+  readonly found: ReadonlyMap<string, IpAddress>
+  /** Indexes of the interfaces of unnumbered peers, as far as they are there. */
+  readonly links: ReadonlyArray<number>
   /** The NodeConfig that was rendered last. */
   readonly config: NodeConfig | undefined
   /** What of the NodeConfig is not in force. */
@@ -63,6 +71,8 @@ export const initialState: State = {
   drained: false,
   leaving: false,
   passwords: new Map(),
+  found: new Map(),
+  links: [],
   config: undefined,
   problems: [],
   waiting: [],
@@ -106,6 +116,8 @@ export type Event =
     readonly waiting: ReadonlyArray<PeerProblem>
     readonly ceiling: State["ceiling"]
     readonly passwords: State["passwords"]
+    readonly found: State["found"]
+    readonly links: State["links"]
   }
   | {
     readonly _tag: "Applied"
@@ -210,7 +222,8 @@ const givenUpWords = (peer: PeerStatus, port: PortHolders | undefined): string |
 const givenUpLine = (state: State, status: BirdStatus, protocol: string): ReadonlyArray<Action> => {
   const peer = status.peers.find((it) => it.protocol === protocol)
   if (peer === undefined || (state.recovery.get(protocol)?.attempts ?? 0) > 0) return []
-  const message = `BGP session with ${peer.address} (AS ${peer.asn}): BIRD gave it up for good (${peer.lastError}); ` +
+  const message =
+    `BGP session with ${peerText(peer)} (AS ${asnText(peer)}): BIRD gave it up for good (${peer.lastError}); ` +
     "it is enabled again until it comes up"
   return [{ _tag: "Log", level: "Warn", message }]
 }
@@ -230,7 +243,14 @@ const heardLines = (state: State, lines: ReadonlyArray<string>, now: string): St
 }
 
 const bfdPeers = (config: NodeConfig | undefined): ReadonlySet<string> =>
-  new Set((config?.spec.bgp?.peers ?? []).filter(({ bfd }) => bfd).map(({ address }) => formatAddress(address)))
+  new Set((config?.spec.bgp?.peers ?? []).filter(({ bfd }) => bfd).map(protocolName))
+
+/** Link-local sessions by protocol. */
+const routersOf = (peers: ReadonlyArray<PeerStatus>): State["found"] =>
+  new Map(peers.flatMap(({ address, protocol }) => {
+    const parsed = parseAddress(address.split("%")[0] ?? "")
+    return parsed === undefined || !isLinkLocal(parsed) ? [] : [[protocol, parsed] as const]
+  }))
 
 const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered" }>): Step => {
   const { answer, at, generation } = event
@@ -265,6 +285,8 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
       notes,
       port,
       recovery,
+      // An agent that starts learns from BIRD which of the routers of a link it chose before.
+      found: state.config === undefined ? routersOf(seenPeers) : state.found,
       generation,
       changedAt: sameLiveness(status, before) ? state.changedAt : at
     },
@@ -304,8 +326,8 @@ export const step = (state: State, event: Event): Step => {
     case "LeaveAsked":
       return { state: { ...state, leaving: !state.drained }, actions: [] }
     case "WantedRead": {
-      const { ceiling, config, passwords, waiting } = event
-      return { state: { ...state, ceiling, config, passwords, waiting }, actions: [] }
+      const { ceiling, config, found, links, passwords, waiting } = event
+      return { state: { ...state, ceiling, config, found, links, passwords, waiting }, actions: [] }
     }
     case "Applied":
       return applied(state, event)

@@ -1,17 +1,23 @@
 /** What BIRD says of itself and its sessions: the values, how they are made and compared. */
 import { Schema } from "effect"
-import { formatAddress } from "../domain/Ip.ts"
-import type { NodeConfig } from "../domain/NodeConfig.ts"
+import type { NodeConfig, Peer } from "../domain/NodeConfig.ts"
+import { peerName } from "../domain/peerAddress.ts"
 import { bfdInWords, BfdStatus } from "./bfd.ts"
-import { protocolName } from "./sessionBlock.ts"
+import { protocolName } from "./protocolName.ts"
 import { Notification, Unusable } from "./sessionNotes.ts"
 import type { PeerProblem } from "./sessions.ts"
 
 const Prefixes = Schema.Struct({ announced: Schema.Number, learned: Schema.Number })
 
 export const PeerStatus = Schema.Struct({
+  /** Of the router; a link-local one with its interface (`fe80::1%eth0`). Empty while an unnumbered peer's is not known. */
   address: Schema.String,
+  /** Of an unnumbered peer. */
+  interface: Schema.optionalKey(Schema.String),
+  /** 0 while it is not known, for the NodeConfig only says `external` or `internal`. */
   asn: Schema.Number,
+  /** Where the NodeConfig has no number. */
+  asnIs: Schema.optionalKey(Schema.Literals(["external", "internal"])),
   /** BIRD's protocol name, such as `peer_192_0_2_1`. */
   protocol: Schema.String,
   /** BGP state as RFC 4271 names it: Idle, Connect, Active, OpenSent, OpenConfirm, Established; or Down. */
@@ -54,6 +60,15 @@ export const BirdStatus = Schema.Struct({
 })
 export interface BirdStatus extends Schema.Schema.Type<typeof BirdStatus> {}
 
+/** As the NodeConfig names it, with the router that was found on an unnumbered peer's link: `eth0 (fe80::1)`. */
+export const peerText = (
+  { address, interface: ifName }: { readonly address: string; readonly interface?: string | undefined }
+): string =>
+  ifName === undefined ? address : address === "" ? ifName : `${ifName} (${address.replace(`%${ifName}`, "")})`
+
+export const asnText = ({ asn, asnIs }: Pick<PeerStatus, "asn" | "asnIs">): string =>
+  asn > 0 ? String(asn) : asnIs ?? "?"
+
 /** All that stands in a session's way, the decisive part first. Empty: nothing is known. */
 export const troubleOf = (peer: PeerStatus): string => {
   const { bfd, lastError, lastNotification: last, passive, problem, state, unusable } = peer
@@ -84,34 +99,36 @@ export const withConfigured = (
   config: NodeConfig | undefined,
   waiting: ReadonlyArray<PeerProblem>
 ): ReadonlyArray<PeerStatus> => {
-  const problems = new Map(waiting.map((problem) => [protocolName(problem.peer), problem.message]))
-  const passive = new Set(
-    (config?.spec.bgp?.peers ?? []).filter((it) => it.passive).map(({ address }) => protocolName(address))
-  )
-  return withUnknown(seen, config).map((peer) => {
-    const problem = problems.get(peer.protocol)
+  const problems = new Map(waiting.map(({ message, protocol }) => [protocol, message]))
+  const peers = new Map((config?.spec.bgp?.peers ?? []).map((peer) => [protocolName(peer), peer]))
+  return withUnknown(seen, peers).map((status) => {
+    const peer = peers.get(status.protocol)
+    const problem = problems.get(status.protocol)
     return {
-      ...peer,
+      ...status,
+      ...(peer?.interface === undefined ? {} : { interface: peer.interface }),
+      ...(peer === undefined || typeof peer.asn === "number" ? {} : { asnIs: peer.asn }),
       ...(problem === undefined ? {} : { problem }),
-      ...(passive.has(peer.protocol) ? { passive: true } : {})
+      ...(peer?.passive === true ? { passive: true } : {})
     }
   })
 }
 
-const withUnknown = (seen: ReadonlyArray<PeerStatus>, config: NodeConfig | undefined): ReadonlyArray<PeerStatus> => [
+const withUnknown = (
+  seen: ReadonlyArray<PeerStatus>,
+  peers: ReadonlyMap<string, Peer>
+): ReadonlyArray<PeerStatus> => [
   ...seen,
-  ...(config?.spec.bgp?.peers ?? [])
-    .filter(({ address }) => seen.every(({ protocol }) => protocol !== protocolName(address)))
-    .map(({ address, asn }) => ({
-      address: formatAddress(address),
-      asn,
-      protocol: protocolName(address),
-      state: "Down",
-      since: "",
-      lastError: "",
-      ipv6: NO_PREFIXES,
-      ipv4: NO_PREFIXES
-    }))
+  ...[...peers].filter(([name]) => seen.every(({ protocol }) => protocol !== name)).map(([protocol, peer]) => ({
+    address: peer.interface === undefined ? peerName(peer) : "",
+    asn: typeof peer.asn === "number" ? peer.asn : 0,
+    protocol,
+    state: "Down",
+    since: "",
+    lastError: "",
+    ipv6: NO_PREFIXES,
+    ipv4: NO_PREFIXES
+  }))
 ]
 
 export const initial = (enabled: boolean): BirdStatus => ({
@@ -149,7 +166,7 @@ export const sameForSubscribers = same(({ configError, drained, leaving, peers, 
 ])
 
 /** Whether BIRD and the same sessions are up, without the back and forth of a session that cannot come up. */
-export const sameLiveness = same(({ peers, up }) => [up, peers.filter(isEstablished).map(({ address }) => address)])
+export const sameLiveness = same(({ peers, up }) => [up, peers.filter(isEstablished).map(({ protocol }) => protocol)])
 
 export interface LogLine {
   readonly _tag: "Log"
@@ -166,9 +183,9 @@ export const changeLines = (now: BirdStatus, before: BirdStatus, error: string):
   if (now.up && !before.up) lines.push(line("Info", `BIRD ${now.version} is there`))
   if (!now.up && before.up) lines.push(line("Warn", `BIRD is gone: ${error}`))
   for (const peer of now.peers) {
-    const earlier = before.peers.find((it) => it.address === peer.address)
+    const earlier = before.peers.find((it) => it.protocol === peer.protocol)
     const was = earlier !== undefined && isEstablished(earlier)
-    const name = `BGP session with ${peer.address} (AS ${peer.asn})`
+    const name = `BGP session with ${peerText(peer)} (AS ${asnText(peer)})`
     // What keeps a session from coming up is said once, not at every try.
     if (!was && !isEstablished(peer) && peer.lastError !== "" && peer.lastError !== earlier?.lastError) {
       lines.push(line("Warn", `${name} does not come up: ${peer.lastError}`))

@@ -75,24 +75,26 @@ const channel = (
     ...exportFilter(spec, peer, family, exports)
   ], ";")
 
+const familyOf = ({ address }: Peer): Family => address?.family ?? 6
+
 /** A session's channels: one address family, and the other too where no peer speaks it. */
 export const channelsOf = (
   spec: NodeConfigSpec,
-  { end, peer }: Session,
+  { end, link, peer, remote }: Session,
   addresses: ReadonlyArray<NodeAddress>,
   exports: Exports
 ): { readonly channels: ReadonlyArray<ReadonlyArray<string>>; readonly problem: string | undefined } => {
   const hopLine = (family: Family): ReadonlyArray<string> => {
-    const hop = nextHop(peer.address, end, family, addresses)
+    const hop = nextHop(remote, end, family, addresses)
     return hop === undefined ? [] : [`next hop address ${formatAddress(hop.address)};`]
   }
-  const family = peer.address.family
+  const family = remote.family
   const other: Family = family === 6 ? 4 : 6
   const first = channel(spec, peer, family, end.reach === "node" ? hopLine(family) : [], exports)
-  if (!uses(spec, other) || spec.bgp?.peers.some(({ address }) => address.family === other)) {
-    return { channels: [first], problem: undefined }
-  }
-  const hop = hopLine(other)
+  const isSpoken = link === undefined && spec.bgp?.peers.some((it) => familyOf(it) === other)
+  if (!uses(spec, other) || isSpoken) return { channels: [first], problem: undefined }
+  // The router's end of such a link has no IPv4 address either.
+  const hop = link === undefined ? hopLine(other) : []
   // RFC 8950: IPv4 prefixes with an IPv6 next hop. The reverse does not exist.
   const lines = hop.length > 0 ? hop : other === 4 ? ["extended next hop on;"] : undefined
   return lines === undefined

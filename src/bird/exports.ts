@@ -7,7 +7,7 @@ import type { Reply } from "./reply.ts"
 /** What BIRD gives to one Established session. */
 export interface PeerExports {
   readonly protocol: string
-  /** The peer's. */
+  /** The peer's, or `peerText` of an unnumbered one. */
   readonly address: string
   /** In prefix notation. */
   readonly destinations: ReadonlySet<string>

@@ -34,14 +34,20 @@ const bfdUp = Metric.gauge("flock_bfd_session_up", {
   description: "1: BFD with the peer is Up; only of peers that are to have it"
 })
 
-type Labelled = Pick<PeerStatus, "address" | "asn">
+type Labelled = Pick<PeerStatus, "address" | "asn" | "asnIs" | "interface">
 type Measured = Labelled & Pick<PeerStatus, "bfd" | "state" | "unusable" | "ipv6" | "ipv4">
 
 const NOTHING = { announced: 0, learned: 0 }
 
+/** As the NodeConfig has them: the router that is found on a link changes no series. */
+const labelsOf = ({ address, asn, asnIs, interface: ifName }: Labelled) => ({
+  peer: ifName ?? address,
+  asn: asnIs ?? String(asn)
+})
+
 /** A peer's series and their values. */
 const seriesOfPeer = (peer: Measured) => {
-  const labels = { peer: peer.address, asn: String(peer.asn) }
+  const labels = labelsOf(peer)
   return [
     [Metric.withAttributes(established, labels), peer.state === "Established" ? 1 : 0] as const,
     ...(peer.bfd === undefined
@@ -56,7 +62,7 @@ const seriesOfPeer = (peer: Measured) => {
   ]
 }
 
-type Named = Pick<PeerStatus, "address" | "asn" | "bfd">
+type Named = Labelled & Pick<PeerStatus, "bfd">
 
 const removePeer = (peer: Named) =>
   Effect.forEach(
@@ -65,8 +71,10 @@ const removePeer = (peer: Named) =>
     { discard: true }
   )
 
-const isSame = (a: Named) => (b: Named) =>
-  a.address === b.address && a.asn === b.asn && (a.bfd === undefined) === (b.bfd === undefined)
+const isSame = (a: Named) => (b: Named) => {
+  const [one, other] = [labelsOf(a), labelsOf(b)]
+  return one.peer === other.peer && one.asn === other.asn && (a.bfd === undefined) === (b.bfd === undefined)
+}
 
 /** Peers of `before` that are gone lose their series: a session that nobody wants must not look like one that is down. */
 export const publish = Effect.fnUntraced(function*(now: BirdStatus, before: BirdStatus) {

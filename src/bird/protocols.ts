@@ -38,8 +38,8 @@ export const parseProtocols = (reply: Reply): ReadonlyArray<PeerStatus> => {
       const channel = CHANNEL.exec(` ${text}`)?.[1]
       const routes = ROUTES.exec(` ${text}`)
       if (field === "BGP state") draft.state = value
-      // A scope (`%eth0`) or `onlink` may follow.
-      else if (field === "Neighbor address") draft.address = /^[0-9a-fA-F.:]+/.exec(value)?.[0] ?? ""
+      // A scope (`%eth0`) or `onlink` may follow; only a link-local address means nothing without its scope.
+      else if (field === "Neighbor address") draft.address = /^(fe[89ab].:\S+|[0-9a-f.:]+)/i.exec(value)?.[0] ?? ""
       else if (field === "Neighbor AS") draft.asn = Number(value)
       else if (field === "Last error") draft.lastError = value
       else if (channel !== undefined) draft.channel = channel

@@ -5,17 +5,19 @@
 import { createHash } from "node:crypto"
 import { neverAnnounced } from "../domain/announcement.ts"
 import { type Family, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
-import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import type { NodeConfigSpec, PeerAsn } from "../domain/NodeConfig.ts"
+import { linkOf, peerField, peerName } from "../domain/peerAddress.ts"
 import { block } from "./block.ts"
 import { channelsOf } from "./channels.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
 import { nodeAddresses, routerId } from "./local.ts"
-import { bfdBlock, protocolName, sessionBlock } from "./sessionBlock.ts"
-import { PeerProblem, type RenderInput, resolveSessions } from "./sessions.ts"
+import { protocolName } from "./protocolName.ts"
+import { bfdBlock, radvBlock, sessionBlock } from "./sessionBlock.ts"
+import { PeerProblem, type RenderInput, resolveSessions, type Session } from "./sessions.ts"
 
 export interface RenderedPeer {
   readonly address: string
-  readonly asn: number
+  readonly asn: PeerAsn
   /** BIRD's protocol name: from the address, so that removing one peer leaves the others' sessions alone. */
   readonly protocol: string
 }
@@ -25,6 +27,8 @@ export interface Rendered {
   /** Value of the constant `flock_revision` in `text`: tells over the control socket what BIRD runs. */
   readonly revision: string
   readonly peers: ReadonlyArray<RenderedPeer>
+  /** The routers of unnumbered sessions, by `protocol`. */
+  readonly found: ReadonlyMap<string, IpAddress>
   /** What is left out until the node has what it needs; everything else is in `text`. */
   readonly waiting: ReadonlyArray<PeerProblem>
 }
@@ -91,14 +95,28 @@ const plain = (text: string): string => text.replace(/[^-._a-zA-Z0-9]/g, "?")
 const finish = (
   nodeName: string,
   lines: ReadonlyArray<string>,
-  peers: ReadonlyArray<RenderedPeer>,
+  sessions: ReadonlyArray<Session>,
   waiting: ReadonlyArray<PeerProblem>
 ): Rendered => {
   const body = lines.join("\n") + "\n"
   const revision = createHash("sha256").update(body).digest("hex").slice(0, 16)
   const head = `# Written by flock-agent for node ${plain(nodeName)}; changes made here are overwritten.\n` +
     `define flock_revision = "${revision}";\n`
-  return { text: head + body, revision, peers, waiting }
+  return {
+    text: head + body,
+    revision,
+    peers: sessions.map(({ peer, remote }) => ({
+      address: formatAddress(remote),
+      asn: peer.asn,
+      protocol: protocolName(peer)
+    })),
+    found: new Map(
+      sessions.flatMap(({ peer, remote }) =>
+        peer.interface === undefined ? [] : [[protocolName(peer), remote] as const]
+      )
+    ),
+    waiting
+  }
 }
 
 /**
@@ -141,13 +159,15 @@ export const renderConfig = (input: RenderInput): Rendered => {
   const unannounced = blocks.flatMap(({ it: { peer }, problem }) =>
     problem === undefined ? [] : [
       new PeerProblem({
-        peer: peer.address,
-        field: `spec.bgp.peers[${spec.bgp?.peers.indexOf(peer)}].address`,
-        detail: `"${formatAddress(peer.address)}": ${problem}`
+        protocol: protocolName(peer),
+        field: `spec.bgp.peers[${spec.bgp?.peers.indexOf(peer)}].${peerField(peer)}`,
+        detail: `"${peerName(peer)}": ${problem}`
       })
     ]
   )
 
+  // Also where no router was found yet: it may wait for the node in the same way.
+  const links = [...new Set((spec.bgp?.peers ?? []).flatMap((peer) => linkOf(peer) ?? []))]
   // Next hops of multihop sessions are looked up in BIRD's own tables, which then need the node's routes.
   const resolving = imports.length > 0 && sessions.some(({ multihop }) => multihop > 0)
   const lines = [
@@ -159,16 +179,8 @@ export const renderConfig = (input: RenderInput): Rendered => {
     ...FAMILIES.flatMap((family) => unreachable(spec, family)),
     ...FAMILIES.flatMap((family) => importFilter(imports, family)),
     ...(sessions.some(({ peer }) => peer.bfd) ? ["", ...bfdBlock] : []),
+    ...(links.length === 0 ? [] : ["", ...radvBlock(links)]),
     ...blocks.flatMap(({ channels, it }) => ["", ...sessionBlock(spec.bgp?.asn ?? 0, input.drained, it, channels)])
   ]
-  return finish(
-    nodeName,
-    lines,
-    sessions.map(({ peer }) => ({
-      address: formatAddress(peer.address),
-      asn: peer.asn,
-      protocol: protocolName(peer.address)
-    })),
-    [...waiting, ...unannounced]
-  )
+  return finish(nodeName, lines, sessions, [...waiting, ...unannounced])
 }

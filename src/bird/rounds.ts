@@ -35,6 +35,8 @@ export const makeRounds = (deps: {
 
   const round = Effect.gen(function*() {
     const start = performance.now()
+    // What BIRD runs is known before something else takes its place.
+    if ((yield* SubscriptionRef.get(state)).generation === 0) yield* status
     const known = yield* SubscriptionRef.get(state)
     const wanted = yield* readWanted(facts, known)
     const { problems, rendered } = wanted

@@ -1,13 +1,13 @@
 /** `Bird` over BIRD's file and control socket. */
 import { Duration, Effect, FileSystem, Path, Queue, Schedule, Stream, SubscriptionRef } from "effect"
-import type { IpAddress } from "../domain/Ip.ts"
+import { equalAddress, type IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
-import { Netlink } from "../netlink/Netlink.ts"
+import { Netlink, type RouterNeighbour } from "../netlink/Netlink.ts"
 import { pathProblem } from "../process/fileProblem.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { makeApply } from "./apply.ts"
-import { type Event, initialState, step } from "./birdState.ts"
-import { initial, sameForSubscribers } from "./birdStatus.ts"
+import { type Event, initialState, type State, step } from "./birdState.ts"
+import { initial, peerText, sameForSubscribers } from "./birdStatus.ts"
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
@@ -56,10 +56,17 @@ export const disabled = {
   run: Effect.never
 }
 
+const sameRouter = (a: RouterNeighbour | undefined, b: RouterNeighbour | undefined): boolean =>
+  a !== undefined && b !== undefined && a.ifIndex === b.ifIndex && a.gone === b.gone &&
+  equalAddress(a.address, b.address)
+
+const sameLinks = (a: State["links"], b: State["links"]): boolean => a.join() === b.join()
+
 /** Asks for a reload when anything changed that `bird.conf` depends on, and now and then although nothing seems to. */
 const follow = (
   kube: KubeApi["Service"],
   netlink: Netlink["Service"],
+  state: SubscriptionRef.SubscriptionRef<State>,
   { request }: Coalescer,
   onLink: Effect.Effect<void>
 ) => {
@@ -82,7 +89,17 @@ const follow = (
     Effect.catch((error) => Effect.logWarning(`watching the node's links: ${error.message}`)),
     Effect.repeat(Schedule.spaced("1 second"))
   )
-  return [onChange, onAddress, onLinkChange, Effect.repeat(request, Schedule.spaced(HEAL))]
+  const onRouter = SubscriptionRef.changes(state).pipe(
+    Stream.map(({ links }) => links),
+    Stream.changesWith(sameLinks),
+    Stream.switchMap((links) => links.length === 0 ? Stream.empty : netlink.routerChanges(links)),
+    // Each advertisement of one that is known already tells nothing.
+    Stream.changesWith(sameRouter),
+    Stream.runForEach(() => request),
+    Effect.catch((error) => Effect.logWarning(`watching for routers: ${error.message}`)),
+    Effect.repeat(Schedule.spaced("1 second"))
+  )
+  return [onChange, onAddress, onLinkChange, onRouter, Effect.repeat(request, Schedule.spaced(HEAL))]
 }
 
 export const make = Effect.fn("Bird.make")(function*(options: Options) {
@@ -170,13 +187,20 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     exportedTo: exportedTo(control),
     exports: Effect.flatMap(
       status,
-      ({ peers }) => exportsTo(control, peers.filter(({ state }) => state === "Established"))
+      ({ peers }) =>
+        exportsTo(
+          control,
+          peers.filter(({ state }) => state === "Established").map((peer) => ({
+            address: peerText(peer),
+            protocol: peer.protocol
+          }))
+        )
     ),
     mayExport: mayExport(control),
     withdrawAll,
     restoreAll: drain(false),
     run: Effect.all(
-      [coalescer.run, Effect.forever(watch), listening, ...follow(kube, netlink, coalescer, linkChanged)],
+      [coalescer.run, Effect.forever(watch), listening, ...follow(kube, netlink, state, coalescer, linkChanged)],
       {
         concurrency: "unbounded",
         discard: true

@@ -1,10 +1,18 @@
-/** A BGP session and BFD as BIRD's protocols. Pure. */
-import { formatAddress, type IpAddress } from "../domain/Ip.ts"
+/** A BGP session, BFD and router advertisements as BIRD's protocols. Pure. */
+import { formatAddress } from "../domain/Ip.ts"
 import type { Peer } from "../domain/NodeConfig.ts"
 import { block } from "./block.ts"
+import { protocolName } from "./protocolName.ts"
 import type { Session } from "./sessions.ts"
 
-export const protocolName = (peer: IpAddress): string => `peer_${formatAddress(peer).replace(/[.:]/g, "_")}`
+const asnText = (asn: Session["peer"]["asn"]): string => typeof asn === "number" ? `as ${asn}` : asn
+
+/** A link-local session is from the address that BIRD's router advertisements are from: the router expects that one. */
+const ends = ({ end, link, peer, remote }: Session, localAsn: number): ReadonlyArray<string> => [
+  `local ${link === undefined ? `${formatAddress(end.address)} ` : ""}as ${localAsn};`,
+  `neighbor ${formatAddress(remote)} port ${peer.port} ${asnText(peer.asn)};`,
+  ...(link === undefined ? [] : [`interface "${link}";`])
+]
 
 /**
  * The slower of one end's transmit and the other's receive interval is in force, and each end gives up after the other's
@@ -22,12 +30,12 @@ const bfdOptions = ({ bfd, bfdTimers }: Peer): ReadonlyArray<string> =>
 export const sessionBlock = (
   localAsn: number,
   drained: boolean,
-  { end, multihop, password, peer }: Session,
+  session: Session,
   channels: ReadonlyArray<ReadonlyArray<string>>
-): ReadonlyArray<string> =>
-  block(`protocol bgp ${protocolName(peer.address)}`, [
-    `local ${formatAddress(end.address)} as ${localAsn};`,
-    `neighbor ${formatAddress(peer.address)} port ${peer.port} as ${peer.asn};`,
+): ReadonlyArray<string> => {
+  const { multihop, password, peer } = session
+  return block(`protocol bgp ${protocolName(peer)}`, [
+    ...ends(session, localAsn),
     ...(drained ? ["disabled yes;"] : []),
     multihop > 0 ? `multihop ${multihop};` : "direct;",
     ...(peer.ttlSecurity ? ["ttl security on;"] : []),
@@ -46,9 +54,28 @@ export const sessionBlock = (
     ...bfdOptions(peer),
     // Nodes often share one AS number. Loops cannot arise, as nothing learned is announced again. Written even where
     // nothing is learned: to add it later would restart the session.
-    ...(peer.asn === localAsn ? [] : ["allow local as 1;"]),
+    ...(peer.asn === localAsn || peer.asn === "internal" ? [] : ["allow local as 1;"]),
     ...channels.flat()
   ])
+}
 
 /** Timers are the sessions'. */
 export const bfdBlock = ["protocol bfd { }"]
+
+/**
+ * Tells the routers on these links of the node, which unnumbered peers wait for. It is no default router (lifetime 0, RFC
+ * 4861 section 6.2.3), and gives hosts on the link neither prefixes nor settings.
+ */
+export const radvBlock = (links: ReadonlyArray<string>): ReadonlyArray<string> =>
+  block(
+    "protocol radv radv1",
+    links.flatMap((link) =>
+      block(`interface "${link}"`, [
+        "min ra interval 3;",
+        "max ra interval 10;",
+        "default lifetime 0;",
+        "current hop limit 0;",
+        "prefix ::/0 { skip; };"
+      ], ";")
+    )
+  )

@@ -2,13 +2,17 @@
 import { Array, Data, type Redacted, Result } from "effect"
 import { equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfig, NodeConfigSpec, Peer, SecretKeyRef } from "../domain/NodeConfig.ts"
-import type { HostInterface } from "../netlink/Netlink.ts"
+import { isLinkLocal, linkOf, peerField, peerName, routedAddress } from "../domain/peerAddress.ts"
+import type { HostInterface, RouterNeighbour } from "../netlink/Netlink.ts"
+import { linkProblem, routerOn } from "./linkRouter.ts"
 import { type LocalEnd, localEnd, type NodeAddress } from "./local.ts"
 import { birdString, type PasswordUnusable } from "./password.ts"
+import { protocolName } from "./protocolName.ts"
 
 /** Why a peer has no session yet, or announces less than it should. */
 export class PeerProblem extends Data.TaggedError("PeerProblem")<{
-  readonly peer: IpAddress
+  /** BIRD's name of its session. */
+  readonly protocol: string
   /** Path in the NodeConfig, such as `spec.bgp.peers[0].address`. */
   readonly field: string
   readonly detail: string
@@ -25,6 +29,10 @@ export interface RenderInput {
   readonly interfaces: ReadonlyArray<HostInterface>
   /** Interface index towards a peer, by the peer's address; needed for peers on no connected network. */
   readonly outgoing: ReadonlyMap<string, number>
+  /** On the links of unnumbered peers. */
+  readonly routers: ReadonlyArray<RouterNeighbour>
+  /** The router that each unnumbered session is with so far, by BIRD's name of the session. */
+  readonly found: ReadonlyMap<string, IpAddress>
   /** By {@link secretKey}. */
   readonly passwords: ReadonlyMap<string, Redacted.Redacted>
   /** Exported while the kernel has a route of protocol 201 to them. */
@@ -44,11 +52,19 @@ export const secretKey = (ref: SecretKeyRef): string => `${ref.name}/${ref.key}`
 
 export interface Session {
   readonly peer: Peer
+  /** The router's address. */
+  readonly remote: IpAddress
+  /** The interface that the session is bound to, where `remote` is link-local. */
+  readonly link: string | undefined
   readonly end: LocalEnd
   /** Hops; 0: directly connected. */
   readonly multihop: number
   readonly password: string | undefined
+  /** What is in its way for the moment, although it is configured. */
+  readonly problem: PeerProblem | undefined
 }
+
+type Place = Pick<Session, "remote" | "link" | "end" | "multihop"> & { readonly detail?: string | undefined }
 
 class SecretMissing extends Data.TaggedError("SecretMissing")<{ readonly ref: SecretKeyRef }> {
   override get message(): string {
@@ -67,23 +83,18 @@ const resolvePassword = (
     : birdString(secret)
 }
 
-const resolveSession = (
-  { interfaces, outgoing, passwords }: RenderInput,
+/** A session over routed addresses; a string says why there is none. */
+const routedPlace = (
+  { interfaces, outgoing }: RenderInput,
   peer: Peer,
-  field: string,
+  remote: IpAddress,
   addresses: ReadonlyArray<NodeAddress>
-): Result.Result<Session, PeerProblem> => {
-  const text = formatAddress(peer.address)
-  const problem = (of: "address" | "passwordSecretRef", detail: string) =>
-    Result.fail(new PeerProblem({ peer: peer.address, field: `${field}.${of}`, detail }))
-  const end = localEnd(peer.address, addresses, peer.multihop > 0 ? outgoing.get(text) : undefined)
-  const owner = interfaces.find((it) => it.addresses.some(({ address }) => equalAddress(address, peer.address)))
+): Place | string => {
+  const end = localEnd(remote, addresses, peer.multihop > 0 ? outgoing.get(formatAddress(remote)) : undefined)
+  const owner = interfaces.find((it) => it.addresses.some(({ address }) => equalAddress(address, remote)))
   if (end?.reach === "node" && peer.port === BIRD_PORT) {
-    return problem(
-      "address",
-      `"${text}": is this node's own address (${end.ifName}), where port ${BIRD_PORT} is BIRD's own; ` +
-        "write the router's address, or the port of the router on this node"
-    )
+    return `is this node's own address (${end.ifName}), where port ${BIRD_PORT} is BIRD's own; ` +
+      "write the router's address, or the port of the router on this node"
   }
   if (end === undefined || (owner !== undefined && end.reach !== "node")) {
     const where = owner !== undefined
@@ -91,12 +102,49 @@ const resolveSession = (
       : peer.multihop > 0
       ? "no interface with an address of its family leads to it"
       : "the node has no address in its subnet (for a router further away set multihop)"
-    return problem("address", `"${text}": ${where}; the session waits`)
+    return `${where}; the session waits`
   }
-  const password = resolvePassword(peer.passwordSecretRef, passwords)
-  if (Result.isFailure(password)) return problem("passwordSecretRef", password.failure.message)
   const multihop = peer.multihop > 0 ? peer.multihop : end.reach === "link" ? 0 : 1
-  return Result.succeed({ peer, end, multihop, password: password.success })
+  return { remote, link: undefined, end, multihop }
+}
+
+/** A session over an interface's link-local addresses. */
+const linkPlace = ({ found, interfaces, routers }: RenderInput, peer: Peer, ifName: string): Place | string => {
+  const link = interfaces.find((it) => it.ifName === ifName)
+  const own = link?.addresses.find(({ address }) => isLinkLocal(address))
+  const { address: remote, problem } = peer.address === undefined
+    ? routerOn(ifName, { interfaces, routers }, found.get(protocolName(peer)))
+    : { address: peer.address, problem: linkProblem(interfaces, ifName) }
+  if (remote === undefined) return `${problem}; the session waits`
+  if (link?.addresses.some(({ address }) => equalAddress(address, remote)) === true) return "is this node's own address"
+  const { address, prefix } = own ?? { address: remote, prefix: 64 }
+  const end: LocalEnd = { address, prefix, ifName, ifIndex: link?.ifIndex ?? 0, reach: "link" }
+  return { remote: { family: remote.family, value: remote.value }, link: ifName, end, multihop: 0, detail: problem }
+}
+
+const resolveSession = (
+  input: RenderInput,
+  peer: Peer,
+  field: string,
+  addresses: ReadonlyArray<NodeAddress>
+): Result.Result<Session, PeerProblem> => {
+  const problem = (of: "address" | "interface" | "passwordSecretRef", detail: string) =>
+    new PeerProblem({ protocol: protocolName(peer), field: `${field}.${of}`, detail })
+  const placeProblem = (detail: string) => problem(peerField(peer), `"${peerName(peer)}": ${detail}`)
+  const remote = routedAddress(peer)
+  const place = remote === undefined
+    ? linkPlace(input, peer, linkOf(peer) ?? "")
+    : routedPlace(input, peer, remote, addresses)
+  if (typeof place === "string") return Result.fail(placeProblem(place))
+  const password = resolvePassword(peer.passwordSecretRef, input.passwords)
+  if (Result.isFailure(password)) return Result.fail(problem("passwordSecretRef", password.failure.message))
+  const { detail, ...rest } = place
+  return Result.succeed({
+    ...rest,
+    peer,
+    password: password.success,
+    problem: detail === undefined ? undefined : placeProblem(detail)
+  })
 }
 
 /** Peers with their local ends and passwords; each that lacks something is in `waiting`, and in nobody's way. */
@@ -109,5 +157,5 @@ export const resolveSessions = (
     spec.bgp?.peers ?? [],
     (peer, i) => resolveSession(input, peer, `spec.bgp.peers[${i}]`, addresses)
   )
-  return { sessions, waiting }
+  return { sessions, waiting: [...waiting, ...sessions.flatMap(({ problem }) => problem ?? [])] }
 }

@@ -2,8 +2,9 @@
 import { Effect, type FileSystem, Option, SubscriptionRef } from "effect"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
+import { routedAddress } from "../domain/peerAddress.ts"
 import type { KubeApi, NodeConfigState } from "../kube/KubeApi.ts"
-import type { Netlink, NetlinkError } from "../netlink/Netlink.ts"
+import type { HostInterface, Netlink, NetlinkError } from "../netlink/Netlink.ts"
 import type { State } from "./birdState.ts"
 import { exportCeiling } from "./exportLimit.ts"
 import { renderConfig, type Rendered } from "./render.ts"
@@ -21,6 +22,8 @@ export interface Wanted {
   readonly config: NodeConfig | undefined
   /** As they are known now. */
   readonly passwords: State["passwords"]
+  readonly found: State["found"]
+  readonly links: State["links"]
 }
 
 /** Whether a file that is there must stay: what the agent does not know yet may be in it. */
@@ -65,37 +68,56 @@ const readPasswords = Effect.fnUntraced(function*(
 
 const readOutgoing = Effect.fnUntraced(function*(netlink: Netlink["Service"], config: NodeConfig) {
   const outgoing = new Map<string, number>()
-  for (const { address, multihop } of config.spec.bgp?.peers ?? []) {
-    if (multihop === 0) continue
+  for (const peer of config.spec.bgp?.peers ?? []) {
+    const address = routedAddress(peer)
+    if (peer.multihop === 0 || address === undefined) continue
     const route = yield* netlink.outgoing(address)
     if (route !== undefined) outgoing.set(formatAddress(address), route.ifIndex)
   }
   return outgoing
 })
 
+const linksOf = (config: NodeConfig | undefined, interfaces: ReadonlyArray<HostInterface>): ReadonlyArray<number> => {
+  const names = (config?.spec.bgp?.peers ?? []).flatMap(({ interface: ifName }) => ifName ?? [])
+  return interfaces.filter(({ ifName }) => names.includes(ifName)).map(({ ifIndex }) => ifIndex)
+}
+
 /** `drained`, `leaving`, `exportSet` and the known passwords come from the state, the rest is read anew. */
 export const readWanted = Effect.fnUntraced(function*(
   { confPath, fs, kube, netlink, nodeName }: Deps,
-  { ceiling: before, drained, exportSet, leaving, passwords: known }: Pick<
+  { ceiling: before, drained, exportSet, found, leaving, links: linksBefore, passwords: known }: Pick<
     State,
-    "ceiling" | "drained" | "exportSet" | "leaving" | "passwords"
+    "ceiling" | "drained" | "exportSet" | "found" | "leaving" | "links" | "passwords"
   >
 ): Effect.fn.Return<Wanted, NetlinkError> {
   const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
   const refused = Option.isSome(nodeConfig.rejected) ? [nodeConfig.rejected.value.message] : []
   const exists = yield* fs.exists(confPath).pipe(Effect.orElseSucceed(() => false))
   if (exists && keepsFile({ exportSet, nodeConfig, synced: yield* kube.synced })) {
-    return { rendered: undefined, problems: refused, waiting: [], ceiling: before, config: undefined, passwords: known }
+    return {
+      rendered: undefined,
+      problems: refused,
+      waiting: [],
+      ceiling: before,
+      config: undefined,
+      passwords: known,
+      found,
+      links: linksBefore
+    }
   }
   const config = Option.getOrUndefined(nodeConfig.current)
   const passwords = config === undefined ? known : yield* readPasswords(kube, config, known)
   const ceiling = config === undefined || exportSet === undefined
     ? before
     : exportCeiling(before, config.spec, exportSet)
+  const interfaces = yield* netlink.interfaces
+  const links = linksOf(config, interfaces)
   const rendered = renderConfig({
     nodeName,
     config: exportSet === undefined ? undefined : config,
-    interfaces: yield* netlink.interfaces,
+    interfaces,
+    routers: yield* netlink.routers(links),
+    found,
     outgoing: config === undefined ? new Map() : yield* readOutgoing(netlink, config),
     passwords,
     exportSet: exportSet ?? [],
@@ -105,5 +127,5 @@ export const readWanted = Effect.fnUntraced(function*(
   })
   const { waiting } = rendered
   const problems = [...refused, ...waiting.map((problem) => problem.message)]
-  return { rendered, problems, waiting, ceiling, config, passwords }
+  return { rendered, problems, waiting, ceiling, config, passwords, found: rendered.found, links }
 })

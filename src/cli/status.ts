@@ -1,7 +1,7 @@
 /** `flock-agent status`: what this node's agent has given out and announces. */
 import { Console, Effect } from "effect"
 import { Command } from "effect/cli"
-import { type PeerStatus, troubleOf } from "../bird/birdStatus.ts"
+import { asnText, type PeerStatus, peerText, troubleOf } from "../bird/birdStatus.ts"
 import { oneLine } from "../domain/quote.ts"
 import { deafInWords, heardInWords } from "../kube/apiHealth.ts"
 import { ask } from "../socket/ask.ts"
@@ -31,8 +31,8 @@ const apiLines = ({ api }: StatusReport): ReadonlyArray<string> => {
 }
 
 const peerRow = (peer: PeerStatus): ReadonlyArray<string> => [
-  peer.address,
-  String(peer.asn),
+  peerText(peer),
+  asnText(peer),
   peer.state,
   orDash(peer.since),
   `${peer.ipv6.announced}/${peer.ipv4.announced}`,

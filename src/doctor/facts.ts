@@ -32,7 +32,10 @@ export interface CniFacts {
 
 /** A peer of the NodeConfig in force, and how the kernel would reach it. */
 export interface PeerFacts {
+  /** `peerText` */
   readonly address: string
+  /** Its session is over link-local addresses. */
+  readonly unnumbered: boolean
   readonly state: string
   /** `troubleOf`: the decisive error first. */
   readonly trouble: string

@@ -83,7 +83,8 @@ const judgePeers = ({ agent, peers }: Facts): ReadonlyArray<Finding> => {
 /** IPv4 over a link without an IPv4 address goes with an IPv6 next hop (RFC 8950), which the router must agree to. */
 const judgeNextHop = ({ agent, interfaces, peers }: Facts): ReadonlyArray<Finding> => {
   if ("unreachable" in agent || agent.report.usage.ipv4 === undefined) return []
-  if (peers.some(({ address }) => !address.includes(":"))) return []
+  // An unnumbered session is made for it on both sides.
+  if (peers.some(({ address, unnumbered }) => unnumbered || !address.includes(":"))) return []
   const without = interfaces.filter(({ addresses, ifName }) =>
     peers.some(({ via }) => via === ifName) &&
     !addresses.some(({ address }) => address.family === 4 && isOrdinary(address))

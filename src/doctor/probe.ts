@@ -1,7 +1,7 @@
 /** Reads the {@link Facts} of the node it runs on: files through FileSystem, the rest through Netlink and the agent. */
 import { Effect, FileSystem, Option, type PlatformError } from "effect"
 import { join } from "node:path"
-import { troubleOf } from "../bird/birdStatus.ts"
+import { peerText, troubleOf } from "../bird/birdStatus.ts"
 import { parseAddress } from "../domain/Ip.ts"
 import { Firewall } from "../firewall/Firewall.ts"
 import { CONFLIST_NAME } from "../install/conflist.ts"
@@ -177,9 +177,13 @@ export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
   const sysctls = yield* probeSysctls(proc, interfaces)
   const probePeer = Effect.fnUntraced(function*(peer: StatusReport["bird"]["peers"][number]) {
     const address = parseAddress(peer.address)
-    const route = address === undefined ? undefined : yield* netlink.outgoing(address)
+    const link = peer.interface ?? peer.address.split("%")[1]
+    const route = address === undefined
+      ? interfaces.find(({ ifName }) => ifName === link)
+      : yield* netlink.outgoing(address)
     return {
-      address: peer.address,
+      address: peerText(peer),
+      unnumbered: link !== undefined,
       state: peer.state,
       trouble: troubleOf(peer),
       ...(peer.problem === undefined ? {} : { problem: peer.problem }),

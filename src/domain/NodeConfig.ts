@@ -4,8 +4,9 @@
  * right. `manifests/crd.yaml` says the same to the API server; a test holds the two against each other.
  */
 import { Data, Result, Schema } from "effect"
-import { type Cidr, containsCidr, formatAddress, formatCidr } from "./Ip.ts"
-import { NodeConfigSpec } from "./NodeConfigSpec.ts"
+import { type Cidr, containsCidr, formatCidr } from "./Ip.ts"
+import { NodeConfigSpec, type Peer } from "./NodeConfigSpec.ts"
+import { linkOf, peerField, peerName } from "./peerAddress.ts"
 import { quote } from "./quote.ts"
 import { record } from "./record.ts"
 import { type Problem, problemsOf } from "./schemaProblems.ts"
@@ -17,6 +18,7 @@ export {
   type Grant,
   NodeConfigSpec,
   type Peer,
+  type PeerAsn,
   type SecretKeyRef
 } from "./NodeConfigSpec.ts"
 export type { Problem } from "./schemaProblems.ts"
@@ -74,6 +76,27 @@ export const specWarnings = (spec: NodeConfigSpec): ReadonlyArray<string> =>
     ]
   }).slice(0, MOST_SHOWN)
 
+const placeProblems = (peer: Peer, before: ReadonlyArray<Peer>, field: string): ReadonlyArray<Problem> => {
+  if ((peer.address === undefined) === (peer.interface === undefined)) {
+    return [{ field, message: "needs address or interface, and not both" }]
+  }
+  const name = peerName(peer)
+  const of = peerField(peer)
+  const problem = (of: string, message: string): Problem => ({ field: `${field}.${of}`, message })
+  const link = linkOf(peer)
+  return [
+    ...(before.some((other) => peerName(other) === name)
+      ? [problem(of, `"${name}": two peers have this ${of}`)]
+      : []),
+    ...(link !== undefined && before.some((other) => linkOf(other) === link && peerField(other) !== of)
+      ? [problem(of, `"${name}": must be the only peer on ${link}, unless each is written as an address`)]
+      : []),
+    ...(link !== undefined && peer.multihop > 0
+      ? [problem("multihop", `${peer.multihop}: must be 0 for a router on an interface's own link`)]
+      : [])
+  ]
+}
+
 /** What no field can say alone. */
 const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
@@ -84,17 +107,14 @@ const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
   const peers = spec.bgp?.peers ?? []
   peers.forEach((peer, i) => {
     const field = `spec.bgp.peers[${i}]`
-    const text = formatAddress(peer.address)
-    if (peers.findIndex((p) => formatAddress(p.address) === text) < i) {
-      problems.push({ field: `${field}.address`, message: `"${text}": two peers have this address` })
-    }
+    problems.push(...placeProblems(peer, peers.slice(0, i), field))
     if (peer.multihop > 0 && peer.ttlSecurity) {
       problems.push({
         field: `${field}.ttlSecurity`,
         message: "true: must be false where multihop is not 0 (RFC 5082)"
       })
     }
-    if (peer.localRole !== undefined && peer.asn === spec.bgp?.asn) {
+    if (peer.localRole !== undefined && (peer.asn === spec.bgp?.asn || peer.asn === "internal")) {
       problems.push({
         field: `${field}.localRole`,
         message: `"${peer.localRole}": must not be set where the router has the node's own AS number (RFC 9234)`

@@ -1,7 +1,8 @@
 /** `spec` of a NodeConfig: its fields, their defaults, and what each may be. */
 import { Effect, Schema } from "effect"
-import { addressProblem, insideProblem, overlapProblem, type Use } from "./addressRules.ts"
-import { AddressFromString, type Cidr, CidrFromString, type Family, type IpAddress } from "./Ip.ts"
+import { insideProblem, overlapProblem, type Use } from "./addressRules.ts"
+import { type Cidr, CidrFromString, type Family } from "./Ip.ts"
+import { InterfaceName, PeerAddressFromString } from "./peerAddress.ts"
 
 const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
   schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(value)))
@@ -57,6 +58,14 @@ export type AlgoField = typeof AlgoField.Type
 
 const Asn = int(1, 4294967294)
 
+const PeerAsn = Schema.Union([
+  Asn,
+  Schema.Literals(["external", "internal"]).annotate({
+    message: "must be an AS number (1 to 4294967294), external or internal"
+  })
+])
+export type PeerAsn = typeof PeerAsn.Type
+
 const dns1123 = matching(
   /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/,
   "must be the name of a Secret: small letters, digits, - and ."
@@ -83,12 +92,12 @@ const BfdTimers = Schema.Struct({
 })
 
 export const Peer = Schema.Struct({
-  /** The router's address. */
-  address: AddressFromString.pipe(Schema.check(Schema.makeFilter((address: IpAddress) => {
-    const special = addressProblem("peer", address)
-    return special && `is ${special}; write the router's own global address, such as 2001:db8:ffff::1`
-  }))),
-  asn: Asn,
+  /** The router's address. Either this or `interface` is there. */
+  address: Schema.optionalKey(PeerAddressFromString),
+  /** Unnumbered: the router at the other end of this interface, found by its router advertisements. */
+  interface: Schema.optionalKey(InterfaceName),
+  /** `external`: any but the node's own; `internal`: the node's own. */
+  asn: PeerAsn,
   port: withDefault(int(1, 65535), 179),
   /** Seconds; 0 turns keepalives off (RFC 4271 section 4.2). */
   holdTimeSeconds: withDefault(

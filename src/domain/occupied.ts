@@ -12,6 +12,7 @@ import {
   overlaps
 } from "./Ip.ts"
 import type { NodeConfigSpec } from "./NodeConfig.ts"
+import { routedAddress } from "./peerAddress.ts"
 
 /** Read from the kernel. */
 export interface HostFacts {
@@ -63,8 +64,8 @@ const conflictOf = (
   if (subnet !== undefined) {
     return `${name} overlaps ${formatCidr(subnet.cidr)}, to which this node is connected (${subnet.ifName})`
   }
-  const peer = spec.bgp?.peers.find(({ address }) => contains(pool, address))
-  if (peer !== undefined) return `${name} contains ${formatAddress(peer.address)}, a router's address (spec.bgp.peers)`
+  const peer = (spec.bgp?.peers ?? []).flatMap((it) => routedAddress(it) ?? []).find((it) => contains(pool, it))
+  if (peer !== undefined) return `${name} contains ${formatAddress(peer)}, a router's address (spec.bgp.peers)`
   const gateway = gateways.find((address) => contains(pool, address))
   if (gateway !== undefined) return `${name} contains ${formatAddress(gateway)}, the next hop of a route of this node`
   const route = routes.find(({ destination }) =>
@@ -94,9 +95,10 @@ export const occupiedBy = (facts: HostFacts, spec: NodeConfigSpec): Occupied => 
   const { addresses, gateways } = facts
   const taken = { 4: new Map<bigint, string>(), 6: new Map<bigint, string>() }
   for (const { family, value } of gateways) taken[family].set(value, "the next hop of a route of this node")
-  spec.bgp?.peers.forEach(({ address: { family, value } }, i) =>
-    taken[family].set(value, `a router's address (spec.bgp.peers[${i}])`)
-  )
+  spec.bgp?.peers.forEach((peer, i) => {
+    const router = routedAddress(peer)
+    if (router !== undefined) taken[router.family].set(router.value, `a router's address (spec.bgp.peers[${i}])`)
+  })
   const subnets = new Map<string, { readonly cidr: Cidr; readonly ifName: string }>()
   for (const { address, ifName, prefix, up } of addresses) {
     taken[address.family].set(address.value, `this node's own address (${ifName})`)

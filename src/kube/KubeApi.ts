@@ -66,8 +66,12 @@ export interface NodeConfigStatus {
   /** Established and configured, such as `1/2`; absent: BIRD is not flock's. */
   readonly sessions?: string
   readonly peers: ReadonlyArray<{
-    readonly address: string
-    readonly asn: number
+    /** Of an unnumbered peer. */
+    readonly interface?: string
+    /** Absent until an unnumbered peer's router is found. */
+    readonly address?: string
+    /** Absent until it is known, where the NodeConfig has no number. */
+    readonly asn?: number
     readonly state: string
     /** Why there is no session, or not all of it. */
     readonly problem?: string

@@ -167,6 +167,14 @@ export interface Way {
   readonly source?: IpAddress
 }
 
+/** A link-local address that a router has advertised itself from. */
+export interface RouterNeighbour {
+  readonly ifIndex: number
+  readonly address: IpAddress
+  /** It does not answer any more, or the kernel has forgotten it. */
+  readonly gone: boolean
+}
+
 /** A change in the kernel that may need healing. `Overrun`: messages were lost (ENOBUFS), look at everything. */
 export type KernelChange =
   | { readonly _tag: "LinkRemoved"; readonly ifName: string; readonly ifIndex: number }
@@ -268,6 +276,12 @@ export class Netlink extends Context.Service<Netlink, {
   readonly podAddresses: (nsid: number) => Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError>
   /** How the kernel would send a packet to `address` (`ip route get`); undefined: no route. */
   readonly outgoing: (address: IpAddress) => Effect.Effect<Way | undefined, NetlinkError>
+  /** Those that the kernel knows on these interfaces, by index. */
+  readonly routers: (ifIndexes: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<RouterNeighbour>, NetlinkError>
+  /** What becomes of them from now on; the first `undefined` says that nothing is missed from here on, later ones that something was. */
+  readonly routerChanges: (
+    ifIndexes: ReadonlyArray<number>
+  ) => Stream.Stream<RouterNeighbour | undefined, NetlinkError>
   /**
    * The host answers for these IPv4 gateways of pods, by ARP and to pings, and for no others that it once did. The result
    * has those for which it did not.

@@ -1,155 +1,20 @@
-/**
- * A kernel in memory, and the {@link Netlink} service on it. Its state is plain: a test looks into it, and changes it as
- * another program on the node would. test/kernel/contract.test.ts holds it against the real one.
- */
-import { Context, Effect, Layer, Queue, Stream } from "effect"
-import { formatAddress, formatCidr, hostCidr, type IpAddress, parseAddress } from "../domain/Ip.ts"
+/** The {@link Netlink} service on a kernel in memory. */
+import { Context, Effect, Layer, Stream } from "effect"
+import { formatAddress, formatCidr } from "../domain/Ip.ts"
 import { primariesOf } from "../domain/PodAddresses.ts"
+import { hostDifferencesOf, podRoutes, repair } from "./hostEndsTest.ts"
 import {
   HOST_MAC,
-  type HostChange,
-  type HostDifference,
   type HostInterface,
-  type HostLink,
-  type HostRoute,
   InterfaceExists,
-  type KernelChange,
   LinkNameTaken,
   Netlink,
   NetlinkError,
-  type NetnsError,
-  type PodLink,
-  type PodLinkPlan,
-  type Prepared,
-  PROTOCOL_POD
+  type PodLink
 } from "./Netlink.ts"
+import { type RouteBatch, TestKernel } from "./TestKernel.ts"
 
-/** A link of ours, with the plan that it was made from where it was made by `attach`. */
-export interface TestLink extends HostLink {
-  readonly plan?: PodLinkPlan
-}
-
-export interface RouteBatch {
-  readonly verb: "put" | "delete"
-  readonly routes: ReadonlyArray<HostRoute>
-}
-
-/** What happens first inside a call; its failure is the call's. */
-export interface Faults {
-  attach?: (plan: PodLinkPlan) => Effect.Effect<unknown, NetlinkError | NetnsError | InterfaceExists | LinkNameTaken>
-  detach?: (hostIfName: string) => Effect.Effect<unknown, NetlinkError>
-  batch?: (batch: RouteBatch) => Effect.Effect<unknown, NetlinkError>
-}
-
-/** Protocol and destination, of which the kernel has one route. */
-export const routeKey = ({ destination, protocol }: HostRoute): string => `${protocol} ${formatCidr(destination)}`
-
-const told = <A>(listeners: Set<(change: A) => void>): Stream.Stream<A> =>
-  Stream.callback<A>((queue) =>
-    Effect.acquireRelease(
-      Effect.sync(() => {
-        const listener = (change: A) => void Queue.offerUnsafe(queue, change)
-        listeners.add(listener)
-        return listener
-      }),
-      (listener) => Effect.sync(() => listeners.delete(listener))
-    )
-  )
-
-export class TestKernel {
-  /** By name; without a notification. */
-  readonly links = new Map<string, TestLink>()
-  /** By protocol and destination; without a notification. */
-  readonly routes = new Map<string, HostRoute>()
-  interfaces: ReadonlyArray<HostInterface> = []
-  readonly faults: Faults
-  /** Destinations whose routes are refused, with the errno. */
-  readonly refused = new Map<string, string>()
-  /** Batches of routes that were carried out, oldest first. */
-  readonly batches: Array<RouteBatch> = []
-  /** How often routes were listed. */
-  dumps = 0
-  /** What `prepareHost` answers, one each time, before it finds nothing to do. */
-  readonly prepared: Array<Prepared> = []
-  /** Names of links whose pod's end is down. */
-  readonly podDown = new Set<string>()
-  /** Addresses that the kernel sends elsewhere, with the words for it. */
-  readonly foreign = new Map<string, string>()
-  /** How often host ends were looked at. */
-  looks = 0
-  #ifIndex = 100
-  readonly #listeners = new Set<(change: KernelChange) => void>()
-  readonly #hostListeners = new Set<(change: HostChange) => void>()
-
-  constructor(faults: Faults = {}) {
-    this.faults = faults
-  }
-
-  routesOf(protocol: number): ReadonlyArray<HostRoute> {
-    return [...this.routes.values()].filter((route) => route.protocol === protocol)
-  }
-
-  notify(change: KernelChange): void {
-    for (const listener of this.#listeners) listener(change)
-  }
-
-  notifyHost(change: HostChange): void {
-    for (const listener of this.#hostListeners) listener(change)
-  }
-
-  /** In place of the link of that name, if there is one. */
-  addLink(ifName: string, ifIndex: number = ++this.#ifIndex, more: Partial<TestLink> = {}): TestLink {
-    const link = { ifName, ifIndex, alias: "", mtu: 1500, mac: HOST_MAC, up: true, peerNsid: 0, ...more }
-    this.links.set(ifName, link)
-    return link
-  }
-
-  /** The link goes, and its next hops; as the kernel does, IPv4 routes go without a notification of their own. */
-  removeLink(ifName: string): void {
-    const link = this.links.get(ifName)
-    if (link === undefined) return
-    this.links.delete(ifName)
-    for (const route of this.routes.values()) {
-      const nextHops = route.nextHops.filter(({ ifIndex }) => ifIndex !== link.ifIndex)
-      if (nextHops.length === route.nextHops.length) continue
-      if (nextHops.length > 0) this.putRoute({ ...route, nextHops })
-      else if (route.destination.family === 6) this.removeRoute(route)
-      else this.routes.delete(routeKey(route))
-    }
-    this.notify({ _tag: "LinkRemoved", ifName, ifIndex: link.ifIndex })
-  }
-
-  /** In place of the route of that protocol to that destination, if there is one. */
-  putRoute(route: HostRoute): void {
-    this.routes.set(routeKey(route), route)
-  }
-
-  removeRoute(route: HostRoute): void {
-    const removed = this.routes.get(routeKey(route))
-    if (removed === undefined) return
-    this.routes.delete(routeKey(route))
-    this.notify({ _tag: "RouteRemoved", route: removed })
-  }
-
-  /** Removes every route of a protocol. */
-  flush(protocol: number): void {
-    for (const route of this.routesOf(protocol)) this.removeRoute(route)
-  }
-
-  /** Changes since subscription. */
-  readonly changes: Stream.Stream<KernelChange> = told(this.#listeners)
-  readonly hostChanges: Stream.Stream<HostChange> = told(this.#hostListeners)
-}
-
-const podRoute = (address: IpAddress, ifIndex: number): HostRoute => ({
-  destination: hostCidr(address),
-  protocol: PROTOCOL_POD,
-  nextHops: [{ ifIndex, onlink: false }]
-})
-
-/** The routes that `attach` makes on the host. */
-const podRoutes = (plan: PodLinkPlan, ifIndex: number): ReadonlyArray<HostRoute> =>
-  primariesOf(plan.addresses).map((address) => podRoute(address, ifIndex))
+export { type Faults, type RouteBatch, routeKey, TestKernel, type TestLink } from "./TestKernel.ts"
 
 const attach = (kernel: TestKernel): Netlink["Service"]["attach"] => (plan, beforeRoutes = Effect.void) =>
   Effect.gen(function*() {
@@ -165,61 +30,6 @@ const attach = (kernel: TestKernel): Netlink["Service"]["attach"] => (plan, befo
     for (const route of podRoutes(plan, ifIndex)) kernel.putRoute(route)
     return { hostIfIndex: ifIndex, hostMac: HOST_MAC, podMac: "02:00:00:00:00:01" } satisfies PodLink
   })
-
-/** Of links, only that they are there; of the rest, routes. */
-const hostDifferencesOf = (
-  kernel: TestKernel,
-  { addresses, hostIfName }: PodLinkPlan
-): ReadonlyArray<HostDifference> => {
-  const link = kernel.links.get(hostIfName)
-  if (link === undefined) {
-    return [{
-      hostIfName,
-      kind: "gone",
-      what: "link",
-      words: `host link ${hostIfName} is missing`,
-      cuts: [4, 6],
-      repair: undefined
-    }]
-  }
-  return primariesOf(addresses).flatMap((address): ReadonlyArray<HostDifference> => {
-    const name = formatAddress(address)
-    const foreign = kernel.foreign.get(name)
-    const route = podRoute(address, link.ifIndex)
-    const has = kernel.routes.get(routeKey(route))?.nextHops[0]?.ifIndex === link.ifIndex
-    const about = { hostIfName, cuts: [address.family] }
-    return [
-      ...(has ? [] : [{
-        ...about,
-        kind: "route" as const,
-        what: `route to ${name}`,
-        words: `host route ${formatCidr(route.destination)} is missing`,
-        repair: { messages: [], enableIpv6: false }
-      }]),
-      ...(foreign === undefined ? [] : [{
-        ...about,
-        kind: "foreign-route" as const,
-        what: `way to ${name}`,
-        words: `the host sends what is for ${name} elsewhere: ${foreign}`,
-        repair: undefined
-      }])
-    ]
-  })
-}
-
-const repair = (kernel: TestKernel): Netlink["Service"]["repairHostEnds"] => (differences) =>
-  Effect.sync(() =>
-    differences.flatMap((difference) => {
-      const link = kernel.links.get(difference.hostIfName)
-      const address = parseAddress(difference.what.split(" ").at(-1) ?? "")
-      if (link === undefined || address === undefined) return []
-      const route = podRoute(address, link.ifIndex)
-      const errno = kernel.refused.get(formatCidr(route.destination))
-      if (errno !== undefined) return [{ difference, error: new NetlinkError({ op: difference.what, errno }) }]
-      kernel.putRoute(route)
-      return []
-    })
-  )
 
 const batch = (kernel: TestKernel, verb: RouteBatch["verb"]): Netlink["Service"]["putRoutes"] => (routes) =>
   Effect.gen(function*() {
@@ -263,6 +73,8 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
         const outward = kernel.interfaces.find((i) => own(i)) ?? kernel.interfaces.find(({ ifName }) => ifName !== "lo")
         return outward === undefined ? undefined : { ifIndex: outward.ifIndex }
       }),
+    routers: (ifIndexes) => Effect.sync(() => kernel.routers.filter(({ ifIndex }) => ifIndexes.includes(ifIndex))),
+    routerChanges: (ifIndexes) => Stream.filter(kernel.routerChanges, ({ ifIndex }) => ifIndexes.includes(ifIndex)),
     answerFor: () => Effect.succeed([]),
     prepareHost: Effect.suspend(() => Effect.succeed(kernel.prepared.shift() ?? { restored: [], problems: [] })),
     lookAtHostEnds: (plans) =>

@@ -1,7 +1,8 @@
 /** The interface through which the routers are reached: the pods' MTU comes from it. */
 import { Cache, Context, Duration, Effect, Layer } from "effect"
-import { address, formatAddress, type IpAddress, parseAddress } from "../domain/Ip.ts"
+import { address, type IpAddress, parseAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
+import { linkOf, peerName } from "../domain/peerAddress.ts"
 import { Netlink } from "./Netlink.ts"
 
 /** Where nothing says otherwise (RFC 894, RFC 2464). */
@@ -22,13 +23,15 @@ export class Uplink extends Context.Service<Uplink, {
     Effect.gen(function*() {
       const netlink = yield* Netlink
 
+      /** `targets`: addresses, and names of interfaces. */
       const lookup = Effect.fnUntraced(function*(targets: string) {
         const interfaces = yield* netlink.interfaces
-        const mtuTowards = Effect.fnUntraced(function*(target: IpAddress) {
+        const mtuTowards = Effect.fnUntraced(function*(target: IpAddress | string) {
+          if (typeof target === "string") return interfaces.filter((i) => i.ifName === target).map((i) => i.mtu)
           const route = yield* netlink.outgoing(target)
           return interfaces.filter((i) => i.ifIndex === route?.ifIndex && i.ifName !== "lo").map((i) => i.mtu)
         })
-        const peers = targets === "" ? [] : targets.split(" ").flatMap((text) => parseAddress(text) ?? [])
+        const peers = targets === "" ? [] : targets.split(" ").map((text) => parseAddress(text) ?? text)
         const found = (yield* Effect.forEach(peers, mtuTowards)).flat()
         const usable = found.length > 0 ? found : (yield* Effect.forEach(ELSEWHERE, mtuTowards)).flat()
         return usable.length === 0 ? ETHERNET_MTU : Math.max(MINIMUM_MTU, Math.min(...usable))
@@ -41,7 +44,7 @@ export class Uplink extends Context.Service<Uplink, {
         mtu: (spec) =>
           spec.mtu !== undefined ? Effect.succeed(spec.mtu) : Cache.get(
             cache,
-            (spec.bgp?.peers ?? []).map((peer) => formatAddress(peer.address)).join(" ")
+            (spec.bgp?.peers ?? []).map((peer) => linkOf(peer) ?? peerName(peer)).join(" ")
           ).pipe(
             Effect.catch((error) =>
               Effect.as(Effect.logWarning(`cannot read the uplink's MTU: ${error.message}`), ETHERNET_MTU)

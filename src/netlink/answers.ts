@@ -1,5 +1,6 @@
 /** What the kernel answers, as plain values. */
 import { bitsOf, type Cidr, formatCidr, fromBytes, type IpAddress } from "../domain/Ip.ts"
+import { isLinkLocal } from "../domain/peerAddress.ts"
 import { type Attrs, attrs, readText, readU32, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
 import {
@@ -8,6 +9,7 @@ import {
   METRICS,
   type NextHop,
   PROTOCOL_POD,
+  type RouterNeighbour,
   type Standing,
   type Way
 } from "./Netlink.ts"
@@ -147,6 +149,16 @@ export const readNeighbour = (message: Received): Neighbour | undefined => {
     mac: macText(found.get(C.NDA_LLADDR)),
     permanent: (view.getUint16(8, true) & C.NUD_PERMANENT) !== 0
   }
+}
+
+/** A neighbour entry of a host that has advertised itself as a router (RFC 4861), also where `accept_ra` is 0. */
+export const readRouter = (message: Received): RouterNeighbour | undefined => {
+  const neighbour = readNeighbour(message)
+  if (neighbour === undefined || ((message.body[10] ?? 0) & C.NTF_ROUTER) === 0) return undefined
+  const { address, ifIndex } = neighbour
+  const gone = message.type === C.RTM_DELNEIGH ||
+    (viewOf(message.body).getUint16(8, true) & C.NUD_FAILED) !== 0
+  return isLinkLocal(address) ? { ifIndex, address, gone } : undefined
 }
 
 const viaOf = (found: Attrs): IpAddress | undefined => {

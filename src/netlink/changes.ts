@@ -2,14 +2,21 @@
 import { Cause, Effect, Queue, Stream } from "effect"
 import { closeSync } from "node:fs"
 import { constants } from "node:os"
-import { readAddress, readHostEnd, readLink, readRoute } from "./answers.ts"
-import { linksWithout, onlyTypes, QUIET_NEIGHBOURS } from "./bpf.ts"
+import { readAddress, readHostEnd, readLink, readRoute, readRouter } from "./answers.ts"
+import { linksWithout, onlyTypes, QUIET_NEIGHBOURS, routersOn } from "./bpf.ts"
 import { decode, errnoName, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
 import { HOST_GROUPS, hostChangeOf } from "./hostChanges.ts"
 import { attachFilter, openRouteSocket, recvNow, watchReadable } from "./libc.ts"
 import { errorCode, type Namespaces } from "./namespace.ts"
-import { type HostChange, IF_PREFIX, type KernelChange, type LinkChange, NetlinkError } from "./Netlink.ts"
+import {
+  type HostChange,
+  IF_PREFIX,
+  type KernelChange,
+  type LinkChange,
+  NetlinkError,
+  type RouterNeighbour
+} from "./Netlink.ts"
 
 const { EAGAIN, EINTR, ENOBUFS } = constants.errno
 
@@ -66,6 +73,8 @@ interface Source<A> {
   readonly read: (message: Received) => A | undefined
   /** Stands for messages that were lost. */
   readonly overrun: A
+  /** An overrun comes first, when the subscription stands. */
+  readonly opened?: boolean
 }
 
 const open = (namespaces: Namespaces, { filter, groups }: Source<unknown>): Effect.Effect<number, NetlinkError> =>
@@ -117,6 +126,7 @@ const subscribe = <A>(namespaces: Namespaces, source: Source<A>): Stream.Stream<
     Effect.acquireRelease(
       Effect.map(open(namespaces, source), (fd) => {
         const offer = offerTo(queue, source.overrun)
+        if (source.opened === true) offer(source.overrun)
         const watch = watchReadable(fd, () => {
           const error = drain(fd, source, offer)
           if (error !== undefined) Queue.failCauseUnsafe(queue, Cause.fail(error))
@@ -154,3 +164,14 @@ export const linkChanges = (namespaces: Namespaces): Stream.Stream<LinkChange, N
     read: linkChangeOf,
     overrun: { _tag: "Overrun" }
   })
+
+export const routerChanges =
+  (namespaces: Namespaces) =>
+  (ifIndexes: ReadonlyArray<number>): Stream.Stream<RouterNeighbour | undefined, NetlinkError> =>
+    subscribe<RouterNeighbour | undefined>(namespaces, {
+      groups: C.RTMGRP_NEIGH,
+      filter: routersOn(ifIndexes),
+      read: readRouter,
+      overrun: undefined,
+      opened: true
+    })

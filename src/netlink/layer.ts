@@ -2,7 +2,7 @@
 import { Effect, Layer, Semaphore } from "effect"
 import * as Answers from "./answers.ts"
 import { attach } from "./attach.ts"
-import { changes, hostChanges, linkChanges } from "./changes.ts"
+import { changes, hostChanges, linkChanges, routerChanges } from "./changes.ts"
 import { Detacher } from "./detach.ts"
 import { type HostContext, lookAtHostEnds, repairHostEnds } from "./hostLook.ts"
 import { Namespaces, readSysctl } from "./namespace.ts"
@@ -65,6 +65,8 @@ const make = (options: Options) =>
       interfaces: Routes.interfaces(dumps),
       podAddresses: (nsid) => Routes.addressesIn(dumps, nsid),
       outgoing: (address) => Routes.outgoing(host, address),
+      routers: (ifIndexes) => Routes.routers(dumps, ifIndexes),
+      routerChanges: routerChanges(namespaces),
       answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
       prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),
       lookAtHostEnds: (plans) => lookAtHostEnds(ends, plans.filter((plan) => !detacher.isLeaving(plan.hostIfName))),

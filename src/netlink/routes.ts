@@ -4,7 +4,7 @@ import { constants } from "node:os"
 import { equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import * as Answers from "./answers.ts"
 import type { Message } from "./codec.ts"
-import { type HostInterface, type HostRoute, NetlinkError, type Way } from "./Netlink.ts"
+import { type HostInterface, type HostRoute, NetlinkError, type RouterNeighbour, type Way } from "./Netlink.ts"
 import * as R from "./requests.ts"
 import { type DumpSocket, failure, REJECTED, type RequestSocket } from "./socket.ts"
 
@@ -82,6 +82,18 @@ export const interfaces = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<HostI
       addresses: (addresses.get(ifIndex) ?? []).map(({ address, prefix, standing }) => ({ address, prefix, standing }))
     }))
   })
+
+export const routers = (
+  dumps: DumpSocket,
+  ifIndexes: ReadonlyArray<number>
+): Effect.Effect<ReadonlyArray<RouterNeighbour>, NetlinkError> =>
+  Effect.forEach(
+    ifIndexes,
+    (ifIndex) => dumps.dump(`list neighbours of interface ${ifIndex}`, R.dumpNeighbours(6, ifIndex))
+  ).pipe(Effect.map((lists) =>
+    // Kernels that do not filter a dump show every interface.
+    Answers.collect(lists.flat(), Answers.readRouter).filter(({ ifIndex }) => ifIndexes.includes(ifIndex))
+  ))
 
 /**
  * Makes the host answer for these IPv4 gateways, and for no others that it once did. They lie in the node's prefix, which

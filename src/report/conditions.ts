@@ -144,9 +144,10 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
     conditions,
     addresses: { ...(ipv6 ? { ipv6 } : {}), ...(ipv4 ? { ipv4 } : {}) },
     ...(bird.enabled ? { sessions: `${established}/${bird.peers.length}` } : {}),
-    peers: bird.peers.map(({ address, asn, bfd, lastNotification, problem, state, unusable }) => ({
-      address,
-      asn,
+    peers: bird.peers.map(({ address, asn, bfd, interface: ifName, lastNotification, problem, state, unusable }) => ({
+      ...(ifName === undefined ? {} : { interface: ifName }),
+      ...(address === "" ? {} : { address }),
+      ...(asn === 0 ? {} : { asn }),
       state,
       ...(problem === undefined ? {} : { problem }),
       ...(lastNotification === undefined ? {} : { lastNotification }),

@@ -3,7 +3,7 @@
  * What Kubernetes makes of each answer, and why so: docs/reference.md, "What the node says of itself".
  */
 import { Option } from "effect"
-import type { BirdStatus } from "../bird/birdStatus.ts"
+import { asnText, type BirdStatus, type PeerStatus, peerText } from "../bird/birdStatus.ts"
 import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import { type ApiHealth, deafInWords } from "../kube/apiHealth.ts"
@@ -51,11 +51,11 @@ const MOST_NAMED = 4
 export const sessionsInWords = ({ peers }: BirdStatus): string => {
   const up = peers.filter(({ state }) => state === "Established")
   const down = peers.filter(({ state }) => state !== "Established")
-  const isV6 = ({ address }: { readonly address: string }) => address.includes(":")
+  const isV6 = ({ address, interface: ifName }: PeerStatus) => ifName !== undefined || address.includes(":")
   const lost = [true, false].filter((six) =>
     up.length > 0 && down.some((peer) => isV6(peer) === six) && !up.some((peer) => isV6(peer) === six)
   )
-  const named = down.slice(0, MOST_NAMED).map(({ address, asn }) => `${address} (AS ${asn})`).join(", ")
+  const named = down.slice(0, MOST_NAMED).map((peer) => `${peerText(peer)} (AS ${asnText(peer)})`).join(", ")
   const more = down.length > MOST_NAMED ? ` and ${down.length - MOST_NAMED} more` : ""
   return `${up.length} of ${peers.length} sessions are Established` +
     lost.map((six) => `, none over IPv${six ? 6 : 4}`).join("") +

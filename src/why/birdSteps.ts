@@ -1,12 +1,12 @@
 /** The steps that BIRD and the routers decide. */
-import { type BirdStatus, type PeerStatus, troubleOf } from "../bird/birdStatus.ts"
+import { asnText, type BirdStatus, type PeerStatus, peerText, troubleOf } from "../bird/birdStatus.ts"
 import { type Cidr, equalAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
 import type { Kind, Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step, type StepName } from "./step.ts"
 
 const rest = (detail: string, ...steps: ReadonlyArray<StepName>) => steps.map((step) => skipped(step, detail))
 
-const nameOf = ({ address, asn }: PeerStatus): string => `${address} (AS${asn})`
+const nameOf = (peer: PeerStatus): string => `${peerText(peer)} (AS${asnText(peer)})`
 
 const stateOf = (peer: PeerStatus): string =>
   [`${nameOf(peer)} is ${peer.state}`, troubleOf(peer)].filter((it) => it !== "").join(": ")

@@ -41,6 +41,8 @@ it("a flood of bad packets leaves the log as long as it was", async () => {
       addresses: [{ address: address("192.0.2.2"), prefix: 24, standing: "permanent" }]
     }],
     outgoing: new Map(),
+    routers: [],
+    found: new Map(),
     passwords: new Map(),
     exportSet: [],
     ceiling: 10,

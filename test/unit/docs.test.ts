@@ -47,6 +47,8 @@ const word = (cell = ""): string => /`([^`]*)`/.exec(cell)?.[1] ?? ""
 
 interface Node {
   readonly type?: string
+  /** An integer, or one of some words. */
+  readonly anyOf?: ReadonlyArray<unknown>
   readonly properties?: Readonly<Record<string, Node>>
   readonly required?: ReadonlyArray<string>
   readonly items?: Node
@@ -124,18 +126,23 @@ describe("docs/nodeconfig.md", () => {
       boolean: /^boolean$/,
       array: /^list of /,
       object: /^object$/,
-      string: /^(string|dotted quad|address|IPv[46] prefix|IPv6 prefix or IPv4 prefix)$/
+      string: /^(string|dotted quad|address|interface|IPv[46] prefix|IPv6 prefix or IPv4 prefix)$/
     }
-    assert.match(type, types[node.type ?? ""] ?? /^$/)
+    const isInteger = node.type === "integer" || node.anyOf !== undefined
+    assert.match(type, node.anyOf === undefined ? types[node.type ?? ""] ?? /^$/ : /^integer or word$/)
     const value = path === "spec.bgp.peers" ? get(empty, path) : get(defaults, path)
     if (required) assert.strictEqual(fallback, "required")
-    else if (value === undefined || path === "spec.bgp") assert.strictEqual(fallback, "–")
-    else if (node.type === "object") assert.strictEqual(fallback, "`{}`")
+    else if (value === undefined || path === "spec.bgp" || path.endsWith("peers[].address")) {
+      assert.strictEqual(fallback, "–")
+    } else if (node.type === "object") assert.strictEqual(fallback, "`{}`")
     else assert.deepStrictEqual(JSON.parse(word(fallback)), value)
-    if (node.type === "integer") assert.match(range, /^(0 or )?\d+ to \d+$/)
+    if (isInteger) assert.match(range, node.anyOf === undefined ? /^(0 or )?\d+ to \d+$/ : /^\d+ to \d+(, `\w+`)+$/)
+    if (node.anyOf !== undefined) {
+      for (const [, good] of range.matchAll(/, `(\w+)`/g)) assert.isTrue(takes(path, good), `${path}: ${good}`)
+    }
     const [, least = "", most = ""] = /(\d+) to (\d+)/.exec(range) ?? []
     const prefixed = (n: number) => path.endsWith("6") ? `::/${n}` : `0.0.0.0/${n}`
-    if (node.type === "integer") {
+    if (isInteger) {
       for (const good of [Number(least), Number(most), ...(range.startsWith("0 or") ? [0] : [])]) {
         assert.isTrue(takes(path, good), `${path}: ${good}`)
       }

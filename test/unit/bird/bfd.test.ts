@@ -9,6 +9,8 @@ const text = `1020-bfd1:
  2001:db8:9::9             ---        Init       2026-11-26 00:51:11    1.000    3.000
  198.51.100.1              uplink     Up         2026-11-26 00:51:12    0.150    0.900
  192.0.2.7                 uplink     AdminDown  2026-11-26 00:51:12    1.000    0.000
+ fe80::1                   eth0       Up         2026-11-26 00:51:12    0.150    0.900
+ fe80::1                   eth1       Down       2026-11-26 00:51:12    1.000    0.000
 0000 
 `
 
@@ -19,12 +21,14 @@ describe("BFD sessions", () => {
     assert.deepStrictEqual([...sessions], [
       ["2001:db8:9::9", { state: "Init", timeoutMilliseconds: 3000 }],
       ["198.51.100.1", { state: "Up", timeoutMilliseconds: 900 }],
-      ["192.0.2.7", { state: "AdminDown", timeoutMilliseconds: 0 }]
+      ["192.0.2.7", { state: "AdminDown", timeoutMilliseconds: 0 }],
+      ["fe80::1%eth0", { state: "Up", timeoutMilliseconds: 900 }],
+      ["fe80::1%eth1", { state: "Down", timeoutMilliseconds: 0 }]
     ])
   })
 
   it("are the peers' that are to have one, Down where BIRD has none", () => {
-    const peers = ["198.51.100.1", "198.51.100.2", "198.51.100.3"].map((address) => ({ address }))
+    const peers = ["198.51.100.1", "198.51.100.2", "198.51.100.3"].map((address) => ({ address, protocol: address }))
     const states = withBfd(peers, new Set(["198.51.100.1", "198.51.100.2"]), sessions).map(({ bfd }) => bfd?.state)
     assert.deepStrictEqual(states, ["Up", "Down", undefined])
   })

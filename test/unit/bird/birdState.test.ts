@@ -55,7 +55,15 @@ const given = (...addresses: ReadonlyArray<string>): Event => ({
   _tag: "ExportSetGiven",
   addresses: addresses.map(address)
 })
-const wanted: Event = { _tag: "WantedRead", config, waiting: [], ceiling: 256, passwords: new Map() }
+const wanted: Event = {
+  _tag: "WantedRead",
+  config,
+  waiting: [],
+  ceiling: 256,
+  passwords: new Map(),
+  found: new Map(),
+  links: []
+}
 const refused = { _tag: "Rejected", detail: "bird.conf.new:7:13 syntax error" } as const
 
 const words = (action: Action): ReadonlyArray<string> => {

@@ -39,6 +39,8 @@ export const input = (spec: object | undefined, options: Partial<RenderInput> = 
   config: spec === undefined ? undefined : nodeConfig(spec),
   interfaces: dual,
   outgoing: new Map(),
+  routers: [],
+  found: new Map(),
   passwords: new Map(),
   ceiling: 256,
   exportSet: [],

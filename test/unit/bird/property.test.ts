@@ -10,6 +10,7 @@ import { secretKey } from "../../../src/bird/sessions.ts"
 import { addressProblem, SPECIAL_RANGES } from "../../../src/domain/addressRules.ts"
 import { bitsOf, type Family, formatAddress, formatCidr, lastOf, networkOf } from "../../../src/domain/Ip.ts"
 import { API_VERSION, decode } from "../../../src/domain/NodeConfig.ts"
+import { peerName } from "../../../src/domain/peerAddress.ts"
 import type { HostInterface, Standing } from "../../../src/netlink/Netlink.ts"
 import { dual } from "./inputs.ts"
 
@@ -38,13 +39,26 @@ const community = fc.oneof(
   fc.tuple(u16, u16).map((parts) => parts.join(":")),
   fc.tuple(u32, u32, u32).map((parts) => parts.join(":"))
 )
-const peer = fc.record({
+const linkLocal = fc.bigInt({ min: 1n, max: 4n }).map((n) => ({ family: 6 as const, value: (0xfe80n << 112n) + n }))
+const link = fc.constantFrom("eth0", "eth1", "bond0.100", "br-lan")
+const place = fc.oneof(
   // What validation refuses is not rendered; one in twenty is left, to see that it says so.
-  address: fc.oneof(
-    { weight: 19, arbitrary: anyAddress.filter((it) => addressProblem("peer", it) === undefined) },
-    { weight: 1, arbitrary: anyAddress }
-  ).map(formatAddress),
-  asn,
+  {
+    weight: 14,
+    arbitrary: anyAddress.filter((it) => addressProblem("peer", it) === undefined).map((it) => ({
+      address: formatAddress(it)
+    }))
+  },
+  { weight: 1, arbitrary: anyAddress.map((it) => ({ address: formatAddress(it) })) },
+  { weight: 3, arbitrary: fc.record({ interface: link }) },
+  {
+    weight: 2,
+    arbitrary: fc.tuple(linkLocal, link).map(([it, zone]) => ({ address: `${formatAddress(it)}%${zone}` }))
+  }
+)
+const peer = fc.record({
+  place,
+  asn: fc.oneof(asn, fc.constantFrom("external", "internal")),
   port: fc.integer({ min: 1, max: 65535 }),
   holdTimeSeconds: fc.oneof(fc.constant(0), fc.integer({ min: 3, max: 65535 })),
   bfd: fc.boolean(),
@@ -52,7 +66,7 @@ const peer = fc.record({
   hops: fc.oneof(fc.constant({}), fc.constant({ ttlSecurity: true }), fc.record({ multihop: fc.nat(255) })),
   gracefulRestart: fc.boolean(),
   communities: fc.array(community, { maxLength: 5 })
-}, { requiredKeys: ["address", "asn", "hops"] }).map(({ hops, ...rest }) => ({ ...rest, ...hops }))
+}, { requiredKeys: ["place", "asn", "hops"] }).map(({ hops, place, ...rest }) => ({ ...rest, ...place, ...hops }))
 const spec = fc.record({
   cidr6: cidr(6, 16, 126),
   cidr4: cidr(4, 8, 30),
@@ -102,7 +116,10 @@ describe("renderConfig", () => {
           fc.string({ unit: "binary", maxLength: 90 }),
           fc.array(anyAddress, { maxLength: 8 }),
           fc.string(),
-          async (it, interfaces, password, exportSet, nodeName) => {
+          fc.array(fc.record({ ifIndex: fc.integer({ min: 1, max: 4 }), address: linkLocal, gone: fc.boolean() }), {
+            maxLength: 3
+          }),
+          async (it, interfaces, password, exportSet, nodeName, routers) => {
             const object = { apiVersion: API_VERSION, kind: "NodeConfig", metadata: { name: "n" }, spec: it }
             const decoded = decode("n", object)
             if (Result.isFailure(decoded)) {
@@ -113,7 +130,9 @@ describe("renderConfig", () => {
               nodeName,
               config: decoded.success,
               interfaces,
-              outgoing: new Map((decoded.success.spec.bgp?.peers ?? []).map((p, i) => [formatAddress(p.address), i])),
+              outgoing: new Map((decoded.success.spec.bgp?.peers ?? []).map((p, i) => [peerName(p), i])),
+              routers,
+              found: new Map(routers.slice(1).map(({ address }) => ["peer_on_eth0", address])),
               passwords: new Map([[secretKey({ name: "tor", key: "password" }), Redacted.make(password)]]),
               ceiling: 256,
               exportSet,
@@ -122,11 +141,9 @@ describe("renderConfig", () => {
             })
             const peers = decoded.success.spec.bgp?.peers ?? []
             for (const { message } of result.waiting) {
-              assert.match(message, /^spec\.bgp\.peers\[\d\]\.(address|passwordSecretRef): /)
+              assert.match(message, /^spec\.bgp\.peers\[\d\]\.(address|interface|passwordSecretRef): /)
             }
-            const left = result.waiting.filter(({ peer }) =>
-              result.peers.every((it) => it.address !== formatAddress(peer))
-            )
+            const left = result.waiting.filter(({ protocol }) => result.peers.every((it) => it.protocol !== protocol))
             assert.strictEqual(result.peers.length + left.length, peers.length)
             sessions += result.peers.length
             const file = join(directory, `${files++ % 8}.conf`)

@@ -73,6 +73,33 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
       { ...peer4, localRole: "rs-client" }
     ])
   ),
+  unnumbered: input(
+    {
+      ...bgp([
+        { interface: "eth0", asn: 65000, bfd: true, passwordSecretRef: { name: "tor", key: "password" } },
+        { interface: "bond0.100", asn: "external" },
+        { address: "FE80::9%eth2", asn: "internal", ttlSecurity: true },
+        { interface: "eth3", asn: 65000 }
+      ], { importCIDRs: ["::/0", "0.0.0.0/0"] }),
+      anycast
+    },
+    {
+      interfaces: [
+        hostInterface("eth0", ["fe80::2/64", "198.51.100.2/24"], { ifIndex: 2 }),
+        hostInterface("bond0.100", ["fe80::2/64"], { ifIndex: 3 }),
+        hostInterface("eth3", ["fe80::2/64"], { ifIndex: 5 })
+      ],
+      routers: [
+        { ifIndex: 2, address: address("fe80::1"), gone: false },
+        { ifIndex: 3, address: address("fe80::1"), gone: false }
+      ],
+      passwords: new Map([["tor/password", Redacted.make("secret")]]),
+      exportSet
+    }
+  ),
+  "unnumbered-beside-numbered": input(bgp([peer4, { interface: "eth0", asn: 65000 }]), {
+    routers: [{ ifIndex: 2, address: address("fe80::9"), gone: false }]
+  }),
   options: input(
     bgp([
       {
@@ -149,7 +176,26 @@ describe("renderConfig", () => {
     assert.strictEqual(rendered.text, healthy.text)
     assert.deepStrictEqual(rendered.waiting.map((it) => it.field), ["spec.bgp.peers[1].address"])
     assert.include(rendered.waiting[0]?.detail, problem)
-    assert.strictEqual(formatAddress(rendered.waiting[0]?.peer ?? address("::")), peer.address)
+    assert.strictEqual(rendered.waiting[0]?.protocol, `peer_${peer.address.replace(/[.:]/g, "_")}`)
+  })
+
+  it("says of each unnumbered peer what it lacks, and keeps a session whose link is away", () => {
+    const { waiting, peers } = renderConfig(GOLDEN["unnumbered"] as RenderInput)
+    assert.deepStrictEqual(waiting.map(({ message }) => message), [
+      "spec.bgp.peers[3].interface: \"eth3\": no router advertisement seen; the session waits",
+      "spec.bgp.peers[2].address: \"fe80::9%eth2\": there is no such interface"
+    ])
+    assert.deepStrictEqual(peers.map(({ address, protocol }) => [address, protocol]), [
+      ["fe80::1", "peer_on_eth0"],
+      ["fe80::1", "peer_on_bond0_2e100"],
+      ["fe80::9", "peer_fe80__9_on_eth2"]
+    ])
+    const away = renderConfig(input(bgp([{ interface: "eth7", asn: 65000 }]), {
+      found: new Map([["peer_on_eth7", address("fe80::7")]])
+    }))
+    assert.deepStrictEqual([...away.found.values()].map(formatAddress), ["fe80::7"])
+    assert.include(away.text, "neighbor fe80::7 port 179 as 65000;")
+    assert.deepStrictEqual(away.waiting.map(({ detail }) => detail), ["\"eth7\": there is no such interface"])
   })
 
   it("renders a peer of each range that validation lets through", () => {

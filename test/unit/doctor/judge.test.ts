@@ -48,7 +48,7 @@ const interfaceOf = (
   addresses: addresses.map((text) => ({ address: address(text), prefix: 64, standing: "permanent" }))
 })
 
-const peer = { address: "2001:db8:ffff::1", state: "Established", trouble: "", via: "eth0" }
+const peer = { address: "2001:db8:ffff::1", unnumbered: false, state: "Established", trouble: "", via: "eth0" }
 
 /** A node on which everything is as it should be. */
 const fit: Facts = {

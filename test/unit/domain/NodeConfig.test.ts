@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import * as fc from "fast-check"
-import { formatAddress, formatCidr } from "../../../src/domain/Ip.ts"
+import { formatCidr } from "../../../src/domain/Ip.ts"
 import { API_VERSION, decode, type NodeConfigInvalid, sameSpec, specWarnings } from "../../../src/domain/NodeConfig.ts"
+import { peerName } from "../../../src/domain/peerAddress.ts"
 import { quote } from "../../../src/domain/quote.ts"
 import { anyUnit } from "../ipam/support.ts"
 
@@ -15,6 +16,7 @@ const object = (spec: unknown, head: Record<string, unknown> = {}) => ({
 })
 
 const CIDRS = { cidr6: "2001:db8:1::/64", cidr4: "10.42.1.0/24" }
+const withOnly = (peer: object) => ({ ...CIDRS, bgp: { asn: 65001, peers: [peer] } })
 const withPeer = (peer: Record<string, unknown>) => ({
   ...CIDRS,
   bgp: { asn: 65001, peers: [{ address: "2001:db8:ffff::1", asn: 65000, ...peer }] }
@@ -52,7 +54,7 @@ describe("decode", () => {
     assert.deepStrictEqual([config.name, config.generation, config.uid], ["host001", 7, "u-1"])
     assert.deepStrictEqual(config.spec.anycast.allowedCIDRs.map(formatCidr), ["2001:db8:a::/64", "192.0.2.0/24"])
     const peer = config.spec.bgp?.peers[0]
-    assert.strictEqual(peer && formatAddress(peer.address), "2001:db8:ffff::1")
+    assert.strictEqual(peer && peerName(peer), "2001:db8:ffff::1")
     assert.deepStrictEqual([peer?.port, peer?.holdTimeSeconds, peer?.ttlSecurity, peer?.gracefulRestart], [
       179,
       9,
@@ -186,9 +188,45 @@ describe("decode", () => {
       "link-local peer",
       withPeer({ address: "fe80::1" }),
       "spec.bgp.peers[0].address",
-      /^"fe80::1": is link-local .*global/
+      /^"fe80::1": is link-local .*fe80::1%eth0/
     ],
-    ["zone", withPeer({ address: "fe80::1%eth0" }), "spec.bgp.peers[0].address", /not an IP address, such as/],
+    ["zone of a global address", withPeer({ address: "2001:db8::1%eth0" }), "spec.bgp.peers[0].address", /only a link/],
+    ["no zone", withPeer({ address: "fe80::1%" }), "spec.bgp.peers[0].address", /must be the name of an interface/],
+    ["a pod's link", withPeer({ address: "fe80::1%flock0a1b2c3d" }), "spec.bgp.peers[0].address", /host end of a pod/],
+    [
+      "a pod's link as interface",
+      withOnly({ interface: "flock0a1b2c3d", asn: 2 }),
+      "spec.bgp.peers[0].interface",
+      /^"flock0a1b2c3d": must be an interface that leads to a router/
+    ],
+    ["lo", withOnly({ interface: "lo", asn: 2 }), "spec.bgp.peers[0].interface", /leads to a router/],
+    [
+      "BIRD in a name",
+      withOnly({ interface: "e\"; }", asn: 2 }),
+      "spec.bgp.peers[0].interface",
+      /name of an/
+    ],
+    ["both places", withPeer({ interface: "eth0" }), "spec.bgp.peers[0]", /^needs address or interface, and not both$/],
+    ["no place", withOnly({ asn: 2 }), "spec.bgp.peers[0]", /^needs address or interface/],
+    [
+      "hops on a link",
+      withPeer({ address: "fe80::1%eth0", multihop: 2 }),
+      "spec.bgp.peers[0].multihop",
+      /^2: must be 0 for a router on an interface's own link$/
+    ],
+    [
+      "an interface twice",
+      { ...CIDRS, bgp: { asn: 1, peers: [{ interface: "eth0", asn: 2 }, { interface: "eth0", asn: "external" }] } },
+      "spec.bgp.peers[1].interface",
+      /^"eth0": two peers have this interface$/
+    ],
+    [
+      "an interface and an address on it",
+      { ...CIDRS, bgp: { asn: 1, peers: [{ interface: "eth0", asn: 2 }, { address: "fe80::1%eth0", asn: 2 }] } },
+      "spec.bgp.peers[1].address",
+      /must be the only peer on eth0/
+    ],
+    ["AS number in words", withPeer({ asn: "any" }), "spec.bgp.peers[0].asn", /must be an AS number .*external/],
     ["unspecified peer", withPeer({ address: "::" }), "spec.bgp.peers[0].address", /^"::": is unspecified/],
     ["multicast peer", withPeer({ address: "224.0.0.5" }), "spec.bgp.peers[0].address", /is multicast/],
     ["BIRD syntax", withPeer({ address: "::1; }" }), "spec.bgp.peers[0].address", /^"::1; \}": not an IP address/],

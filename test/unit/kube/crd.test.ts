@@ -13,6 +13,8 @@ import { crd, defaulted, problems, refusals, type Schema as Structural, spec, wa
 
 interface Node {
   readonly type?: string
+  readonly anyOf?: ReadonlyArray<unknown>
+  readonly "x-kubernetes-int-or-string"?: true
   readonly properties?: Readonly<Record<string, Node>>
   readonly required?: ReadonlyArray<string>
   readonly items?: Node
@@ -25,7 +27,9 @@ const ours = Schema.toJsonSchemaDocument(NodeConfig.NodeConfigSpec).schema as No
 
 /** Every path with its type, what is required there, choices and bounds; `Schema.Int` has the bounds of a double. */
 const shape = (node: Node, path = "spec"): ReadonlyArray<string> => [
-  `${path} ${node.type} required=${[...node.required ?? []].toSorted()} enum=${node.enum ?? ""}`,
+  `${path} ${node["x-kubernetes-int-or-string"] || node.anyOf !== undefined ? "int or string" : node.type} required=${
+    [...node.required ?? []].toSorted()
+  } enum=${node.enum ?? ""}`,
   ...(node.type !== "integer" || path.endsWith(".holdTimeSeconds") ? [] : [`${path} ${node.minimum}..${node.maximum}`]),
   ...Object.entries(node.properties ?? {}).toSorted(([a], [b]) => a < b ? -1 : 1)
     .flatMap(([key, inner]) => shape(inner, `${path}.${key}`)),

@@ -158,9 +158,23 @@ const some = <A>(fields: { [K in keyof A]: fc.Arbitrary<A[K]> }, requiredKeys: A
     { weight: 1, arbitrary: fc.record(fields, { requiredKeys: [] }) }
   )
 
-const peer = some({
-  address,
-  asn: integer(1, 65000, 4294967294, 4294967295, 0, -1),
+const ifName = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.constantFrom("eth0", "eth0", "bond0.100", "br-lan", "lo", "flock0a1b2c3d", "flocks", "-x", ".", "")
+  },
+  { weight: 1, arbitrary: fc.constantFrom("a".repeat(15), "a".repeat(16), "eth 0", "eth0%", "e\"th0") },
+  { weight: 1, arbitrary: fc.string({ maxLength: 20 }) }
+)
+
+const scoped = fc.tuple(fc.oneof(fc.constantFrom("fe80::1", "FEBF::2", "fe80:0:0::"), address), ifName)
+  .map((it) => it.join("%"))
+
+const session = {
+  asn: fc.oneof(
+    integer(1, 65000, 4294967294, 4294967295, 0, -1),
+    fc.constantFrom("external", "internal", "any", "")
+  ),
   port: integer(1, 179, 65535, 65536, 0),
   holdTimeSeconds: integer(0, 1, 2, 3, 9, 65535, 65536, -1),
   bfd: boolean,
@@ -180,7 +194,15 @@ const peer = some({
   localRole: fc.constantFrom("customer", "provider", "peer", "rs-client", "rs-server", "Customer", ""),
   roleStrictMode: boolean,
   communities: list(community)
-}, ["address", "asn"])
+}
+
+const anyAddress = fc.oneof({ weight: 3, arbitrary: address }, { weight: 1, arbitrary: scoped })
+
+const peer = fc.oneof(
+  { weight: 8, arbitrary: some({ address: anyAddress, ...session }, ["address", "asn"]) },
+  { weight: 3, arbitrary: some({ interface: ifName, ...session }, ["interface", "asn"]) },
+  { weight: 1, arbitrary: some({ address: anyAddress, interface: ifName, ...session }, ["asn"]) }
+)
 
 const grant = some({
   cidr,
@@ -233,7 +255,11 @@ export const single: fc.Arbitrary<unknown> = fc.oneof(
   cidr.map((c) => ({ cidr6: "2001:db8:1::/64", anycast: { allowedCIDRs: [c] } })),
   grant.map((g) => ({ cidr6: "2001:db8:1::/64", anycast: { grants: [g] } })),
   cidr.map((c) => ({ cidr6: "2001:db8:1::/64", bgp: { asn: 65001, importCIDRs: [c] } })),
-  address.map((a) => ({ cidr6: "2001:db8:1::/64", bgp: { asn: 65001, peers: [{ address: a, asn: 65000 }] } })),
+  fc.oneof(address, scoped).map((a) => ({
+    cidr6: "2001:db8:1::/64",
+    bgp: { asn: 65001, peers: [{ address: a, asn: 65000 }] }
+  })),
+  ifName.map((i) => ({ cidr6: "2001:db8:1::/64", bgp: { asn: 65001, peers: [{ interface: i, asn: "external" }] } })),
   community.map((c) => ({
     cidr6: "2001:db8:1::/64",
     bgp: { asn: 65001, peers: [{ address: "2001:db8::1", asn: 65000, communities: [c] }] }

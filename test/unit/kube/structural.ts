@@ -27,6 +27,7 @@ export interface Schema {
   readonly maxItems?: number
   readonly maxLength?: number
   readonly format?: string
+  readonly "x-kubernetes-int-or-string"?: true
   readonly "x-kubernetes-list-type"?: "set" | "map"
   readonly "x-kubernetes-list-map-keys"?: ReadonlyArray<string>
   readonly "x-kubernetes-validations"?: ReadonlyArray<Rule>
@@ -49,7 +50,8 @@ const KNOWN = new Set([
   "format",
   "x-kubernetes-list-type",
   "x-kubernetes-list-map-keys",
-  "x-kubernetes-validations"
+  "x-kubernetes-validations",
+  "x-kubernetes-int-or-string"
 ])
 
 export const crd = parse(readFileSync(resolve(import.meta.dirname, "../../../manifests/crd.yaml"), "utf8"))
@@ -89,14 +91,39 @@ const typeOf = (value: unknown): string =>
 
 const duplicates = (keys: ReadonlyArray<string>): boolean => new Set(keys).size < keys.length
 
+const peersOf = (value: unknown): ReadonlyArray<Fields> => Array.isArray(value) ? value.filter(isFields) : []
+
+const placeOf = ({ address, interface: ifName }: Fields): string => address === undefined ? `%${ifName}` : `${address}`
+
+const isMultihop = ({ multihop }: Fields): boolean => typeof multihop === "number" && multihop > 0
+
 /** The CEL rules that are no regular expression. */
 const RULES: Readonly<Record<string, (value: Fields & number) => boolean>> = {
+  "self.all(p, self.exists_one(q, has(p.address) ? has(q.address) && q.address == p.address : has(p.interface) && has(q.interface) && q.interface == p.interface))":
+    (value) =>
+      peersOf(value).every((p) => p["address"] !== undefined || p["interface"] !== undefined) &&
+      !duplicates(peersOf(value).map(placeOf)),
+  "self.all(p, !has(p.interface) || !self.exists(q, has(q.address) && q.address.endsWith('%' + p.interface)))": (
+    value
+  ) =>
+    peersOf(value).every((p) =>
+      p["interface"] === undefined || !peersOf(value).some((q) => `${q["address"]}`.endsWith(`%${p["interface"]}`))
+    ),
+  "has(self.address) != has(self.interface)": (value) =>
+    (value["address"] === undefined) !== (value["interface"] === undefined),
+  "!((has(self.interface) || has(self.address) && self.address.contains('%')) && has(self.multihop) && self.multihop > 0)":
+    (value) => !((value["interface"] !== undefined || `${value["address"]}`.includes("%")) && isMultihop(value)),
+  "type(self) == int ? self >= 1 && self <= 4294967294 : self == 'external' || self == 'internal'": (value) =>
+    typeof value === "number" ? value >= 1 && value <= 4294967294 : ["external", "internal"].includes(value),
   "has(self.cidr6) || has(self.cidr4)": ({ cidr4, cidr6 }) => cidr6 !== undefined || cidr4 !== undefined,
   "self == 0 || self >= 3": (value) => value === 0 || value >= 3,
   "!(has(self.roleStrictMode) && self.roleStrictMode && !has(self.localRole))": ({ localRole, roleStrictMode }) =>
     !(roleStrictMode === true && localRole === undefined),
-  "!has(self.peers) || self.peers.all(p, !has(p.localRole) || p.asn != self.asn)": ({ asn, peers }) =>
-    !Array.isArray(peers) || peers.every((p) => !isFields(p) || p["localRole"] === undefined || p["asn"] !== asn),
+  "!has(self.peers) || self.peers.all(p, !has(p.localRole) || p.asn != self.asn && p.asn != 'internal')": (
+    { asn, peers }
+  ) =>
+    !Array.isArray(peers) ||
+    peers.every((p) => !isFields(p) || p["localRole"] === undefined || (p["asn"] !== asn && p["asn"] !== "internal")),
   "!(has(self.ttlSecurity) && self.ttlSecurity && has(self.multihop) && self.multihop > 0)": (
     { multihop, ttlSecurity }
   ) => !(ttlSecurity === true && typeof multihop === "number" && multihop > 0)
@@ -120,6 +147,7 @@ export const problems = (schema: Schema, value: unknown, path = "spec"): Readonl
     if (!KNOWN.has(key)) throw new Error(`${path}: this walker does not know ${key}`)
   }
   if (schema.type !== undefined && typeOf(value) !== schema.type) return [`${path}: type`]
+  if (schema["x-kubernetes-int-or-string"] && !["integer", "string"].includes(typeOf(value))) return [`${path}: type`]
   const out: Array<string> = []
   const check = (keyword: string, bad: boolean) => bad ? out.push(`${path}: ${keyword}`) : 0
   check("enum", schema.enum !== undefined && !schema.enum.includes(value))

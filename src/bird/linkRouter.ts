@@ -1,0 +1,49 @@
+/** The router at the other end of an interface, of those that advertised themselves there. Pure. */
+import { equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
+import { isLinkLocal } from "../domain/peerAddress.ts"
+import type { HostInterface, RouterNeighbour } from "../netlink/Netlink.ts"
+
+export interface Sighting {
+  readonly interfaces: ReadonlyArray<HostInterface>
+  readonly routers: ReadonlyArray<RouterNeighbour>
+}
+
+/** `problem`: in words that follow the interface's name; a session that is there goes on all the same. */
+export interface Found {
+  readonly address: IpAddress | undefined
+  readonly problem: string | undefined
+}
+
+/** Why no session can be over this interface now; undefined: nothing. */
+export const linkProblem = (interfaces: ReadonlyArray<HostInterface>, ifName: string): string | undefined => {
+  const link = interfaces.find((it) => it.ifName === ifName)
+  if (link === undefined) return "there is no such interface"
+  if (!link.up) return "the interface is down"
+  return link.addresses.some(({ address }) => isLinkLocal(address))
+    ? undefined
+    : "the interface has no IPv6 link-local address: IPv6 is off there, or it is a port of a bridge or bond"
+}
+
+/**
+ * The one router of the link. `running`: the one that the session is with; it stays as long as it advertises itself, and
+ * where nothing is known of any: the kernel forgets neighbours (carrier, garbage collection) that are there all the same.
+ * Of several, none is chosen: any host of a shared link can advertise itself.
+ */
+export const routerOn = (
+  ifName: string,
+  { interfaces, routers }: Sighting,
+  running: IpAddress | undefined
+): Found => {
+  const link = interfaces.find((it) => it.ifName === ifName)
+  const isOwn = (address: IpAddress) => link?.addresses.some((own) => equalAddress(own.address, address)) === true
+  const there = routers.filter(({ address, gone, ifIndex }) => ifIndex === link?.ifIndex && !gone && !isOwn(address))
+    .map(({ address }) => address)
+  const stays = running !== undefined && there.some((address) => equalAddress(address, running))
+  const address = !stays && there.length === 1 ? there[0] : running
+  const several = there.length > 1 && !stays
+    ? `several routers advertise themselves there (${there.map(formatAddress).toSorted().join(", ")}); write the one ` +
+      `that is meant, such as address: ${there.map(formatAddress).toSorted()[0]}%${ifName}`
+    : undefined
+  const none = address === undefined ? "no router advertisement seen" : undefined
+  return { address, problem: linkProblem(interfaces, ifName) ?? several ?? none }
+}
