@@ -1,6 +1,6 @@
 /** The channels of a BGP session: what is exported and imported of each family, with which next hop. Pure. */
 import { type Family, formatAddress, type IpAddress } from "../domain/Ip.ts"
-import type { NodeConfigSpec, Peer } from "../domain/NodeConfig.ts"
+import { isInternal, type NodeConfigSpec, type Peer } from "../domain/NodeConfig.ts"
 import { block } from "./block.ts"
 import { exportLimit } from "./exportLimit.ts"
 import { nextHop, type NodeAddress } from "./local.ts"
@@ -19,7 +19,7 @@ const uses = (spec: NodeConfigSpec, family: Family): boolean =>
 /** GRACEFUL_SHUTDOWN, and within an AS what a router is asked to make of it (RFC 8326, sections 4.3 and 5). */
 const leavingLines = (spec: NodeConfigSpec, peer: Peer): ReadonlyArray<string> => [
   "bgp_community.add((65535, 0));",
-  ...(peer.asn === spec.bgp?.asn ? ["bgp_local_pref = 0;"] : []),
+  ...(isInternal(peer.asn, spec.bgp?.asn) ? ["bgp_local_pref = 0;"] : []),
   ...(spec.bgp?.withdraw.med === undefined ? [] : [`bgp_med = ${spec.bgp.withdraw.med};`])
 ]
 

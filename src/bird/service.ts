@@ -7,7 +7,7 @@ import { pathProblem } from "../process/fileProblem.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { makeApply } from "./apply.ts"
 import { type Event, initialState, type State, step } from "./birdState.ts"
-import { initial, peerText, sameForSubscribers } from "./birdStatus.ts"
+import { initial, type PeerStatus, peerText, sameForSubscribers } from "./birdStatus.ts"
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
@@ -102,6 +102,10 @@ const follow = (
   return [onChange, onAddress, onLinkChange, onRouter, Effect.repeat(request, Schedule.spaced(HEAL))]
 }
 
+const receivers = (peers: ReadonlyArray<PeerStatus>) =>
+  peers.filter(({ state }) => state === "Established")
+    .map((peer) => ({ address: peerText(peer), protocol: peer.protocol }))
+
 export const make = Effect.fn("Bird.make")(function*(options: Options) {
   yield* started
   const fs = yield* FileSystem.FileSystem
@@ -185,26 +189,13 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
       Stream.changesWith(sameForSubscribers)
     ),
     exportedTo: exportedTo(control),
-    exports: Effect.flatMap(
-      status,
-      ({ peers }) =>
-        exportsTo(
-          control,
-          peers.filter(({ state }) => state === "Established").map((peer) => ({
-            address: peerText(peer),
-            protocol: peer.protocol
-          }))
-        )
-    ),
+    exports: Effect.flatMap(status, ({ peers }) => exportsTo(control, receivers(peers))),
     mayExport: mayExport(control),
     withdrawAll,
     restoreAll: drain(false),
     run: Effect.all(
       [coalescer.run, Effect.forever(watch), listening, ...follow(kube, netlink, state, coalescer, linkChanged)],
-      {
-        concurrency: "unbounded",
-        discard: true
-      }
+      { concurrency: "unbounded", discard: true }
     ).pipe(Effect.andThen(Effect.never))
   }
 })

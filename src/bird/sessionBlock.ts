@@ -1,6 +1,6 @@
 /** A BGP session, BFD and router advertisements as BIRD's protocols. Pure. */
 import { formatAddress } from "../domain/Ip.ts"
-import type { Peer } from "../domain/NodeConfig.ts"
+import { isInternal, type Peer } from "../domain/NodeConfig.ts"
 import { block } from "./block.ts"
 import { protocolName } from "./protocolName.ts"
 import type { Session } from "./sessions.ts"
@@ -54,7 +54,7 @@ export const sessionBlock = (
     ...bfdOptions(peer),
     // Nodes often share one AS number. Loops cannot arise, as nothing learned is announced again. Written even where
     // nothing is learned: to add it later would restart the session.
-    ...(peer.asn === localAsn || peer.asn === "internal" ? [] : ["allow local as 1;"]),
+    ...(isInternal(peer.asn, localAsn) ? [] : ["allow local as 1;"]),
     ...channels.flat()
   ])
 }

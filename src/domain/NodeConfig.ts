@@ -5,7 +5,7 @@
  */
 import { Data, Result, Schema } from "effect"
 import { type Cidr, containsCidr, formatCidr } from "./Ip.ts"
-import { NodeConfigSpec, type Peer } from "./NodeConfigSpec.ts"
+import { isInternal, NodeConfigSpec, type Peer } from "./NodeConfigSpec.ts"
 import { linkOf, peerField, peerName } from "./peerAddress.ts"
 import { quote } from "./quote.ts"
 import { record } from "./record.ts"
@@ -16,6 +16,7 @@ export {
   type AnycastSpec,
   type Bgp,
   type Grant,
+  isInternal,
   NodeConfigSpec,
   type Peer,
   type PeerAsn,
@@ -114,7 +115,7 @@ const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
         message: "true: must be false where multihop is not 0 (RFC 5082)"
       })
     }
-    if (peer.localRole !== undefined && (peer.asn === spec.bgp?.asn || peer.asn === "internal")) {
+    if (peer.localRole !== undefined && isInternal(peer.asn, spec.bgp?.asn)) {
       problems.push({
         field: `${field}.localRole`,
         message: `"${peer.localRole}": must not be set where the router has the node's own AS number (RFC 9234)`

@@ -66,6 +66,9 @@ const PeerAsn = Schema.Union([
 ])
 export type PeerAsn = typeof PeerAsn.Type
 
+/** Whether a peer's session is iBGP; `own`: the node's AS number. */
+export const isInternal = (asn: PeerAsn, own: number | undefined): boolean => asn === "internal" || asn === own
+
 const dns1123 = matching(
   /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/,
   "must be the name of a Secret: small letters, digits, - and ."
