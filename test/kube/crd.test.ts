@@ -97,9 +97,54 @@ const RULES: ReadonlyArray<readonly [string, unknown]> = [
     peer({ address: "router1" })
   ],
   [
-    "spec.bgp.peers[0].address: Invalid value: \"fe80::1\": is unspecified, IPv4-mapped, link-local IPv6, multicast or " +
-    "broadcast; write the router's own global address, such as 2001:db8:ffff::1",
+    "spec.bgp.peers[0].address: Invalid value: \"::\": is unspecified, IPv4-mapped, multicast or broadcast; write the " +
+    "router's own global address, such as 2001:db8:ffff::1",
+    peer({ address: "::" })
+  ],
+  [
+    "spec.bgp.peers[0].address: Invalid value: \"fe80::1\": is link-local; write the interface as well, such as " +
+    "fe80::1%eth0, or the field interface in its place",
     peer({ address: "fe80::1" })
+  ],
+  [
+    "spec.bgp.peers[0].address: Invalid value: \"2001:db8::1%eth0\": must have the name of an interface after %, and " +
+    "only where it is link-local (fe80::1%eth0)",
+    peer({ address: "2001:db8::1%eth0" })
+  ],
+  [
+    "spec.bgp.peers[0].address: Invalid value: \"fe80::1%flock0a1b2c3d\": must have an interface that leads to a router, " +
+    "and not the host end of a pod's link (flock...)",
+    peer({ address: "fe80::1%flock0a1b2c3d" })
+  ],
+  [
+    "spec.bgp.peers[0].interface: Invalid value: \"e th0\": must be the name of an interface, such as eth0 or bond0.100: " +
+    "up to 15 letters, digits, -, _ and ., a letter or digit first",
+    bgp({ peers: [{ interface: "e th0", asn: 65000 }] })
+  ],
+  [
+    "spec.bgp.peers[0].interface: Invalid value: \"flock0a1b2c3d\": must be an interface that leads to a router, and not " +
+    "the host end of a pod's link (flock...)",
+    bgp({ peers: [{ interface: "flock0a1b2c3d", asn: 65000 }] })
+  ],
+  [
+    "spec.bgp.peers[0]: Invalid value: needs address or interface, and not both",
+    peer({ interface: "eth0" })
+  ],
+  [
+    "spec.bgp.peers[0].multihop: Invalid value: must be 0 for a router on an interface's own link",
+    bgp({ peers: [{ interface: "eth0", asn: 65000, multihop: 2 }] })
+  ],
+  [
+    "spec.bgp.peers: Invalid value: must be different peers: two have the same address or interface",
+    bgp({ peers: [{ interface: "eth0", asn: 65000 }, PEER, { interface: "eth0", asn: 65001 }] })
+  ],
+  [
+    "spec.bgp.peers: Invalid value: must be the only peer on its interface, unless each is written as an address",
+    bgp({ peers: [{ interface: "eth0", asn: 65000 }, { address: "fe80::1%eth0", asn: 65000 }] })
+  ],
+  [
+    "spec.bgp.peers[0].asn: Invalid value: \"any\": must be an AS number (1 to 4294967294), external or internal",
+    peer({ asn: "any" })
   ],
   [
     "spec.bgp.peers[0].holdTimeSeconds: Invalid value: 2: must be 0, or 3 to 65535",
@@ -226,7 +271,8 @@ describe.runIf(available)("the CRD, with a real API server", () => {
     assert.isAbove(checked.length, 50)
     assert.strictEqual(await seen({ cidr6: "2001:db8:1::/64", bgp: {} }), "spec.bgp.asn: Required value")
     const twice = { cidr6: "2001:db8:1::/64", bgp: { asn: 1, peers: [PEER, PEER] } }
-    assert.strictEqual(await seen(twice), "spec.bgp.peers[1]: Duplicate value: {\"address\":\"192.0.2.1\"}")
+    const words = "spec.bgp.peers: Invalid value: must be different peers: two have the same address or interface"
+    assert.strictEqual(await seen(twice), words)
     const set = { cidr6: "2001:db8:1::/64", defaults: { ipAlgo: ["pod", "pod"] } }
     assert.strictEqual(await seen(set), "spec.defaults.ipAlgo[1]: Duplicate value: \"pod\"")
   }, 120_000)
