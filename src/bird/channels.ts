@@ -2,6 +2,7 @@
 import { type Family, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import { isInternal, type NodeConfigSpec, type Peer } from "../domain/NodeConfig.ts"
 import { block } from "./block.ts"
+import { communityCall, communityLine } from "./communities.ts"
 import { exportLimit } from "./exportLimit.ts"
 import { nextHop, type NodeAddress } from "./local.ts"
 import type { Session } from "./sessions.ts"
@@ -36,13 +37,10 @@ const exportFilter = (
       : [])
   ]
   if (allowed.length === 0) return ["export none;"]
-  const communities = peer.communities.map((community) => {
-    const parts = community.split(":").map(Number)
-    return `bgp_${parts.length === 3 ? "large_" : ""}community.add((${parts.join(", ")}));`
-  })
   return block("export filter", [
     ...block(`if ${allowed.join(" || ")} then`, [
-      ...communities,
+      ...peer.communities.map(communityLine),
+      ...communityCall(spec.anycast, family),
       ...(leaving ? leavingLines(spec, peer) : []),
       "accept;"
     ]),

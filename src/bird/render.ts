@@ -9,6 +9,7 @@ import type { NodeConfigSpec, PeerAsn } from "../domain/NodeConfig.ts"
 import { linkOf, peerField, peerName } from "../domain/peerAddress.ts"
 import { block } from "./block.ts"
 import { channelsOf } from "./channels.ts"
+import { communityFunction } from "./communities.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
 import { nodeAddresses, routerId } from "./local.ts"
 import { protocolName } from "./protocolName.ts"
@@ -177,6 +178,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
     ...(resolving ? ["", ...block("protocol direct", ["ipv6;", "ipv4;"])] : []),
     ...FAMILIES.flatMap((family) => ["", ...kernel(family, resolving)]),
     ...FAMILIES.flatMap((family) => unreachable(spec, family)),
+    ...FAMILIES.flatMap((family) => communityFunction(spec.anycast, family)),
     ...FAMILIES.flatMap((family) => importFilter(imports, family)),
     ...(sessions.some(({ peer }) => peer.bfd) ? ["", ...bfdBlock] : []),
     ...(links.length === 0 ? [] : ["", ...radvBlock(links)]),

@@ -124,13 +124,6 @@ const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
     if (peer.roleStrictMode && peer.localRole === undefined) {
       problems.push({ field: `${field}.roleStrictMode`, message: "true: needs a localRole (RFC 9234)" })
     }
-    for (const community of peer.communities) {
-      const parts = community.split(":").map(Number)
-      const maximum = parts.length === 2 ? 65535 : 4294967295
-      if (parts.some((n) => n > maximum)) {
-        problems.push({ field: `${field}.communities`, message: `"${community}": each number must be 0 to ${maximum}` })
-      }
-    }
   })
   return problems
 }

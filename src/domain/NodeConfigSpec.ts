@@ -25,6 +25,7 @@ const cidrOf = (family: Family, example: string, minimum: number, maximum: numbe
 const MOST_LISTED = 256
 const MOST_NAMESPACES = 64
 const MOST_COMMUNITIES = 64
+const MOST_COMMUNITIES_OF_A_GRANT = 16
 const MOST_PEERS = 64
 
 const atMost = (most: number, what: string) =>
@@ -80,6 +81,27 @@ export const SecretKeyRef = Schema.Struct({
 })
 export type SecretKeyRef = typeof SecretKeyRef.Type
 
+const WELL_KNOWN = ["no-export", "no-advertise", "no-peer", "graceful-shutdown"]
+
+const communityProblem = (text: string): string | undefined => {
+  if (WELL_KNOWN.includes(text)) return undefined
+  if (!/^\d{1,5}:\d{1,5}$|^\d{1,10}:\d{1,10}:\d{1,10}$/.test(text)) {
+    return `must be a community: 65001:100, large 65001:1:2, or one of ${WELL_KNOWN.join(", ")}`
+  }
+  const parts = text.split(":").map(Number)
+  const maximum = parts.length === 2 ? 65535 : 4294967295
+  return parts.some((n) => n > maximum) ? `each number must be 0 to ${maximum}` : undefined
+}
+
+/** Standard (`65001:100`, RFC 1997), large (`65001:1:2`, RFC 8092), or the name of a well-known one. */
+const communities = (most: number) =>
+  withDefault(
+    Schema.Array(Schema.String.pipe(Schema.check(Schema.makeFilter(communityProblem)))).pipe(
+      Schema.check(atMost(most, "communities"))
+    ),
+    []
+  )
+
 const Role = Schema.Literals(["provider", "customer", "peer", "rs-server", "rs-client"]).annotate({
   message: "must be one of provider, customer, peer, rs-server, rs-client"
 })
@@ -125,13 +147,8 @@ export const Peer = Schema.Struct({
   localRole: Schema.optionalKey(Role),
   /** No session with a router that does not say its own role (RFC 9234, section 4.2). */
   roleStrictMode: withDefault(Schema.Boolean, false),
-  /** Standard (`65001:100`, RFC 1997) or large (`65001:1:2`, RFC 8092), added to every announcement. */
-  communities: withDefault(
-    Schema.Array(
-      matching(/^\d{1,5}:\d{1,5}$|^\d{1,10}:\d{1,10}:\d{1,10}$/, "must be a community: 65001:100, or large 65001:1:2")
-    ).pipe(Schema.check(atMost(MOST_COMMUNITIES, "communities"))),
-    []
-  )
+  /** Added to every announcement. */
+  communities: communities(MOST_COMMUNITIES)
 })
 export type Peer = typeof Peer.Type
 
@@ -175,7 +192,9 @@ export const Grant = Schema.Struct({
         it.length === 0 || it.length > MOST_NAMESPACES ? `must list 1 to ${MOST_NAMESPACES} namespaces` : undefined
       )
     )
-  )
+  ),
+  /** Added to the announcements of the addresses that this grant decides about. */
+  communities: communities(MOST_COMMUNITIES_OF_A_GRANT)
 })
 export type Grant = typeof Grant.Type
 

@@ -159,8 +159,8 @@ const RULES: ReadonlyArray<readonly [string, unknown]> = [
     peer({ passwordSecretRef: { name: "tor", key: "pass word" } })
   ],
   [
-    "spec.bgp.peers[0].communities[0]: Invalid value: \"no-export\": must be a community: 65001:100, or large 65001:1:2",
-    peer({ communities: ["no-export"] })
+    "spec.bgp.peers[0].communities[0]: Invalid value: \"no-exports\": must be a community: 65001:100, large 65001:1:2, or one of no-export, no-advertise, no-peer, graceful-shutdown",
+    peer({ communities: ["no-exports"] })
   ]
 ]
 
@@ -300,7 +300,10 @@ describe.runIf(available)("the CRD, with a real API server", () => {
     const object = lab.nodeConfig(lab.NODE, {
       anycast: {
         allowedCIDRs: fill(256, prefix),
-        grants: fill(256, (i) => ({ cidr: prefix(i), namespaces: fill(64, () => "a".repeat(63)) }))
+        grants: fill(
+          256,
+          (i) => ({ cidr: prefix(i), namespaces: fill(64, () => "a".repeat(63)), communities: longest.slice(0, 16) })
+        )
       },
       antiSpoofingExemptNamespaces: fill(256, () => "a".repeat(63)),
       bgp: {

@@ -92,7 +92,10 @@ describe("docs/nodeconfig.md", () => {
   const documented = rows("docs/nodeconfig.md", "Fields")
   const fields = fieldsOf(Schema.toJsonSchemaDocument(NodeConfigSpec).schema as Node, "spec")
   const defaults = Schema.encodeSync(NodeConfigSpec)(
-    Schema.decodeUnknownSync(NodeConfigSpec)({ bgp: { asn: 1, peers: [PEER] } })
+    Schema.decodeUnknownSync(NodeConfigSpec)({
+      anycast: { grants: [{ cidr: "2001:db8:a::/64", namespaces: ["shop"] }] },
+      bgp: { asn: 1, peers: [PEER] }
+    })
   )
   const empty = Schema.encodeSync(NodeConfigSpec)(
     Schema.decodeUnknownSync(NodeConfigSpec)({ bgp: { asn: 1 } })
@@ -130,7 +133,7 @@ describe("docs/nodeconfig.md", () => {
     }
     const isInteger = node.type === "integer" || node.anyOf !== undefined
     assert.match(type, node.anyOf === undefined ? types[node.type ?? ""] ?? /^$/ : /^integer or word$/)
-    const value = path === "spec.bgp.peers" ? get(empty, path) : get(defaults, path)
+    const value = ["spec.bgp.peers", "spec.anycast.grants"].includes(path) ? get(empty, path) : get(defaults, path)
     if (required) assert.strictEqual(fallback, "required")
     else if (value === undefined || path === "spec.bgp" || path.endsWith("peers[].address")) {
       assert.strictEqual(fallback, "–")

@@ -41,6 +41,19 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
     },
     { leaving: true, exportSet }
   ),
+  "grants-with-communities": input({
+    ...bgp([peer6, { ...peer4, communities: ["no-export"] }]),
+    anycast: {
+      allowedCIDRs: ["2001:db8:a:1::/64", "192.0.2.0/24"],
+      grants: [
+        { cidr: "2001:db8:a::/48", namespaces: ["shop"], communities: ["65001:1", "no-export"] },
+        { cidr: "2001:db8:a::/48", namespaces: ["team-*"], communities: ["65001:1", "65001:1:2"] },
+        { cidr: "2001:db8:a:2::/64", namespaces: ["a"], communities: ["graceful-shutdown"] },
+        { cidr: "2001:db8:b::/64", namespaces: ["b"] },
+        { cidr: "192.0.2.53/32", namespaces: ["dns"], communities: ["no-peer", "no-advertise"] }
+      ]
+    }
+  }, { exportSet }),
   ibgp: input(bgp([{ ...peer6, asn: 65001 }, { ...peer4, asn: 65001 }], { importCIDRs: ["2001:db8::/32"] })),
   import: input(bgp([peer6, peer4], { importCIDRs: ["2001:db8::/32", "10.42.0.0/16", "0.0.0.0/0"] }), {
     interfaces: [...dual, hostInterface("dummy0", ["203.0.113.7/32", "2001:db8:7::7/128"], { ifIndex: 3 })]

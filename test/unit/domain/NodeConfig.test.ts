@@ -243,8 +243,18 @@ describe("decode", () => {
       "spec.bgp.peers[0].communities[0]",
       /^"a:b": must be a community/
     ],
-    ["community", withPeer({ communities: ["70000:1"] }), "spec.bgp.peers[0].communities", /^"70000:1": .*0 to 65535$/],
-    ["large one", withPeer({ communities: ["1:1:4294967296"] }), "spec.bgp.peers[0].communities", /0 to 4294967295$/],
+    [
+      "community",
+      withPeer({ communities: ["70000:1"] }),
+      "spec.bgp.peers[0].communities[0]",
+      /^"70000:1": .*0 to 65535$/
+    ],
+    [
+      "large one",
+      withPeer({ communities: ["1:1:4294967296"] }),
+      "spec.bgp.peers[0].communities[0]",
+      /0 to 4294967295$/
+    ],
     ["multihop and GTSM", withPeer({ multihop: 2, ttlSecurity: true }), "spec.bgp.peers[0].ttlSecurity", /RFC 5082/],
     [
       "secret",

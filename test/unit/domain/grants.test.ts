@@ -47,7 +47,7 @@ describe("decisiveFor", () => {
     grants: ReadonlyArray<readonly [string, ...ReadonlyArray<string>]>
   ): AnycastSpec => ({
     allowedCIDRs: allowed.map(cidr),
-    grants: grants.map(([text, ...namespaces]) => ({ cidr: cidr(text), namespaces })),
+    grants: grants.map(([text, ...namespaces]) => ({ cidr: cidr(text), namespaces, communities: [] })),
     maxPerPod: 8,
     maxPerNamespace: 32,
     maxPerNode: 256

@@ -125,7 +125,17 @@ const number16 = fc.constantFrom(
   ""
 )
 const community = fc.oneof(
-  { weight: 2, arbitrary: fc.constantFrom("65001:100", "65001:1:2", "4294967295:4294967295:4294967295") },
+  {
+    weight: 2,
+    arbitrary: fc.constantFrom(
+      "65001:100",
+      "65001:1:2",
+      "4294967295:4294967295:4294967295",
+      "no-export",
+      "no-peer",
+      "no-exports"
+    )
+  },
   { weight: 2, arbitrary: fc.array(number16, { minLength: 1, maxLength: 4 }).map((p) => p.join(":")) },
   { weight: 1, arbitrary: fc.string() }
 )
@@ -206,6 +216,7 @@ const peer = fc.oneof(
 
 const grant = some({
   cidr,
+  communities: list(community),
   namespaces: fc.oneof({ weight: 9, arbitrary: list(namespace) }, {
     weight: 1,
     arbitrary: fc.constantFrom(Array<string>(64).fill("shop"), Array<string>(65).fill("shop"))
