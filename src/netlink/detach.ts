@@ -16,7 +16,7 @@ import { IF_PREFIX, LINK_NAME, NetlinkError } from "./Netlink.ts"
 import { deleteGroup, deleteLink, setGroup } from "./requests.ts"
 import { failure } from "./socket.ts"
 
-const { EINVAL, EINTR, ENOBUFS, ENODEV } = constants.errno
+const { EBADF, EINVAL, EINTR, ENOBUFS, ENODEV } = constants.errno
 
 type Outcome = Effect.Effect<void, NetlinkError>
 
@@ -115,12 +115,13 @@ class Worker {
 
   #drain(): void {
     let settled = false
-    for (;;) {
+    // Whoever is answered goes on at once, and may close this worker or start another, which reads into `scratch` too.
+    while (!this.#closed || this.sending) {
       const length = recvNow(this.#fd, scratch)
       // Notifications that were lost (ENOBUFS) only mean waiting for the acknowledgement.
       if (length === -EINTR || length === -ENOBUFS) continue
       if (length < 0) break
-      for (const message of decode(scratch.subarray(0, Math.min(length, scratch.length)))) {
+      for (const message of decode(scratch.slice(0, Math.min(length, scratch.length)))) {
         if (message.type === C.NLMSG_ERROR) this.#acks.set(message.seq, readAck(message))
         else if (message.type === C.RTM_DELLINK) {
           const name = readLink(message)?.ifName ?? ""
@@ -140,6 +141,7 @@ class Worker {
 
   /** After the send under way, if any. */
   close(): void {
+    if (this.#closed) return
     this.#closed = true
     this.#watch.close()
     if (!this.sending) closeSync(this.#fd)
@@ -154,6 +156,7 @@ export class Detacher {
   /** By name: how many callers wait for its removal; 0 for a moment after the last one. */
   readonly #leaving = new Map<string, number>()
   readonly #workers: ReadonlyArray<Worker>
+  #closed = false
 
   /** Opens its sockets in the calling thread's network namespace. */
   constructor() {
@@ -189,6 +192,7 @@ export class Detacher {
   }
 
   #next(): void {
+    if (this.#closed) return this.#refuse()
     if (this.#waiting.size === 0 || this.#workers.some((worker) => worker.unsettled > 0)) return
     const free = this.#workers.find((worker) => !worker.sending)
     if (free === undefined) return
@@ -197,7 +201,18 @@ export class Detacher {
     free.start(new Map(batch))
   }
 
+  #refuse(): void {
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const [name, resumes] of waiting) {
+      for (const resume of resumes) resume(outcomeOf(name, { code: EBADF }))
+    }
+  }
+
+  /** Batches under way are finished; what waits is refused. */
   close(): void {
+    this.#closed = true
     for (const worker of this.#workers) worker.close()
+    this.#refuse()
   }
 }

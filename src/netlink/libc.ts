@@ -5,6 +5,8 @@
  * Functions ending in `Async` run on libuv's thread pool: whatever may wait for the kernel's RTNL lock.
  */
 import koffi from "koffi"
+import { fstatSync } from "node:fs"
+import { constants } from "node:os"
 import { errnoName } from "./codec.ts"
 
 const libc = koffi.load(null)
@@ -129,28 +131,49 @@ export const recvAsync = (fd: number, into: Uint8Array, done: (length: number) =
   })
 }
 
+/** Descriptors that {@link watchReadable} watches. */
+const watched = new Set<number>()
+
 /**
  * Calls back whenever `fd` is readable or has an error: in libuv's own epoll set, so without a thread and without
  * polling. libuv stops watching after an error (a netlink socket's ENOBUFS is one), hence the new start. `pauseMillis`:
  * for so long after a call what comes is left to gather, and is one call then.
+ *
+ * Throws EBADF and EEXIST: koffi 3.3.4 ends the whole process where libuv refuses a descriptor, and where a closed handle
+ * is started. What its callback throws, it would throw at whoever calls koffi next.
  */
 export const watchReadable = (
   fd: number,
   wake: () => void,
   pauseMillis = 0
 ): { readonly close: () => void } => {
-  const start = () => handle.start({ readable: true }, onEvent)
+  fstatSync(fd)
+  if (watched.has(fd)) throw new SystemCallError("poll", constants.errno.EEXIST)
+  const state = { open: true }
+  const start = () => {
+    if (state.open) handle.start({ readable: true }, onEvent)
+  }
   const timer = pauseMillis > 0 ? setTimeout(start, pauseMillis).unref() : undefined
   const onEvent = (...[status]: ReadonlyArray<unknown>) => {
     if (timer !== undefined) {
       handle.stop()
       timer.refresh()
     } else if (typeof status === "number" && status < 0) start()
-    wake()
+    try {
+      wake()
+    } catch (error) {
+      setImmediate(() => {
+        throw error
+      })
+    }
   }
   const handle = koffi.node.poll(fd, { readable: true }, onEvent)
+  watched.add(fd)
   return {
     close: () => {
+      if (!state.open) return
+      state.open = false
+      watched.delete(fd)
       clearTimeout(timer)
       handle.close()
     }

@@ -7,7 +7,7 @@ import * as C from "./constants.ts"
 import { openSocket, type Protocol, recvAsync, recvNow, sendAsync, watchReadable } from "./libc.ts"
 import { NetlinkError } from "./Netlink.ts"
 
-const { EACCES, EHOSTUNREACH, EINTR, EINVAL, EMSGSIZE, ENETUNREACH, ENOBUFS } = constants.errno
+const { EACCES, EBADF, EHOSTUNREACH, EINTR, EINVAL, EMSGSIZE, ENETUNREACH, ENOBUFS } = constants.errno
 
 /** What the lookup of a route answers without one, and for an unreachable, prohibit or blackhole route. */
 export const REJECTED = new Set<number>([ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL])
@@ -41,6 +41,10 @@ export const failure = (op: string, ack: Ack): NetlinkError =>
     errno: errnoName(ack.code),
     ...(ack.detail === undefined ? {} : { detail: ack.detail })
   })
+
+/** Replies to messages that cannot be sent any more. */
+const refused = (messages: ReadonlyArray<Message>): ReadonlyArray<Reply> =>
+  messages.map(() => ({ ack: { code: EBADF }, answers: [] }))
 
 /** The reply's messages, or its error. */
 export const orFail = (op: string, reply: Reply | undefined): Effect.Effect<ReadonlyArray<Received>, NetlinkError> =>
@@ -85,12 +89,14 @@ export class RequestSocket {
 
   /**
    * One reply per message, in order. Failures of single messages do not stop the others. Not interruptible. `first`
-   * goes before requests that wait: what is begun is finished before more is begun.
+   * goes before requests that wait: what is begun is finished before more is begun. EBADF once the socket is closed: its
+   * descriptor may be another's then.
    */
   request(messages: ReadonlyArray<Message>, first = false): Effect.Effect<ReadonlyArray<Reply>> {
     if (messages.length === 0) return Effect.succeed([])
     return Effect.callback<ReadonlyArray<Reply>>((resume) => {
       const pending = { messages, resume: (replies: ReadonlyArray<Reply>) => resume(Effect.succeed(replies)) }
+      if (this.#closed) return pending.resume(refused(messages))
       if (first) this.#urgent.push(pending)
       else this.#queue.push(pending)
       this.#pump()
@@ -135,7 +141,7 @@ export class RequestSocket {
     }))
   }
 
-  /** Takes what is there, without waiting. Multicast messages have sequence number 0 and are kept for a listener. */
+  /** Takes what is there, without waiting. Nothing that runs in between may read into `scratch`. Multicast messages have sequence number 0 and are kept for a listener. */
   #receive(take: (message: Received) => void): void {
     for (;;) {
       const length = recvNow(this.fd, scratch)
@@ -150,11 +156,13 @@ export class RequestSocket {
     if (this.#onNotice !== undefined) this.#notices.splice(0).forEach(this.#onNotice)
   }
 
-  /** After the send under way, if any. */
+  /** After the send under way, if any. What waits behind it is refused. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
+    this.unlisten()
     if (!this.#busy) closeSync(this.fd)
+    for (const { messages, resume } of [...this.#urgent.splice(0), ...this.#queue.splice(0)]) resume(refused(messages))
   }
 }
 
@@ -185,7 +193,8 @@ export class DumpSocket {
   /**
    * All messages of a table; read again if it changed meanwhile (`NLM_F_DUMP_INTR`). `union`: Linux does not notice
    * changes for IPv6 routes (seen: one route twice, another missing, the same one in two reads running), so what takes
-   * several parts is read until `QUIET_READS` reads find nothing more; a route just removed may be among them.
+   * several parts is read until `QUIET_READS` reads find nothing more; a route just removed may be among them. EBADF once
+   * the socket is closed.
    */
   dump(op: string, message: Message, union = false): Effect.Effect<ReadonlyArray<Received>, NetlinkError> {
     return Effect.promise(() => this.#repeat(message, union)).pipe(
@@ -196,6 +205,7 @@ export class DumpSocket {
   }
 
   async #repeat(message: Message, union: boolean): Promise<Ack | Dumped> {
+    if (this.#closed) return { code: EBADF }
     this.#busy = true
     try {
       const found = new Map<string, Received>()
