@@ -3,6 +3,7 @@ import { Context, Effect, type FileSystem, Layer, type Path, type Stream } from 
 import type { Cidr, IpAddress } from "../domain/Ip.ts"
 import type { KubeApi } from "../kube/KubeApi.ts"
 import type { Netlink } from "../netlink/Netlink.ts"
+import type { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import type { BirdStatus } from "./birdStatus.ts"
 import type { BirdRefused, BirdUnavailable } from "./controlErrors.ts"
 import type { PeerExports } from "./exports.ts"
@@ -44,6 +45,6 @@ export class Bird extends Context.Service<Bird, {
   /** Call once: layers are remembered by reference. */
   static readonly layer = (
     options: Options
-  ): Layer.Layer<Bird, never, KubeApi | Netlink | FileSystem.FileSystem | Path.Path> =>
+  ): Layer.Layer<Bird, never, KubeApi | Netlink | NodeNetwork | FileSystem.FileSystem | Path.Path> =>
     Layer.effect(Bird, options.enabled ? make(options) : Effect.succeed(disabled))
 }

@@ -2,6 +2,7 @@
 import type { Redacted } from "effect"
 import { containsCidr, type IpAddress, parseAddress, parseCidr } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
+import type { LearnedPrefix } from "../domain/occupied.ts"
 import { isLinkLocal } from "../domain/peerAddress.ts"
 import type { Outcome } from "./apply.ts"
 import { type BfdStatus, withBfd } from "./bfd.ts"
@@ -17,6 +18,7 @@ import {
   withConfigured
 } from "./birdStatus.ts"
 import { type LimitHit, limitHitWords } from "./exportLimit.ts"
+import * as Overlaps from "./overlaps.ts"
 import { protocolName } from "./protocolName.ts"
 import { hurry, isGivenUp, recover, type Recovery } from "./recovery.ts"
 import { heard, type Notes, seen, unusableOf } from "./sessionNotes.ts"
@@ -63,6 +65,10 @@ export interface State {
   /** Who has the port that BIRD should listen on; absent while BIRD listens, or that is not known. */
   readonly port: PortHolders | undefined
   readonly recovery: Recovery
+  /** Routes in the node's own prefixes, while BIRD does not answer those of before. */
+  readonly overlaps: Overlaps.Seen
+  /** Of those, what was told of last. */
+  readonly learned: ReadonlyArray<LearnedPrefix>
   readonly status: BirdStatus
 }
 
@@ -85,6 +91,8 @@ export const initialState: State = {
   notes: new Map(),
   port: undefined,
   recovery: new Map(),
+  overlaps: new Map(),
+  learned: [],
   status: initial(true)
 }
 
@@ -101,6 +109,8 @@ export type Answer =
     readonly unreachable: ReadonlyMap<string, ReadonlyArray<string>>
     /** What the sessions of `State.notes` with dropped routes taught, by protocol. */
     readonly learned: ReadonlyMap<string, ReadonlySet<string>>
+    /** Routes in the node's own prefixes. */
+    readonly overlaps: ReadonlyArray<Overlaps.Overlap>
   }
   | { readonly _tag: "Down"; readonly error: string }
 
@@ -152,6 +162,8 @@ export type Action =
   | { readonly _tag: "Enable"; readonly protocols: ReadonlyArray<string> }
   /** BIRD cannot listen: say `PortOwnerFound` where others than `known` do. */
   | { readonly _tag: "FindPortOwner"; readonly known: string | undefined }
+  /** Routers announce this of the node's own prefixes. */
+  | { readonly _tag: "TellOverlaps"; readonly learned: ReadonlyArray<LearnedPrefix> }
   /** The metrics. */
   | { readonly _tag: "Publish"; readonly now: BirdStatus; readonly before: BirdStatus }
 
@@ -261,6 +273,8 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
   const seenPeers = answer._tag === "Up" ? answer.peers : []
   // What is known of a session outlives a BIRD that is away for a moment.
   const notes = answer._tag === "Up" ? seen(state.notes, answer.peers, answer.learned, event.now) : state.notes
+  const overlaps = answer._tag === "Up" ? Overlaps.seenNow(state.overlaps, answer.overlaps, at) : state.overlaps
+  const learned = answer._tag === "Up" ? Overlaps.standing(overlaps, answer.peers, at) : state.learned
   const deaf = seenPeers.some(cannotListen)
   const port = deaf ? state.port : undefined
   const { due, recovery } = recover(state.recovery, drained ? [] : seenPeers, at)
@@ -287,12 +301,17 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
       recovery,
       // An agent that starts learns from BIRD which of the routers of a link it chose before.
       found: state.config === undefined ? routersOf(seenPeers) : state.found,
+      overlaps,
+      learned,
       generation,
       changedAt: sameLiveness(status, before) ? state.changedAt : at
     },
     actions: [
       { _tag: "Publish", now: status, before },
       ...changeLines(status, before, error),
+      ...(Overlaps.textOf(learned) === Overlaps.textOf(state.learned) ? [] : [
+        { _tag: "TellOverlaps", learned } satisfies Action
+      ]),
       ...hits.filter((hit) => !state.hits.some((it) => sameChannel(it, hit))).map((hit): Action => ({
         _tag: "Log",
         level: "Error",

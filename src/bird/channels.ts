@@ -4,6 +4,7 @@ import { isInternal, type NodeConfigSpec, type Peer } from "../domain/NodeConfig
 import { block } from "./block.ts"
 import { communityCall, communityLine } from "./communities.ts"
 import { exportLimit } from "./exportLimit.ts"
+import { filtersImport } from "./filters.ts"
 import { nextHop, type NodeAddress } from "./local.ts"
 import type { Session } from "./sessions.ts"
 
@@ -66,7 +67,7 @@ const channel = (
   block(`ipv${family}`, [
     "next hop self;",
     ...nextHop,
-    ...((spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
+    ...(filtersImport(spec, family)
       ? [`import limit ${IMPORT_LIMIT} action block;`, `import filter flock_import${family};`]
       : ["import none;"]),
     `export limit ${exportLimit(exports.ceiling)} action block;`,

@@ -3,6 +3,7 @@ import { addressProblem, refusedRanges } from "../domain/addressRules.ts"
 import { bitsOf, type Cidr, type Family, formatCidr, hostCidr, type IpAddress, networkOf } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import { type HostInterface, IF_PREFIX } from "../netlink/Netlink.ts"
+import { poolLines, poolSets, watchedPool } from "./poolFilter.ts"
 
 /** The networks of the node's real interfaces, and host addresses as /32 or /128, sorted and without repetitions. */
 export const connectedSubnets = (interfaces: ReadonlyArray<HostInterface>): ReadonlyArray<Cidr> => {
@@ -44,6 +45,7 @@ export const prefixSets = (
     const never = [...(nodes === undefined ? [] : [nodes]), ...connected.filter(mine)]
     return [
       ...(allowed.length === 0 ? [] : set(`flock_export${family}`, allowed)),
+      ...poolSets(spec, family).flatMap(([name, members]) => set(name, members)),
       ...(imports.length === 0 ? [] : [
         ...set(`flock_never${family}`, [...refusedRanges("import", family).map(within), ...never.map(overlapping)]),
         ...set(`flock_learn${family}`, imports.map(within))
@@ -53,19 +55,35 @@ export const prefixSets = (
   return lines.length === 0 ? [] : [...lines, ""]
 }
 
+const learns = (spec: NodeConfigSpec, family: Family): boolean =>
+  (spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
+
+/** Whether there is an {@link importFilter}. */
+export const filtersImport = (spec: NodeConfigSpec, family: Family): boolean =>
+  learns(spec, family) || watchedPool(spec, family) !== undefined
+
 /**
  * The default route passes only where `importCIDRs` has the prefix of length 0 itself. What a router that is about to go
  * marks with GRACEFUL_SHUTDOWN (RFC 8326, section 4.1) is used only while nobody else has it.
  */
-export const importFilter = (imports: ReadonlyArray<Cidr>, family: Family): ReadonlyArray<string> =>
-  imports.some((cidr) => cidr.family === family)
+export const importFilter = (
+  spec: NodeConfigSpec,
+  connected: ReadonlyArray<Cidr>,
+  family: Family
+): ReadonlyArray<string> =>
+  filtersImport(spec, family)
     ? [
       "",
       `filter flock_import${family} {`,
-      `  if net ~ flock_never${family} then reject;`,
-      `  if net !~ flock_learn${family} then reject;`,
-      "  if (65535, 0) ~ bgp_community then bgp_local_pref = 0;",
-      "  accept;",
+      ...poolLines(spec, connected, family),
+      ...(learns(spec, family)
+        ? [
+          `  if net ~ flock_never${family} then reject;`,
+          `  if net !~ flock_learn${family} then reject;`,
+          "  if (65535, 0) ~ bgp_community then bgp_local_pref = 0;",
+          "  accept;"
+        ]
+        : ["  reject;"]),
       "}"
     ]
     : []

@@ -1,6 +1,7 @@
 /** Does what `birdState` says has to be done. */
 import { Effect, FileSystem } from "effect"
 import { portOwnerWords, portSockets } from "../netlink/listeners.ts"
+import type { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import type { Action, Event } from "./birdState.ts"
 import type { Control } from "./control.ts"
 import { countEnabled, publish } from "./metrics.ts"
@@ -11,10 +12,11 @@ const BGP_PORT = 179
 export const makePerform = (deps: {
   readonly control: Control
   readonly fs: FileSystem.FileSystem
+  readonly network: NodeNetwork["Service"]
   readonly request: Effect.Effect<void>
   readonly dispatch: (event: Event) => Effect.Effect<void>
 }) => {
-  const { control, dispatch, fs, request } = deps
+  const { control, dispatch, fs, network, request } = deps
 
   const findPortOwner = Effect.fnUntraced(function*(known: string | undefined) {
     const sockets = yield* portSockets("/proc", BGP_PORT)
@@ -38,6 +40,8 @@ export const makePerform = (deps: {
         )
       case "FindPortOwner":
         return findPortOwner(action.known)
+      case "TellOverlaps":
+        return network.learned(action.learned)
       case "ExportAgain":
         return Effect.ignore(control.command(`reload out ${action.protocol}`), { log: true })
     }

@@ -5,6 +5,7 @@ import type { Answer, State } from "./birdState.ts"
 import type { Control } from "./control.ts"
 import { limitHits } from "./exportLimit.ts"
 import { learnedFrom, unreachable } from "./learned.ts"
+import { overlaps, withoutOverlaps } from "./overlaps.ts"
 import { parseProtocols } from "./protocols.ts"
 
 /** `CLI_RC` of BIRD's nest/cli.c for a pattern that matches no protocol. */
@@ -18,10 +19,13 @@ export const ask = (control: Control, { config, notes }: State): Effect.Effect<A
         const { importCIDRs = [], peers = [] } = config?.spec.bgp ?? {}
         const resolves = importCIDRs.length > 0 && peers.some(({ multihop }) => multihop > 0)
         const dropped = [...notes].flatMap(([protocol, note]) => note.dropped.size > 0 ? [protocol] : [])
+        const known = parseProtocols(reply)
+        const found = yield* overlaps(control, known)
         return {
           _tag: "Up",
           version: yield* control.version,
-          peers: parseProtocols(reply),
+          peers: withoutOverlaps(known, found),
+          overlaps: found,
           hits: limitHits(reply),
           bfd: peers.some(({ bfd }) => bfd) ? yield* askBfd(control) : new Map(),
           unreachable: resolves ? yield* unreachable(control) : new Map(),

@@ -12,6 +12,7 @@ import { channelsOf } from "./channels.ts"
 import { communityFunction } from "./communities.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
 import { nodeAddresses, routerId } from "./local.ts"
+import { poolStaysOut } from "./poolFilter.ts"
 import { protocolName } from "./protocolName.ts"
 import { bfdBlock, radvBlock, sessionBlock } from "./sessionBlock.ts"
 import { PeerProblem, type RenderInput, resolveSessions, type Session } from "./sessions.ts"
@@ -48,7 +49,7 @@ const KERNEL_METRIC = 65535
 
 const FAMILIES: ReadonlyArray<Family> = [6, 4]
 
-const kernel = (family: Family, resolving: boolean): ReadonlyArray<string> =>
+const kernel = (spec: NodeConfigSpec | undefined, family: Family, resolving: boolean): ReadonlyArray<string> =>
   block(`protocol kernel kernel${family}`, [
     "learn;",
     "persist;",
@@ -71,6 +72,7 @@ const kernel = (family: Family, resolving: boolean): ReadonlyArray<string> =>
       // A learned route whose next hop BIRD cannot reach would drop what the node's default route carries.
       ...block("export filter", [
         "if source = RTS_STATIC then accept;",
+        ...poolStaysOut(spec, family),
         "if source = RTS_BGP && dest != RTD_UNREACHABLE then accept;",
         "reject;"
       ], ";")
@@ -143,7 +145,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
     const lines = [
       ...head(routerId(undefined, [], [], nodeName)),
       ...device,
-      ...FAMILIES.flatMap((family) => ["", ...kernel(family, false)])
+      ...FAMILIES.flatMap((family) => ["", ...kernel(undefined, family, false)])
     ]
     return finish(nodeName, lines, [], [])
   }
@@ -176,10 +178,10 @@ export const renderConfig = (input: RenderInput): Rendered => {
     ...prefixSets(spec, exportSet, never),
     ...device,
     ...(resolving ? ["", ...block("protocol direct", ["ipv6;", "ipv4;"])] : []),
-    ...FAMILIES.flatMap((family) => ["", ...kernel(family, resolving)]),
+    ...FAMILIES.flatMap((family) => ["", ...kernel(spec, family, resolving)]),
     ...FAMILIES.flatMap((family) => unreachable(spec, family)),
     ...FAMILIES.flatMap((family) => communityFunction(spec.anycast, family)),
-    ...FAMILIES.flatMap((family) => importFilter(imports, family)),
+    ...FAMILIES.flatMap((family) => importFilter(spec, never, family)),
     ...(sessions.some(({ peer }) => peer.bfd) ? ["", ...bfdBlock] : []),
     ...(links.length === 0 ? [] : ["", ...radvBlock(links)]),
     ...blocks.flatMap(({ channels, it }) => ["", ...sessionBlock(spec.bgp?.asn ?? 0, input.drained, it, channels)])

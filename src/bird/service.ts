@@ -3,6 +3,7 @@ import { Duration, Effect, FileSystem, Path, Queue, Schedule, Stream, Subscripti
 import { equalAddress, type IpAddress } from "../domain/Ip.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { Netlink, type RouterNeighbour } from "../netlink/Netlink.ts"
+import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { pathProblem } from "../process/fileProblem.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { makeApply } from "./apply.ts"
@@ -111,6 +112,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const fs = yield* FileSystem.FileSystem
   const kube = yield* KubeApi
   const netlink = yield* Netlink
+  const network = yield* NodeNetwork
   const path = yield* Path.Path
   const confPath = path.resolve(options.confPath)
   const control = yield* makeControl({ socketPath: options.socketPath, timeout: TIMEOUT })
@@ -139,7 +141,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     window: WINDOW
   })
 
-  const perform = makePerform({ control, fs, request: coalescer.request, dispatch })
+  const perform = makePerform({ control, fs, network, request: coalescer.request, dispatch })
 
   const watch = Effect.gen(function*() {
     yield* status

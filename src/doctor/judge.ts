@@ -110,7 +110,9 @@ const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
       severity: "error",
       check: "prefix-conflict",
       problem: `${conflict}: no new pod gets an address of it`,
-      remedy: "give the NodeConfig a prefix of its own, or take the interface or the route away; pods that run stay"
+      remedy:
+        "give the NodeConfig a prefix of its own, or take the interface or the route away (one that a router has: where it " +
+        "comes from); pods that run stay"
     })),
     ...(agent.report.hostProblems ?? []).map((problem): Finding => ({
       severity: "error",

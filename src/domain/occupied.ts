@@ -4,6 +4,7 @@ import {
   type Cidr,
   contains,
   containsCidr,
+  equalCidr,
   type Family,
   formatAddress,
   formatCidr,
@@ -30,6 +31,17 @@ export interface HostFacts {
   readonly routes: ReadonlyArray<{ readonly destination: Cidr; readonly ifName: string }>
   /** Addresses that the kernel was found to send elsewhere when a pod was to have them, in words that follow "is". */
   readonly found: ReadonlyArray<{ readonly address: IpAddress; readonly is: string }>
+  /** In the node's prefixes. */
+  readonly learned: ReadonlyArray<LearnedPrefix>
+}
+
+/** What a router announces and this node does not. */
+export interface LearnedPrefix {
+  readonly destination: Cidr
+  /** The router, in words: `192.0.2.1 (AS 65000)`. */
+  readonly by: string
+  /** AS number in which it began; undefined: this node's own. */
+  readonly origin: number | undefined
 }
 
 export interface Occupied {
@@ -50,12 +62,12 @@ export const NOTHING_OCCUPIED: Occupied = {
 }
 
 /**
- * Why the whole pool is refused; undefined: it is not. Wider prefixes are no conflict: a default route, or the aggregate that
- * a router announces. Single addresses of the node or of somebody else are passed over when a pod is added.
+ * Why the whole pool is refused; undefined: it is not. Wider prefixes are no conflict: a default route, the aggregate that a
+ * router announces; and a node whose prefix is the wider one is told of this one, and refused there. Single addresses of the node or of somebody else are passed over when a pod is added.
  */
 const conflictOf = (
   pool: Cidr,
-  { gateways, routes }: HostFacts,
+  { gateways, learned, routes }: HostFacts,
   subnets: Occupied["subnets"],
   spec: NodeConfigSpec
 ): string | undefined => {
@@ -71,8 +83,19 @@ const conflictOf = (
   const route = routes.find(({ destination }) =>
     containsCidr(pool, destination) && destination.prefix < bitsOf(pool.family)
   )
-  return route &&
-    `${name} contains ${formatCidr(route.destination)}, which this node reaches by another way (${route.ifName})`
+  if (route !== undefined) {
+    return `${name} contains ${formatCidr(route.destination)}, which this node reaches by another way (${route.ifName})`
+  }
+  const other = learned.find(({ destination }) =>
+    containsCidr(pool, destination) && destination.prefix < bitsOf(pool.family)
+  )
+  if (other === undefined) return undefined
+  const origin = other.origin === undefined ? "" : `, where AS ${other.origin} announces it`
+  return equalCidr(other.destination, pool)
+    ? `${name} is another node's too: ${other.by} has a route to it that leads elsewhere${origin}`
+    : `${name} contains ${
+      formatCidr(other.destination)
+    }, to which ${other.by} has a route that leads elsewhere${origin}`
 }
 
 const inPools = (address: IpAddress, { cidr4, cidr6 }: NodeConfigSpec): boolean =>
@@ -86,6 +109,9 @@ const heldBy = (facts: HostFacts, spec: NodeConfigSpec): Occupied["held"] => {
   for (const { address, is } of facts.found) hold(address, is)
   for (const { destination: { base: value, family, prefix }, ifName } of facts.routes) {
     if (prefix === bitsOf(family)) hold({ family, value }, `routed elsewhere by this node (${ifName})`)
+  }
+  for (const { by, destination: { base: value, family, prefix } } of facts.learned) {
+    if (prefix === bitsOf(family)) hold({ family, value }, `announced to this node by ${by}`)
   }
   for (const { address, ifName } of facts.addresses) hold(address, `this node's own address (${ifName})`)
   return held

@@ -2,7 +2,7 @@
 import { Context, Effect, Layer, PubSub, Ref, Schedule, Stream } from "effect"
 import { formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
-import { type HostFacts, type Occupied, occupiedBy } from "../domain/occupied.ts"
+import { type HostFacts, type LearnedPrefix, type Occupied, occupiedBy } from "../domain/occupied.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { every } from "../process/tick.ts"
 import { IF_PREFIX, type KernelChange, LINK_NAME, METRICS, Netlink } from "./Netlink.ts"
@@ -46,8 +46,10 @@ const read = Effect.gen(function*() {
   }
 })
 
+type Kernel = Omit<HostFacts, "found" | "learned">
+
 /** To tell two of them apart. */
-const textOf = (facts: Omit<HostFacts, "found">): string =>
+const textOf = (facts: Kernel): string =>
   JSON.stringify(facts, (_, value) => typeof value === "bigint" ? `${value}` : value)
 
 interface Found {
@@ -58,16 +60,17 @@ interface Found {
 }
 
 interface State {
-  readonly facts: Omit<HostFacts, "found">
+  readonly facts: Kernel
   /** By text. */
   readonly found: ReadonlyMap<string, Found>
+  readonly learned: HostFacts["learned"]
   readonly known: { readonly spec: NodeConfigSpec; readonly occupied: Occupied } | undefined
 }
 
 const make = Effect.gen(function*() {
   const netlink = yield* Netlink
   const readNow = Effect.provideService(read, Netlink, netlink)
-  const state = yield* Ref.make<State>({ facts: yield* readNow, found: new Map(), known: undefined })
+  const state = yield* Ref.make<State>({ facts: yield* readNow, found: new Map(), learned: [], known: undefined })
   const changed = yield* PubSub.sliding<void>(1)
 
   const look = Effect.gen(function*() {
@@ -76,7 +79,7 @@ const make = Effect.gen(function*() {
     const before = yield* Ref.get(state)
     const found = new Map([...before.found].filter(([, { until }]) => until > now))
     if (textOf(facts) === textOf(before.facts) && found.size === before.found.size) return
-    yield* Ref.set(state, { facts, found, known: undefined })
+    yield* Ref.update(state, ({ learned }) => ({ facts, found, learned, known: undefined }))
     yield* PubSub.publish(changed, undefined)
   }).pipe(Effect.catch((error) => Effect.logWarning(`could not read the node's own addresses: ${error.message}`)))
 
@@ -92,7 +95,7 @@ const make = Effect.gen(function*() {
     occupied: (spec) =>
       Ref.modify(state, (now) => {
         if (now.known?.spec === spec) return [now.known.occupied, now]
-        const occupied = occupiedBy({ ...now.facts, found: [...now.found.values()] }, spec)
+        const occupied = occupiedBy({ ...now.facts, found: [...now.found.values()], learned: now.learned }, spec)
         return [occupied, { ...now, known: { spec, occupied } }]
       }),
     found: Effect.fnUntraced(function*(address, is) {
@@ -109,6 +112,11 @@ const make = Effect.gen(function*() {
       yield* Effect.logWarning(`${formatAddress(address)} is ${is}: no pod gets it`)
       yield* PubSub.publish(changed, undefined)
     }),
+    learned: (learned) =>
+      Ref.update(state, (now) => ({ ...now, learned, known: undefined })).pipe(
+        Effect.andThen(PubSub.publish(changed, undefined)),
+        Effect.asVoid
+      ),
     changes: Stream.fromPubSub(changed),
     run: Effect.all([onChange, every(LOOK)(look)], { concurrency: "unbounded", discard: true }).pipe(
       Effect.andThen(Effect.never)
@@ -121,7 +129,9 @@ export class NodeNetwork extends Context.Service<NodeNetwork, {
   readonly occupied: (spec: NodeConfigSpec) => Effect.Effect<Occupied>
   /** A pod was to have this address, and the kernel sends it elsewhere: it is held for five minutes. `is`: in words. */
   readonly found: (address: IpAddress, is: string) => Effect.Effect<void>
-  /** Emits when the node's addresses, subnets or gateways changed. */
+  /** All that routers announce of the node's prefixes, in place of what they did before. */
+  readonly learned: (learned: ReadonlyArray<LearnedPrefix>) => Effect.Effect<void>
+  /** Emits when the node's addresses, subnets or gateways changed, or what its network has of its prefixes. */
   readonly changes: Stream.Stream<void>
   /** Follows the kernel. Run it once, in the foreground. */
   readonly run: Effect.Effect<never>

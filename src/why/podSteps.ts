@@ -8,7 +8,7 @@ import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { type AnnouncedKind, followsReadiness, primariesOf } from "../domain/PodAddresses.ts"
 import { AddressTable } from "../ipam/AddressTable.ts"
 import { plan } from "../ipam/choose.ts"
-import type { Snapshot } from "./snapshot.ts"
+import { aggregateOf, type Snapshot } from "./snapshot.ts"
 import { check, failed, passed, skipped, type Step } from "./step.ts"
 
 const nameOf = (allocation: Allocation): string =>
@@ -40,11 +40,16 @@ export const holderSteps = (
   if (holders.length === 0) {
     const owner = primary === undefined ? "nobody" : `${nameOf(primary)} (${attachmentKey(primary)})`
     const reason = "a pod's own address needs no permission and no readiness"
+    const own = aggregateOf(snapshot.spec, address) !== undefined
+    const conflict = own ? snapshot.occupied.conflicts[address.family] : undefined
     return {
       serving: [],
       steps: [
         passed("allocated", `to ${owner}`),
-        ...(["allowed", "family", "ready", "deleting"] as const).map((step) => skipped(step, reason))
+        conflict === undefined
+          ? skipped("allowed", reason)
+          : failed("allowed", `packets to it may go elsewhere: ${conflict}`),
+        ...(["family", "ready", "deleting"] as const).map((step) => skipped(step, reason))
       ]
     }
   }

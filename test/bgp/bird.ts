@@ -6,11 +6,12 @@ import type { KubeApi, NodeConfigState } from "../../src/kube/KubeApi.ts"
 import { KubeApiTest, layerTest as kubeTest } from "../../src/kube/KubeApiTest.ts"
 import type { HostInterface, Netlink } from "../../src/netlink/Netlink.ts"
 import { layerTest as netlinkTest, TestKernel } from "../../src/netlink/NetlinkTest.ts"
+import { NodeNetwork } from "../../src/netlink/NodeNetwork.ts"
 
 export interface Facts {
   readonly kube: KubeApiTest["Service"]
   readonly kernel: TestKernel
-  readonly context: Context.Context<KubeApi | Netlink>
+  readonly context: Context.Context<KubeApi | Netlink | NodeNetwork>
 }
 
 export const makeFacts = Effect.fnUntraced(function*(
@@ -19,7 +20,8 @@ export const makeFacts = Effect.fnUntraced(function*(
 ) {
   const kernel = new TestKernel()
   kernel.interfaces = interfaces
-  const context = yield* Layer.build(Layer.mergeAll(kubeTest(), netlinkTest(kernel)))
+  const network = NodeNetwork.layer.pipe(Layer.orDie, Layer.provideMerge(netlinkTest(kernel)))
+  const context = yield* Layer.build(Layer.mergeAll(kubeTest(), network))
   const kube = Context.get(context, KubeApiTest)
   yield* kube.setNodeConfig(state)
   return { kube, kernel, context } satisfies Facts

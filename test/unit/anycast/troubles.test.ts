@@ -57,6 +57,7 @@ describe("what is occupied", () => {
           gateways: [],
           routes: [],
           found: [],
+          learned: [],
           addresses: [{ address: address("2001:db8:a::99"), prefix, ifName: "eth1", up: true }]
         }, spec)
       })

@@ -3,7 +3,7 @@ import { Option, Redacted } from "effect"
 import { type Action, type Event, initialState, type State, step } from "../../../src/bird/birdState.ts"
 import type { PeerStatus } from "../../../src/bird/birdStatus.ts"
 import { keepsFile } from "../../../src/bird/wanted.ts"
-import { address } from "../../../src/domain/Ip.ts"
+import { address, cidr, formatCidr } from "../../../src/domain/Ip.ts"
 import { NodeConfigUnreadable } from "../../../src/kube/KubeApi.ts"
 import { nodeConfig } from "./inputs.ts"
 
@@ -34,7 +34,8 @@ const up = (peers: ReadonlyArray<PeerStatus>, at = 1000, generation = 1): Event 
     hits: [],
     bfd: new Map(),
     unreachable: new Map(),
-    learned: new Map()
+    learned: new Map(),
+    overlaps: []
   },
   generation,
   at,
@@ -72,6 +73,8 @@ const words = (action: Action): ReadonlyArray<string> => {
       return [`${action.level} ${action.message}`]
     case "RequestReload":
       return ["reload"]
+    case "TellOverlaps":
+      return [`learned: ${action.learned.map(({ by, destination }) => `${formatCidr(destination)} ${by}`).join()}`]
     case "ExportAgain":
       return [`export again to ${action.protocol}`]
     case "FindPortOwner":
@@ -294,5 +297,32 @@ describe("what BIRD does not say again", () => {
     const { all, peer: told } = last(wanted, up([peer("Down", "Error: Kernel MD5 auth failed")], 0))
     assert.notInclude(all, "who has port 179?")
     assert.include(told?.problem, "BIRD gave the session up (Error: Kernel MD5 auth failed); it is tried again")
+  })
+})
+
+describe("routes in the node's own prefixes", () => {
+  const has = (at: number, ...prefixes: ReadonlyArray<string>): Event => {
+    const event = up([peer("Established")], at)
+    if (event._tag !== "Answered" || event.answer._tag !== "Up") return event
+    const overlaps = prefixes.map((text) => ({
+      destination: cidr(text),
+      protocol: "peer_2001_db8_ffff__1",
+      origin: undefined
+    }))
+    return { ...event, answer: { ...event.answer, overlaps } }
+  }
+  const told = (...events: ReadonlyArray<Event>) => after(...events).actions.filter((it) => it.startsWith("learned"))
+  const TOLD = "learned: 2001:db8:1:0:8000::/66 2001:db8:ffff::1 (AS 65000)"
+  const PART = "2001:db8:1:0:8000::/66"
+
+  it("are told of once they have stood, and when they are gone", () => {
+    assert.deepStrictEqual(told(has(1000, PART), has(9000, PART)), [])
+    assert.deepStrictEqual(told(has(1000, PART), has(11_000, PART), has(13_000, PART)), [TOLD])
+    assert.deepStrictEqual(told(has(1000, PART), has(11_000, PART), has(13_000)), [TOLD, "learned: "])
+  })
+
+  it("are known still while BIRD does not answer, and not of a blip", () => {
+    assert.deepStrictEqual(told(has(1000, PART), has(11_000, PART), down(12_000), has(13_000, PART)), [TOLD])
+    assert.deepStrictEqual(told(has(1000, PART), has(3000), has(5000, PART), has(12_000, PART)), [])
   })
 })

@@ -70,7 +70,8 @@ const answered = (state: State, exported: number, hit: boolean) => {
       hits: limitHits(reply),
       bfd: new Map(),
       unreachable: new Map(),
-      learned: new Map()
+      learned: new Map(),
+      overlaps: []
     },
     generation: 1,
     at: 1,

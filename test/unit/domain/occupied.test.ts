@@ -13,7 +13,8 @@ const facts: HostFacts = {
   ],
   gateways: [address("198.51.100.254"), address("192.0.2.200")],
   routes: [],
-  found: []
+  found: [],
+  learned: []
 }
 
 const config = (anycast: object) =>
@@ -64,7 +65,7 @@ describe("what no pod may have, whatever is allowed", () => {
   })
 
   it("comes about, and goes, with the interfaces", () => {
-    const none = occupiedBy({ addresses: [], gateways: [], routes: [], found: [] }, all)
+    const none = occupiedBy({ addresses: [], gateways: [], routes: [], found: [], learned: [] }, all)
     assert.isUndefined(occupiedNow(address("198.51.100.77"), all, none))
     assert.strictEqual(occupiedNow(address("198.51.100.77"), all, occupiedBy(facts, all))?._tag, "Occupied")
   })
@@ -76,7 +77,7 @@ describe("the node's prefixes", () => {
     cidr4: "10.42.1.0/24",
     bgp: { asn: 65001, peers: [{ address: "192.0.2.1", asn: 65000 }] }
   }).spec
-  const none: HostFacts = { addresses: [], gateways: [], routes: [], found: [] }
+  const none: HostFacts = { addresses: [], gateways: [], routes: [], found: [], learned: [] }
   const on = (text: string, prefix: number, ifName = "eth1", up = true) => ({
     address: address(text),
     prefix,
@@ -84,6 +85,11 @@ describe("the node's prefixes", () => {
     up
   })
   const to = (text: string, ifName = "eth0") => ({ destination: cidr(text), ifName })
+  const from = (text: string, origin?: number) => ({
+    destination: cidr(text),
+    by: "192.0.2.1 (AS 65000)",
+    origin
+  })
   const conflicts = (facts: Partial<HostFacts>, of = spec) => occupiedBy({ ...none, ...facts }, of).conflicts
 
   const refused: ReadonlyArray<readonly [string, Partial<HostFacts>, 4 | 6, RegExp]> = [
@@ -109,7 +115,19 @@ describe("the node's prefixes", () => {
       4,
       /contains 10\.42\.1\.128\/25, .* another way \(eth0\)/
     ],
-    ["all of it by another way", { routes: [to("2001:db8:1::/64")] }, 6, /contains 2001:db8:1::\/64/]
+    ["all of it by another way", { routes: [to("2001:db8:1::/64")] }, 6, /contains 2001:db8:1::\/64/],
+    [
+      "a part of it that a router has",
+      { learned: [from("10.42.1.128/25"), from("10.42.1.7/32")] },
+      4,
+      /contains 10\.42\.1\.128\/25, to which 192\.0\.2\.1 \(AS 65000\) has a route that leads elsewhere$/
+    ],
+    [
+      "the same prefix on another node",
+      { learned: [from("2001:db8:1::/64", 65002)] },
+      6,
+      /^spec\.cidr6 2001:db8:1::\/64 is another node's too: 192\.0\.2\.1 \(AS 65000\) has .*, where AS 65002 announces it$/
+    ]
   ]
   it.each(refused)("are refused as a whole: %s", (_, facts, family, words) => {
     assert.match(conflicts(facts)[family] ?? "", words)
@@ -130,7 +148,11 @@ describe("the node's prefixes", () => {
     ["a default route", { routes: [to("0.0.0.0/0"), to("::/0")] }],
     ["a router's aggregate", { routes: [to("10.0.0.0/8"), to("2001:db8::/32")] }],
     ["other nodes' prefixes", { routes: [to("10.42.2.0/24"), to("2001:db8:2::/64")] }],
-    ["single addresses", { addresses: [on("10.42.1.9", 32, "lo")], routes: [to("10.42.1.10/32")] }]
+    ["single addresses", {
+      addresses: [on("10.42.1.9", 32, "lo")],
+      routes: [to("10.42.1.10/32")],
+      learned: [from("10.42.1.11/32")]
+    }]
   ]
   it.each(fine)("are not: %s", (_, facts) => assert.deepStrictEqual(conflicts(facts), {}))
 
@@ -139,13 +161,15 @@ describe("the node's prefixes", () => {
       addresses: [on("10.42.1.9", 32, "lo"), on("192.0.2.9", 32, "lo")],
       gateways: [],
       routes: [to("10.42.1.10/32"), to("2001:db8:1::10/128"), to("198.51.100.1/32")],
-      found: [{ address: address("10.42.1.11"), is: "in use" }]
+      found: [{ address: address("10.42.1.11"), is: "in use" }],
+      learned: [from("10.42.1.12/32"), from("198.51.100.2/32")]
     }, spec)
     const { value } = address("10.42.1.9")
     assert.deepStrictEqual([...held[4]].toSorted(([a], [b]) => Number(a - b)), [
       [value, "this node's own address (lo)"],
       [value + 1n, "routed elsewhere by this node (eth0)"],
-      [value + 2n, "in use"]
+      [value + 2n, "in use"],
+      [value + 3n, "announced to this node by 192.0.2.1 (AS 65000)"]
     ])
     assert.deepStrictEqual([...held[6].values()], ["routed elsewhere by this node (eth0)"])
   })

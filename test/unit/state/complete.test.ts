@@ -110,6 +110,7 @@ describe("completeAll", () => {
       gateways: [address("192.0.2.3")],
       routes: [],
       found: [],
+      learned: [],
       addresses: [{ address: address("192.0.2.17"), prefix: 28, ifName: "eth0", up: true }]
     }, spec)
     const { rebuild } = completeAll([], [pod], [asks(pod, "192.0.2.3,192.0.2.17,192.0.2.18,192.0.2.33")], {

@@ -299,4 +299,13 @@ describe("why", () => {
     const report = why({})
     assert.deepStrictEqual(JSON.parse(JSON.stringify(report)), report)
   })
+
+  it("says of a pod's own address that packets may go elsewhere where its prefix is another's too, and of no other", () => {
+    const occupied = { ...NOTHING_OCCUPIED, conflicts: { 6: "spec.cidr6 2001:db8:1::/64 is another node's too" } }
+    const own = why({ occupied }, "2001:db8:1::1")
+    assert.isFalse(own.announced)
+    assert.match(own.answer, /packets to it may go elsewhere: spec\.cidr6 2001:db8:1::\/64 is another node's too/)
+    assert.isTrue(why({ occupied }, "10.42.1.2").announced)
+    assert.isTrue(why({ occupied }).announced)
+  })
 })
