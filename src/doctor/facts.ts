@@ -1,5 +1,7 @@
 /** What `flock-agent doctor` looks at, as plain values: read by `probe.ts`, judged by `judge.ts`. */
+import type { Family } from "../domain/Ip.ts"
 import type { Chain } from "../firewall/chains.ts"
+import type { Policy } from "../firewall/legacy.ts"
 import type { HostInterface } from "../netlink/Netlink.ts"
 import type { StatusReport } from "../socket/StatusReport.ts"
 
@@ -72,6 +74,8 @@ export interface Facts {
   readonly chains?: ReadonlyArray<Chain>
   /** Of iptables-legacy, such as `filter`. */
   readonly legacyTables: ReadonlyArray<string>
+  /** Policies of its chains FORWARD, where there are any; undefined: it cannot be read. */
+  readonly legacyForward: { readonly [F in Family]?: Policy | undefined }
   /** Of the API server, that the agent lacks; empty too where it could not ask. */
   readonly missingRights: ReadonlyArray<string>
   /** IPVS is in use. */

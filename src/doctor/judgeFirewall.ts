@@ -13,34 +13,44 @@ const SERVICES = /^(KUBE-SERVICES|services|KUBE-ROUTER-SERVICES|CILIUM_.*)$/
 /** Chains and tables of what enforces NetworkPolicies: Calico, kube-router, Cilium, kube-network-policies, Antrea. */
 const ENFORCERS = /^(cali-|KUBE-NWPLCY|KUBE-POD-FW|CILIUM_|kube-network-policies|antrea|ANTREA)/
 
+const LEGACY = { 4: "iptables-legacy", 6: "ip6tables-legacy" } as const
+
 const words = ({ family, name, table }: Chain): string => `${FAMILY[family]} ${table} ${name}`
 
 /** Docker and hardened distributions set it; the rules may yet accept pods' packets, so it is no error. */
-const judgeForward = ({ chains = [] }: Facts): ReadonlyArray<Finding> => {
-  const dropping = chains.filter(({ family, hook, policy }) =>
-    FAMILY[family] !== undefined && hook === NF_INET_FORWARD && policy === "drop"
-  )
+const judgeForward = ({ chains = [], legacyForward }: Facts): ReadonlyArray<Finding> => {
+  const dropping = [
+    ...chains.filter(({ family, hook, policy }) =>
+      FAMILY[family] !== undefined && hook === NF_INET_FORWARD && policy === "drop"
+    ).map(words),
+    ...([4, 6] as const).filter((family) => legacyForward[family] === "drop").map((family) =>
+      `${LEGACY[family]} FORWARD`
+    )
+  ]
   return dropping.length === 0 ? [] : [{
     severity: "warning",
     check: "forward-drop",
-    problem: `the policy of ${
-      dropping.map(words).join(", ")
-    } is drop: pods' packets that no rule there accepts are lost`,
+    problem: `the policy of ${dropping.join(", ")} is drop: pods' packets that no rule there accepts are lost`,
     remedy:
       "accept what comes from and goes to flock+ there (iptables -I FORWARD -i flock+ -j ACCEPT, and -o flock+), or " +
       "set the policy to accept; Docker sets it unless its daemon.json says \"ip-forward-no-drop\": true"
   }]
 }
 
-/** iptables' older tables are in no dump. */
-const judgeLegacy = ({ legacyTables }: Facts): ReadonlyArray<Finding> =>
-  !legacyTables.includes("filter") ? [] : [{
+/** Of another kernel, or of more rules than are read. */
+const judgeLegacy = ({ legacyForward }: Facts): ReadonlyArray<Finding> => {
+  const unread = ([4, 6] as const).filter((family) => family in legacyForward && legacyForward[family] === undefined)
+  return unread.length === 0 ? [] : [{
     severity: "info",
     check: "forward-legacy",
-    problem: "this node has rules of iptables-legacy, which cannot be read from here",
-    remedy:
-      "see that iptables-legacy -S FORWARD and ip6tables-legacy -S FORWARD accept what is for and from pods (flock+)"
+    problem: `this node has rules of ${
+      unread.map((family) => LEGACY[family]).join(" and ")
+    }, which cannot be read from here`,
+    remedy: `see that ${
+      unread.map((family) => `${LEGACY[family]} -S FORWARD`).join(" and ")
+    } accepts what is for and from pods (flock+)`
   }]
+}
 
 const judgeTable = ({ agent, chains }: Facts): ReadonlyArray<Finding> =>
   chains === undefined || "unreachable" in agent || agent.report.antiSpoofing.state !== "on" ||

@@ -193,6 +193,14 @@ export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
     } satisfies PeerFacts
   })
   const text = (file: string) => Effect.map(readText(join(proc, "net", file)), (content) => content ?? "")
+  const legacy = [
+    { family: 4, tables: (yield* text("ip_tables_names")).split("\n") },
+    { family: 6, tables: (yield* text("ip6_tables_names")).split("\n") }
+  ] as const
+  const forward = yield* Effect.forEach(
+    legacy.filter(({ tables }) => tables.includes("filter")),
+    ({ family }) => Effect.map(firewall.legacyForward(family), (policy) => [family, policy] as const)
+  )
   const facts: Facts = {
     cni: yield* probeCni(paths),
     agent,
@@ -204,9 +212,8 @@ export const probe = Effect.fn("doctor.probe")(function*(options: Options) {
     sysctls,
     neighbours: yield* probeNeighbours(proc, sysctls),
     ...(chains === undefined ? {} : { chains }),
-    legacyTables: `${yield* text("ip_tables_names")} ${yield* text("ip6_tables_names")}`.split(/\s+/).filter((name) =>
-      name !== ""
-    ),
+    legacyTables: legacy.flatMap(({ tables }) => tables).filter((name) => name !== ""),
+    legacyForward: Object.fromEntries(forward),
     missingRights: yield* probeRights(socket, agent),
     ipvs: (yield* text("ip_vs")).split("\n").length > 4,
     veth: yield* probeVeth(proc),

@@ -1,12 +1,14 @@
 /** flock's own tables of nf_tables in the node's namespace: kept as they should be, counted, removed. */
 import { Context, Effect, Layer, Semaphore, type Stream } from "effect"
 import { constants } from "node:os"
+import type { Family } from "../domain/Ip.ts"
 import { type Message, readText } from "../netlink/codec.ts"
 import { Namespaces } from "../netlink/namespace.ts"
 import { type Chain, readChains } from "./chains.ts"
 import { changes } from "./changes.ts"
 import type { FirewallError } from "./errors.ts"
 import { holds, readElements } from "./kernel.ts"
+import { legacyForward, type Policy } from "./legacy.ts"
 import * as N from "./nft.ts"
 import {
   addKeys,
@@ -42,6 +44,11 @@ export class Firewall extends Context.Service<Firewall, {
   readonly forget: (drops: ReadonlyArray<Drops>) => Effect.Effect<void, FirewallError>
   /** Everybody's chains. */
   readonly chains: Effect.Effect<ReadonlyArray<Chain>, FirewallError>
+  /**
+   * What iptables-legacy does with forwarded packets that none of its rules takes. Only where it has a table `filter`: the
+   * kernel makes one for whoever asks. undefined: it cannot be read.
+   */
+  readonly legacyForward: (family: Family) => Effect.Effect<Policy | undefined>
   /** Removes the tables; not being there is success. */
   readonly remove: Effect.Effect<void, FirewallError>
   /** Emits when somebody changes our tables, this agent included. */
@@ -139,5 +146,13 @@ const make = (options: { readonly netns?: string }) =>
 
     const chains = Effect.map(dump("list chains", N.getChains(N.NFPROTO_UNSPEC)), readChains)
 
-    return Firewall.of({ apply, chains, drops, forget, remove, changes: changes(namespaces) })
+    return Firewall.of({
+      apply,
+      chains,
+      drops,
+      forget,
+      legacyForward: (family) => Effect.sync(() => legacyForward(namespaces, family)),
+      remove,
+      changes: changes(namespaces)
+    })
   })

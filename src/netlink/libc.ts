@@ -5,7 +5,7 @@
  * Functions ending in `Async` run on libuv's thread pool: whatever may wait for the kernel's RTNL lock.
  */
 import koffi from "koffi"
-import { fstatSync } from "node:fs"
+import { closeSync, fstatSync } from "node:fs"
 import { constants } from "node:os"
 import { errnoName } from "./codec.ts"
 
@@ -28,11 +28,15 @@ const setFilterCall = libc.func("setsockopt", "int", [
   koffi.pointer(FilterProgram),
   "unsigned int"
 ])
+const getsockoptCall = libc.func("int getsockopt(int, int, int, void *, void *)")
 const setnsCall = libc.func("int setns(int, int)")
 const sendCall = libc.func("long send(int, void *, size_t, int)")
 const recvCall = libc.func("long recv(int, void *, size_t, int)")
 
+const AF_INET = 2
+const AF_INET6 = 10
 const AF_NETLINK = 16
+const SOCK_DGRAM = 2
 const SOCK_RAW = 3
 const SOCK_CLOEXEC = 0x80000
 const SOL_SOCKET = 1
@@ -83,6 +87,25 @@ export const openSocket = (protocol: Protocol, groups: number, receiveBytes: num
   address.setUint32(8, groups, true)
   check("bind", bindCall(fd, new Uint8Array(address.buffer), 12))
   return fd
+}
+
+/** A socket that is asked and told, and sends nothing. */
+export interface OptionSocket {
+  /** getsockopt(2): what the kernel reads of `value` it finds there, and writes its answer over it. */
+  readonly get: (level: number, option: number, value: DataView) => void
+  readonly close: () => void
+}
+
+/** In the calling thread's network namespace. */
+export const openOptionSocket = (family: 4 | 6): OptionSocket => {
+  const fd = check("socket", socketCall(family === 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0))
+  return {
+    get: (level, option, value) => {
+      const bytes = new Uint8Array(value.buffer)
+      check("getsockopt", getsockoptCall(fd, level, option, bytes, Uint32Array.of(bytes.length)))
+    },
+    close: () => closeSync(fd)
+  }
 }
 
 export const openRouteSocket = (groups: number, receiveBytes: number): number => openSocket(0, groups, receiveBytes)

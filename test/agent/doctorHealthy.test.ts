@@ -100,4 +100,26 @@ describe("flock-agent doctor beside its agent", () => {
     await inside(node.netns, "iptables-nft", "-P", "FORWARD", "ACCEPT")
     assert.notInclude((await doctor()).checks, "warning forward-drop")
   })
+
+  it("sees those of iptables-legacy too, and makes no table of it by looking", async () => {
+    const tables = async () =>
+      (await inside(node.netns, "cat", "/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")).trim()
+    assert.strictEqual(await tables(), "")
+    await doctor()
+    assert.strictEqual(await tables(), "")
+    const problem = async () => (await doctor()).findings.find(({ check }) => check === "forward-drop")?.problem ?? ""
+    // Rules of several sizes before the one that the policy is.
+    for (const words of ["-p tcp --dport 80", "-m state --state NEW -m comment --comment long", "-s 192.0.2.0/24"]) {
+      await inside(node.netns, "iptables-legacy", "-A", "FORWARD", ...words.split(" "), "-j", "ACCEPT")
+    }
+    assert.strictEqual(await problem(), "")
+    await inside(node.netns, "iptables-legacy", "-P", "FORWARD", "DROP")
+    assert.match(await problem(), /^the policy of iptables-legacy FORWARD is drop/)
+    await inside(node.netns, "ip6tables-legacy", "-N", "CHAIN")
+    await inside(node.netns, "ip6tables-legacy", "-P", "FORWARD", "DROP")
+    assert.match(await problem(), /^the policy of iptables-legacy FORWARD, ip6tables-legacy FORWARD is drop/)
+    await inside(node.netns, "iptables-legacy", "-P", "FORWARD", "ACCEPT")
+    assert.match(await problem(), /^the policy of ip6tables-legacy FORWARD is drop/)
+    assert.notInclude((await doctor()).checks, "info forward-legacy")
+  })
 })

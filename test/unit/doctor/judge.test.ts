@@ -74,6 +74,7 @@ const fit: Facts = {
     { family: 2, table: "nat", name: "KUBE-SERVICES" }
   ],
   legacyTables: [],
+  legacyForward: {},
   missingRights: [],
   ipvs: false,
   bgpPort: "bird (process 7)",
@@ -319,7 +320,18 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "warning network-policies",
     "(3, such as shop/deny)"
   ],
-  ["iptables-legacy", { ...fit, legacyTables: ["nat", "filter"] }, "info forward-legacy", "iptables-legacy -S FORWARD"],
+  [
+    "iptables-legacy that cannot be read",
+    { ...fit, legacyTables: ["nat", "filter"], legacyForward: { 4: "accept", 6: undefined } },
+    "info forward-legacy",
+    "rules of ip6tables-legacy, which cannot"
+  ],
+  [
+    "iptables-legacy that drops what is forwarded",
+    { ...fit, legacyTables: ["filter"], legacyForward: { 4: "drop", 6: "accept" } },
+    "warning forward-drop",
+    "the policy of iptables-legacy FORWARD is drop"
+  ],
   [
     "a ruleset that was flushed",
     { ...withReport({ antiSpoofing: { state: "on", exempt: [] } }), chains: [] },
