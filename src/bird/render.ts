@@ -11,6 +11,7 @@ import { block } from "./block.ts"
 import { channelsOf } from "./channels.ts"
 import { communityFunction } from "./communities.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
+import { kernelMetric } from "./kernelMetric.ts"
 import { nodeAddresses, routerId } from "./local.ts"
 import { poolStaysOut } from "./poolFilter.ts"
 import { protocolName } from "./protocolName.ts"
@@ -31,6 +32,8 @@ export interface Rendered {
   readonly peers: ReadonlyArray<RenderedPeer>
   /** The routers of unnumbered sessions, by `protocol`. */
   readonly found: ReadonlyMap<string, IpAddress>
+  /** Of BIRD's routes in the kernel. */
+  readonly metric: number
   /** What is left out until the node has what it needs; everything else is in `text`. */
   readonly waiting: ReadonlyArray<PeerProblem>
 }
@@ -44,9 +47,6 @@ const NETLINK_BUFFER = 32 << 20
 /** Routers that one learned destination is spread over at most. */
 const WAYS = 16
 
-/** Above every metric that a network manager gives the node's own routes, so BIRD's never replace them. */
-const KERNEL_METRIC = 65535
-
 const FAMILIES: ReadonlyArray<Family> = [6, 4]
 
 const kernel = (spec: NodeConfigSpec | undefined, family: Family, resolving: boolean): ReadonlyArray<string> =>
@@ -57,7 +57,7 @@ const kernel = (spec: NodeConfigSpec | undefined, family: Family, resolving: boo
     "scan time 20;",
     `netlink rx buffer ${NETLINK_BUFFER};`,
     "graceful restart on;",
-    `metric ${KERNEL_METRIC};`,
+    `metric ${kernelMetric(spec)};`,
     ...block(`ipv${family}`, [
       // Above BGP's 100: an address that is announced from here stays announced although another node announces it too.
       "preference 200;",
@@ -97,6 +97,7 @@ const plain = (text: string): string => text.replace(/[^-._a-zA-Z0-9]/g, "?")
 
 const finish = (
   nodeName: string,
+  metric: number,
   lines: ReadonlyArray<string>,
   sessions: ReadonlyArray<Session>,
   waiting: ReadonlyArray<PeerProblem>
@@ -118,6 +119,7 @@ const finish = (
         peer.interface === undefined ? [] : [[protocolName(peer), remote] as const]
       )
     ),
+    metric,
     waiting
   }
 }
@@ -141,13 +143,14 @@ const device = block("protocol device", ["scan time 20;"])
 /** The whole file. A peer that something is wrong with is in `waiting`, and never keeps the others out. */
 export const renderConfig = (input: RenderInput): Rendered => {
   const { config, nodeName } = input
+  const metric = kernelMetric(config?.spec)
   if (config === undefined) {
     const lines = [
       ...head(routerId(undefined, [], [], nodeName)),
       ...device,
       ...FAMILIES.flatMap((family) => ["", ...kernel(undefined, family, false)])
     ]
-    return finish(nodeName, lines, [], [])
+    return finish(nodeName, metric, lines, [], [])
   }
   const { spec } = config
   const addresses = nodeAddresses(input.interfaces)
@@ -186,5 +189,5 @@ export const renderConfig = (input: RenderInput): Rendered => {
     ...(links.length === 0 ? [] : ["", ...radvBlock(links)]),
     ...blocks.flatMap(({ channels, it }) => ["", ...sessionBlock(spec.bgp?.asn ?? 0, input.drained, it, channels)])
   ]
-  return finish(nodeName, lines, sessions, [...waiting, ...unannounced])
+  return finish(nodeName, metric, lines, sessions, [...waiting, ...unannounced])
 }

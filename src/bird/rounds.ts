@@ -18,11 +18,13 @@ export const makeRounds = (deps: {
   readonly control: Control
   readonly apply: ReturnType<typeof makeApply>
   readonly state: SubscriptionRef.SubscriptionRef<State>
+  /** Of BIRD's routes in the kernel, by the configuration that BIRD runs. */
+  readonly runsWith: (metric: number) => Effect.Effect<void>
   /** Told when BIRD came, or came back. */
   readonly came: Queue.Enqueue<void>
   readonly dispatch: (event: Event) => Effect.Effect<void>
 }) => {
-  const { apply, came, control, dispatch, facts, state } = deps
+  const { apply, came, control, dispatch, facts, runsWith, state } = deps
 
   const status = Effect.gen(function*() {
     const known = yield* SubscriptionRef.get(state)
@@ -42,6 +44,9 @@ export const makeRounds = (deps: {
     const { problems, rendered } = wanted
     yield* dispatch({ _tag: "WantedRead", ...wanted })
     const outcome: Outcome = rendered === undefined ? { _tag: "Unchanged" } : yield* apply(rendered)
+    if (rendered !== undefined && (outcome._tag === "Applied" || outcome._tag === "Unchanged")) {
+      yield* runsWith(rendered.metric)
+    }
     const milliseconds = Math.round(performance.now() - start)
     const at = yield* monotonicMillis
     yield* dispatch({ _tag: "Applied", outcome, problems, revision: rendered?.revision ?? "", milliseconds, at })

@@ -12,6 +12,7 @@ import { initial, type PeerStatus, peerText, sameForSubscribers } from "./birdSt
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
+import { makeRetire } from "./kernelMetric.ts"
 import { linkNews, type Links } from "./linkNews.ts"
 import { listen } from "./messages.ts"
 import { started } from "./metrics.ts"
@@ -107,6 +108,13 @@ const receivers = (peers: ReadonlyArray<PeerStatus>) =>
   peers.filter(({ state }) => state === "Established")
     .map((peer) => ({ address: peerText(peer), protocol: peer.protocol }))
 
+const watch = (status: Effect.Effect<unknown>, state: SubscriptionRef.SubscriptionRef<State>) =>
+  Effect.forever(Effect.gen(function*() {
+    yield* status
+    const { changedAt } = yield* SubscriptionRef.get(state)
+    yield* Effect.sleep((yield* monotonicMillis) - changedAt < SOON_FOR ? WATCH_SOON : WATCH)
+  }))
+
 export const make = Effect.fn("Bird.make")(function*(options: Options) {
   yield* started
   const fs = yield* FileSystem.FileSystem
@@ -118,6 +126,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const control = yield* makeControl({ socketPath: options.socketPath, timeout: TIMEOUT })
   const apply = makeApply({ fs, path, control, confPath })
   const state = yield* SubscriptionRef.make(initialState)
+  const metric = yield* makeRetire(netlink)
   const came = yield* Queue.sliding<void>(1)
 
   const dispatch = Effect.fnUntraced(function*(event: Event): Effect.fn.Return<void> {
@@ -129,7 +138,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   })
 
   const facts = { nodeName: options.nodeName, confPath, fs, kube, netlink }
-  const { round, status } = makeRounds({ facts, control, apply, state, came, dispatch })
+  const { round, status } = makeRounds({ facts, control, apply, state, runsWith: metric.runsWith, came, dispatch })
   // What the kernel or the file system refuses now is tried again by the tick; a cut connection to BIRD much sooner.
   const failed = ({ message }: { readonly message: string }) =>
     dispatch({ _tag: "Failed", message }).pipe(Effect.andThen(status), Effect.as(false))
@@ -142,12 +151,6 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   })
 
   const perform = makePerform({ control, fs, network, request: coalescer.request, dispatch })
-
-  const watch = Effect.gen(function*() {
-    yield* status
-    const { changedAt } = yield* SubscriptionRef.get(state)
-    yield* Effect.sleep((yield* monotonicMillis) - changedAt < SOON_FOR ? WATCH_SOON : WATCH)
-  })
 
   const linkChanged = Effect.flatMap(monotonicMillis, (at) => dispatch({ _tag: "LinkChanged", at }))
 
@@ -196,7 +199,13 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     withdrawAll,
     restoreAll: drain(false),
     run: Effect.all(
-      [coalescer.run, Effect.forever(watch), listening, ...follow(kube, netlink, state, coalescer, linkChanged)],
+      [
+        coalescer.run,
+        watch(status, state),
+        listening,
+        metric.run,
+        ...follow(kube, netlink, state, coalescer, linkChanged)
+      ],
       { concurrency: "unbounded", discard: true }
     ).pipe(Effect.andThen(Effect.never))
   }

@@ -20,6 +20,7 @@ export interface RouteLine {
   readonly ifName: string
   /** In prefix notation. */
   readonly destination: string
+  readonly metric: number
 }
 
 export interface CniFacts {

@@ -1,4 +1,5 @@
 /** Peers, MTU and other speakers of BGP on the node. */
+import { FIRST } from "../bird/kernelMetric.ts"
 import { isOrdinary } from "../domain/addressRules.ts"
 import { LINK_NAME } from "../netlink/Netlink.ts"
 import type { Facts, Finding } from "./facts.ts"
@@ -166,10 +167,25 @@ const judgeRpFilter = ({ agent, interfaces, sysctls }: Facts): ReadonlyArray<Fin
   ]
 }
 
+/** `preferLearned` cannot get below a route that has no metric at all. */
+const judgeDefault = ({ routes }: Facts): ReadonlyArray<Finding> =>
+  ["0.0.0.0/0", "::/0"].flatMap((destination) => {
+    const all = routes.filter((it) => it.destination === destination && it.ifName !== "lo")
+    const first = all.find(({ metric }) => metric < FIRST)
+    return first === undefined || !all.some(({ metric }) => metric === FIRST) ? [] : [{
+      severity: "warning" as const,
+      check: "own-default",
+      problem:
+        `the learned route ${destination} is not used: the node's own by ${first.ifName} has metric ${first.metric}`,
+      remedy: `give the node's own default route a metric above ${FIRST}, or remove it: spec.bgp.preferLearned is true`
+    }]
+  })
+
 export const judgeRouting = (facts: Facts): ReadonlyArray<Finding> => [
   ...judgeDaemons(facts),
   ...judgePeers(facts),
   ...judgeNextHop(facts),
   ...judgeMtu(facts),
-  ...judgeRpFilter(facts)
+  ...judgeRpFilter(facts),
+  ...judgeDefault(facts)
 ]

@@ -14,20 +14,22 @@ const ones = (mask: Uint8Array): number =>
 
 /** `/proc/net/route`: the main table's IPv4 routes. */
 export const parseRoutes4 = (text: string): ReadonlyArray<RouteLine> =>
-  fields(text).flatMap(([ifName = "", destination = "", , , , , , mask = ""]) =>
+  fields(text).flatMap(([ifName = "", destination = "", , , , , metric = "", mask = ""]) =>
     !/^[0-9A-F]{8}$/.test(destination) || !/^[0-9A-F]{8}$/.test(mask) ? [] : [{
       ifName,
-      destination: formatCidr(networkOf(addressOfWords(destination), ones(hexBytes(mask))))
+      destination: formatCidr(networkOf(addressOfWords(destination), ones(hexBytes(mask)))),
+      metric: Number(metric)
     }]
   )
 
 /** `/proc/net/ipv6_route`: all IPv6 routes; no heading. */
 export const parseRoutes6 = (text: string): ReadonlyArray<RouteLine> =>
   fields(`\n${text}`).flatMap((line) => {
-    const [destination = "", length = ""] = line
+    const [destination = "", length = "", , , , metric = ""] = line
     return !/^[0-9a-f]{32}$/.test(destination) || !/^[0-9a-f]{2}$/.test(length) ? [] : [{
       ifName: line.at(-1) ?? "",
-      destination: formatCidr(networkOf(fromBytes(hexBytes(destination)), Number.parseInt(length, 16)))
+      destination: formatCidr(networkOf(fromBytes(hexBytes(destination)), Number.parseInt(length, 16))),
+      metric: Number.parseInt(metric, 16)
     }]
   })
 

@@ -168,6 +168,8 @@ export const Bgp = Schema.Struct({
   )),
   /** What may be learned from peers, with anything inside it. Empty: nothing. */
   importCIDRs: cidrsFor("import", "nothing of it is ever learned"),
+  /** Learned routes go before the node's own to the same destination, the default route's too. */
+  preferLearned: withDefault(Schema.Boolean, false),
   withdraw: withDefault(Withdraw, {}),
   peers: withDefault(Schema.Array(Peer).pipe(Schema.check(atMost(MOST_PEERS, "peers"))), [])
 })

@@ -137,6 +137,15 @@ export interface HostRoute {
   readonly nextHops: ReadonlyArray<NextHop>
 }
 
+/** `RTPROT_BIRD` (linux/rtnetlink.h). */
+export const PROTOCOL_BIRD = 12
+
+/** A route of BIRD's in the main table, of any type. */
+export interface BirdRoute {
+  readonly destination: Cidr
+  readonly metric: number
+}
+
 /**
  * What an address is good for, by its flags (linux/if_addr.h): `permanent` is an operator's; `dynamic` is there as long as
  * a lease or a router's advertisement says; the others come and go, or are no source for what the node begins.
@@ -271,6 +280,10 @@ export class Netlink extends Context.Service<Netlink, {
   readonly deleteRoutes: (
     routes: ReadonlyArray<HostRoute>
   ) => Effect.Effect<ReadonlyArray<{ readonly route: HostRoute; readonly error: NetlinkError }>, NetlinkError>
+  /** What BIRD has put into the main table, both families. */
+  readonly birdRoutes: Effect.Effect<ReadonlyArray<BirdRoute>, NetlinkError>
+  /** Deletes routes of BIRD's by destination and metric, in one batch; those that are gone are success. */
+  readonly deleteBirdRoutes: (routes: ReadonlyArray<BirdRoute>) => Effect.Effect<void, NetlinkError>
   readonly interfaces: Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError>
   /** What a pod has on all its interfaces, by the namespace ID of its link ({@link HostLink.peerNsid}). */
   readonly podAddresses: (nsid: number) => Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError>

@@ -61,6 +61,11 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
       }),
     putRoutes: batch(kernel, "put"),
     deleteRoutes: batch(kernel, "delete"),
+    birdRoutes: Effect.sync(() => kernel.birdRoutes),
+    deleteBirdRoutes: (gone) =>
+      Effect.sync(() => {
+        kernel.birdRoutes = kernel.birdRoutes.filter((it) => !gone.includes(it))
+      }),
     interfaces: Effect.sync(() => kernel.interfaces),
     podAddresses: (nsid) =>
       Effect.sync(() => {

@@ -5,6 +5,7 @@
 import { Effect, Queue, Stream } from "effect"
 import { equalAddress, formatCidr } from "../domain/Ip.ts"
 import {
+  type BirdRoute,
   HOST_MAC,
   type HostChange,
   type HostInterface,
@@ -58,6 +59,7 @@ export class TestKernel {
   /** By protocol and destination; without a notification. */
   readonly routes = new Map<string, HostRoute>()
   interfaces: ReadonlyArray<HostInterface> = []
+  birdRoutes: ReadonlyArray<BirdRoute> = []
   readonly faults: Faults
   /** Destinations whose routes are refused, with the errno. */
   readonly refused = new Map<string, string>()

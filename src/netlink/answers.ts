@@ -4,10 +4,12 @@ import { isLinkLocal } from "../domain/peerAddress.ts"
 import { type Attrs, attrs, readText, readU32, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
 import {
+  type BirdRoute,
   type HostEnd,
   type HostRoute,
   METRICS,
   type NextHop,
+  PROTOCOL_BIRD,
   PROTOCOL_POD,
   type RouterNeighbour,
   type Standing,
@@ -202,6 +204,18 @@ export const readRoute = (message: Received): HostRoute | undefined => {
     protocol,
     nextHops: multipath !== undefined ? readMultipath(multipath) : oif === undefined ? [] : [hop(oif, found, flags)]
   }
+}
+
+/** A route of BIRD's in the main table; without a metric the kernel says none. */
+export const readBirdRoute = ({ body, type }: Received): BirdRoute | undefined => {
+  if (type !== C.RTM_NEWROUTE || body.length < 12 || body[5] !== PROTOCOL_BIRD) return undefined
+  const [number, prefix = 0, , , table] = body
+  if (number !== C.AF_INET && number !== C.AF_INET6) return undefined
+  const found = attrs(body, 12)
+  if ((readU32(found.get(C.RTA_TABLE)) ?? table) !== C.RT_TABLE_MAIN) return undefined
+  const base = addressOf(found.get(C.RTA_DST))?.value ?? 0n
+  const destination: Cidr = { family: number === C.AF_INET ? 4 : 6, base, prefix }
+  return { destination, metric: readU32(found.get(C.RTA_PRIORITY)) ?? 0 }
 }
 
 /** Where a route of the main table leads, of any type (unreachable, blackhole, …); 0: over no link, or over several. */

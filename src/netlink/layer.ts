@@ -62,6 +62,8 @@ const make = (options: Options) =>
       routes: (protocol) => Routes.routes(dumps, protocol),
       putRoutes: (routes) => Routes.putRoutes(host, routes),
       deleteRoutes: (routes) => Routes.deleteRoutes(host, routes),
+      birdRoutes: Routes.birdRoutes(dumps),
+      deleteBirdRoutes: (routes) => Routes.deleteBirdRoutes(host, routes),
       interfaces: Routes.interfaces(dumps),
       podAddresses: (nsid) => Routes.addressesIn(dumps, nsid),
       outgoing: (address) => Routes.outgoing(host, address),

@@ -3,7 +3,7 @@ import { bitsOf, type Cidr, type IpAddress, toBytes } from "../domain/Ip.ts"
 import { attr, concat, type Message, u32 } from "./codec.ts"
 import * as C from "./constants.ts"
 import type { Mac } from "./linkRequests.ts"
-import { METRICS, type NextHop, PROTOCOL_POD } from "./Netlink.ts"
+import { type BirdRoute, METRICS, type NextHop, PROTOCOL_BIRD, PROTOCOL_POD } from "./Netlink.ts"
 
 export * from "./linkRequests.ts"
 
@@ -117,6 +117,21 @@ export const deleteRoute = (destination: Cidr, protocol: number): Message => ({
   ])
 })
 
+/** Of any type, by its metric. */
+export const deleteBirdRoute = ({ destination, metric }: BirdRoute): Message => {
+  const head = rtmsg(destination, PROTOCOL_BIRD, C.RT_SCOPE_NOWHERE, 0)
+  head[7] = C.RTN_UNSPEC
+  return {
+    type: C.RTM_DELROUTE,
+    flags: 0,
+    body: concat([
+      head,
+      ...(destination.prefix === 0 ? [] : [attr(C.RTA_DST, baseBytes(destination))]),
+      attr(C.RTA_PRIORITY, u32(metric))
+    ])
+  }
+}
+
 /** struct rtmsg of a local route of ours. */
 const localRtmsg = (family: 4 | 6, prefix: number, scope: number): Uint8Array =>
   Uint8Array.of(familyNumber(family), prefix, 0, 0, C.RT_TABLE_LOCAL, PROTOCOL_POD, scope, C.RTN_LOCAL, 0, 0, 0, 0)
@@ -186,9 +201,9 @@ export const dumpAddresses = (family: 4 | 6, index: number, nsid?: number): Mess
 }
 
 /** Unicast routes of the main table, of one protocol or (0) of all; the kernel filters where it can. */
-export const dumpRoutes = (family: 4 | 6, protocol: number): Message => {
+export const dumpRoutes = (family: 4 | 6, protocol: number, type: number = C.RTN_UNICAST): Message => {
   const head = new Uint8Array(12)
-  head.set([familyNumber(family), 0, 0, 0, C.RT_TABLE_MAIN, protocol, 0, C.RTN_UNICAST])
+  head.set([familyNumber(family), 0, 0, 0, C.RT_TABLE_MAIN, protocol, 0, type])
   return { type: C.RTM_GETROUTE, flags: 0, body: head }
 }
 

@@ -4,7 +4,16 @@ import { constants } from "node:os"
 import { equalAddress, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
 import * as Answers from "./answers.ts"
 import type { Message } from "./codec.ts"
-import { type HostInterface, type HostRoute, NetlinkError, type RouterNeighbour, type Way } from "./Netlink.ts"
+import * as C from "./constants.ts"
+import {
+  type BirdRoute,
+  type HostInterface,
+  type HostRoute,
+  NetlinkError,
+  PROTOCOL_BIRD,
+  type RouterNeighbour,
+  type Way
+} from "./Netlink.ts"
 import * as R from "./requests.ts"
 import { type DumpSocket, failure, REJECTED, type RequestSocket } from "./socket.ts"
 
@@ -48,6 +57,34 @@ export const putRoutes = (socket: RequestSocket, list: ReadonlyArray<HostRoute>)
 
 export const deleteRoutes = (socket: RequestSocket, list: ReadonlyArray<HostRoute>): Effect.Effect<Failed> =>
   batch(socket, "delete", list, (route) => R.deleteRoute(route.destination, route.protocol), ESRCH)
+
+export const birdRoutes = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<BirdRoute>, NetlinkError> =>
+  Effect.forEach(
+    families,
+    (family) =>
+      dumps.dump(`list BIRD's IPv${family} routes`, R.dumpRoutes(family, PROTOCOL_BIRD, C.RTN_UNSPEC), family === 6)
+        .pipe(
+          Effect.catchIf((error) => error.errno === "ENOENT", () => Effect.succeed([]))
+        )
+  ).pipe(Effect.map((lists) => {
+    const routes = Answers.collect(lists.flat(), Answers.readBirdRoute)
+    // IPv6 says each way of a multipath route by itself.
+    return [...new Map(routes.map((it) => [`${formatCidr(it.destination)} ${it.metric}`, it])).values()]
+  }))
+
+export const deleteBirdRoutes = (
+  socket: RequestSocket,
+  list: ReadonlyArray<BirdRoute>
+): Effect.Effect<void, NetlinkError> =>
+  Effect.flatMap(socket.request(list.map(R.deleteBirdRoute)), (replies) => {
+    const failed = replies.findIndex(({ ack }) => ack.code !== 0 && ack.code !== ESRCH)
+    const route = list[failed]
+    return route === undefined
+      ? Effect.void
+      : Effect.fail(
+        failure(`delete BIRD's route ${formatCidr(route.destination)}`, replies[failed]?.ack ?? { code: 0 })
+      )
+  })
 
 /** Of all interfaces in the namespace that has this ID here. */
 export const addressesIn = (

@@ -4,6 +4,8 @@
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { AgentNode, type Attached } from "../../lab/AgentNode.ts"
+import { AGENT } from "../../lab/cni.ts"
+import { enter, exec, ip } from "../../lab/exec.ts"
 import { Fabric, fabricPeers, leafAsn, LEAVES, linkAddresses } from "../../lab/Fabric.ts"
 import { type Direction, openFlows } from "../../lab/flows.ts"
 import { kernelRoutes } from "../../lab/Lan.ts"
@@ -111,6 +113,54 @@ describe("two leaves", () => {
     await fabric.leaf(1).uplink("down")
     await nodeWays([0])
     await fabric.leaf(1).uplink("up")
+    assert.isTrue(await nodeWays([0, 1]))
+  })
+
+  it("go before the node's own default route where preferLearned says so, and nothing is lost when that is edited", async () => {
+    const { netns } = node
+    const edit = (preferLearned: boolean) =>
+      node.writeNodeConfig(nodeSpec(0, { importCIDRs, preferLearned, peers: fabricPeers(0) }))
+    // Nobody announces a narrower prefix.
+    const used = async () => (await Promise.all(
+      [["-6", "2001:db8:dddd::1"], ["-4", "192.0.2.200"]].map((words) =>
+        ip(netns, words[0] ?? "", "route", "get", "fibmatch", words[1] ?? "")
+      )
+    ))
+    const ofBird = async () =>
+      (await Promise.all(["-6", "-4"].map((family) => ip(netns, family, "route", "show", "proto", "bird")))).join("")
+    const { leaf4, leaf6 } = linkAddresses(1, 0)
+    for (const via of [leaf6, leaf4]) await ip(netns, "route", "add", "default", "via", via, "metric", "300")
+    assert.notInclude((await used()).join(), "bird")
+
+    const edits = async () => {
+      edit(true)
+      await until(
+        "learned ones are first, and alone",
+        async () =>
+          (await used()).every((line) => line.includes("proto bird metric 16")) && !(await ofBird()).includes("65535")
+      )
+      assert.include(await ofBird(), "unreachable")
+      edit(false)
+      await until(
+        "the node's own are first, and nothing of the other metric is left",
+        async () =>
+          (await used()).every((line) => line.includes("metric 300")) && !(await ofBird()).includes("metric 16")
+      )
+    }
+    for (const { lost } of await during(edits)) assert.strictEqual(lost, 0)
+
+    edit(true)
+    await ip(netns, "route", "add", "default", "via", leaf4)
+    await until(
+      "doctor says which",
+      async () => {
+        const [program = "", ...args] = [...enter(netns), process.execPath, AGENT, "doctor", "--socket", node.socket]
+        return (await exec(program, args)).stdout.includes("the node's own by uplink1 has metric 0")
+      }
+    )
+    await ip(netns, "route", "del", "default", "via", leaf4, "metric", "0")
+    for (const via of [leaf6, leaf4]) await ip(netns, "route", "del", "default", "via", via, "metric", "300")
+    edit(false)
     assert.isTrue(await nodeWays([0, 1]))
   })
 })

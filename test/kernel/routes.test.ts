@@ -38,6 +38,48 @@ const text = (route: HostRoute): string =>
       .toSorted()
   ].join(" | ")
 
+describe("BIRD's routes", () => {
+  it.live("are listed with their metrics, whatever their type, and deleted one by one", () =>
+    Effect.gen(function*() {
+      const { host, netlink } = yield* makeLab
+      ipBatch(
+        host,
+        `link add uplink type veth peer name far
+link set far up
+link set uplink up
+addr add 2001:db8:ffff::2/64 dev uplink nodad
+addr add 198.51.100.2/24 dev uplink
+route add ::/0 proto bird metric 16 nexthop via 2001:db8:ffff::1 nexthop via 2001:db8:ffff::3
+route add ::/0 proto bird metric 65535 nexthop via 2001:db8:ffff::1 nexthop via 2001:db8:ffff::3
+route add default proto bird metric 65535 nexthop via 198.51.100.1 nexthop via 198.51.100.3
+route add default proto static metric 16 via 198.51.100.1
+route add unreachable 2001:db8:100::/64 proto bird metric 65535
+route add unreachable 10.42.0.0/24 proto bird metric 65535
+route add unreachable 10.42.0.0/24 proto bird metric 16
+`
+      )
+      const texts = Effect.map(netlink.birdRoutes, (routes) =>
+        routes.map(({ destination, metric }) => `${formatCidr(destination)} ${metric}`).toSorted())
+      assert.deepStrictEqual(yield* texts, [
+        "0.0.0.0/0 65535",
+        "10.42.0.0/24 16",
+        "10.42.0.0/24 65535",
+        "2001:db8:100::/64 65535",
+        "::/0 16",
+        "::/0 65535"
+      ])
+      const last = (yield* netlink.birdRoutes).filter(({ metric }) =>
+        metric === 65535
+      )
+      yield* netlink.deleteBirdRoutes(last)
+      // Gone already.
+      yield* netlink.deleteBirdRoutes(last)
+      assert.deepStrictEqual(yield* texts, ["10.42.0.0/24 16", "::/0 16"])
+      assert.include(ip(host, "route", "show", "default"), "proto static")
+      assert.lengthOf(ip(host, "-6", "route", "show", "default").match(/nexthop/g) ?? [], 2)
+    }))
+})
+
 describe("a pod's addresses", () => {
   it.live("are read from the host by the namespace ID of its link, lo included", () =>
     Effect.gen(function*() {

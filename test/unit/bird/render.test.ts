@@ -58,6 +58,7 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
   import: input(bgp([peer6, peer4], { importCIDRs: ["2001:db8::/32", "10.42.0.0/16", "0.0.0.0/0"] }), {
     interfaces: [...dual, hostInterface("dummy0", ["203.0.113.7/32", "2001:db8:7::7/128"], { ifIndex: 3 })]
   }),
+  "prefer-learned": input(bgp([peer6, peer4], { importCIDRs: ["::/0", "0.0.0.0/0"], preferLearned: true })),
   multihop: input(bgp([{ address: "2001:db8:9::9", asn: 65009, multihop: 4 }], { importCIDRs: ["2001:db8::/32"] }), {
     outgoing: new Map([["2001:db8:9::9", 2]])
   }),

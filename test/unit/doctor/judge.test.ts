@@ -65,7 +65,7 @@ const fit: Facts = {
     interfaceOf("eth0", 2, 1500, "2001:db8:ffff::2"),
     interfaceOf("flock0a1b2c3d", 3, 1500, "fe80::1")
   ],
-  routes: [{ ifName: "eth0", destination: "::/0" }],
+  routes: [{ ifName: "eth0", destination: "::/0", metric: 1024 }],
   daemons: [{ pid: 7, name: "bird", commandLine: "bird -f -c /run/flock/bird/bird.conf", ours: true }],
   chains: [
     { family: 1, table: "flock", name: "prerouting", hook: 0, policy: "accept" },
@@ -179,9 +179,21 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
   ],
   [
     "Calico's routes",
-    { ...fit, routes: [...fit.routes, { ifName: "vxlan.calico", destination: "10.42.9.0/26" }] },
+    { ...fit, routes: [...fit.routes, { ifName: "vxlan.calico", destination: "10.42.9.0/26", metric: 0 }] },
     "warning calico-leftovers",
     "10.42.9.0/26 dev vxlan.calico"
+  ],
+  [
+    "an own default route that nothing goes before",
+    {
+      ...fit,
+      routes: [
+        { ifName: "eth0", destination: "0.0.0.0/0", metric: 0 },
+        { ifName: "eth1", destination: "0.0.0.0/0", metric: 16 }
+      ]
+    },
+    "warning own-default",
+    "the learned route 0.0.0.0/0 is not used: the node's own by eth0 has metric 0"
   ],
   [
     "a second BIRD",
