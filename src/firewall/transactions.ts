@@ -1,24 +1,35 @@
 /** nf_tables of the node's namespace as dumps and transactions. Its sockets are opened at first use. */
-import { Effect, Scope } from "effect"
+import { Duration, Effect, Scope } from "effect"
 import { errnoName, type Message } from "../netlink/codec.ts"
 import type { Namespaces } from "../netlink/namespace.ts"
 import { DumpSocket, RequestSocket } from "../netlink/socket.ts"
 import { failed, FirewallError } from "./errors.ts"
 import * as N from "./nft.ts"
 
-export const make = Effect.fnUntraced(function*(namespaces: Namespaces) {
+export const make = Effect.fnUntraced(function*(namespaces: Pick<Namespaces, "host" | "visit">) {
   const scope = yield* Effect.scope
-  const inHost = <A extends { readonly close: () => void }>(open: () => A) =>
+  const open = () => {
+    const requests = new RequestSocket(0, N.NETLINK_NETFILTER)
+    try {
+      return { requests, dumps: new DumpSocket(N.NETLINK_NETFILTER) }
+    } catch (error) {
+      requests.close()
+      throw error
+    }
+  }
+  const [opened, forget] = yield* Effect.cachedInvalidateWithTTL(
     Effect.acquireRelease(
       Effect.try({ try: () => namespaces.visit(namespaces.host, open), catch: failed("open nf_tables") }),
-      (socket) => Effect.sync(() => socket.close())
-    )
-  const sockets = yield* Effect.cached(
-    Effect.all({
-      requests: inHost(() => new RequestSocket(0, N.NETLINK_NETFILTER)),
-      dumps: inHost(() => new DumpSocket(N.NETLINK_NETFILTER))
-    }).pipe(Effect.provideService(Scope.Scope, scope))
+      ({ dumps, requests }) =>
+        Effect.sync(() => {
+          requests.close()
+          dumps.close()
+        })
+    ).pipe(Effect.provideService(Scope.Scope, scope)),
+    Duration.infinity
   )
+  // A module may be loaded later, and descriptors that have run out are free again.
+  const sockets = Effect.tapError(opened, () => forget)
 
   /** What is not there is an empty list. */
   const dump = Effect.fnUntraced(function*(op: string, request: Message) {

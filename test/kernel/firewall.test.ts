@@ -1,13 +1,16 @@
 /** What a pod may send, tried with real packets from raw sockets. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Stream } from "effect"
+import { constants } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
 import { address, cidr, hostCidr } from "../../src/domain/Ip.ts"
 import { verdict } from "../../src/firewall/expressions.ts"
 import { Firewall, type Wanted } from "../../src/firewall/Firewall.ts"
 import * as N from "../../src/firewall/nft.ts"
 import { TABLE } from "../../src/firewall/ruleset.ts"
+import * as Transactions from "../../src/firewall/transactions.ts"
 import { attr, be32, type Message, text } from "../../src/netlink/codec.ts"
+import { SystemCallError } from "../../src/netlink/libc.ts"
 import { Namespaces } from "../../src/netlink/namespace.ts"
 import { type HostRoute, PROTOCOL_EXPORT } from "../../src/netlink/Netlink.ts"
 import { RequestSocket } from "../../src/netlink/socket.ts"
@@ -434,6 +437,30 @@ describe("the tables", () => {
       yield* node.firewall.remove
       assert.deepStrictEqual(yield* node.firewall.drops, [])
       assert.include(yield* arriving(node, FOREIGN4, "10.42.1.6"), "203.0.113.1")
+    }).pipe(Effect.scoped))
+
+  it.live("are made by the try after one for which the kernel had no socket", () =>
+    Effect.gen(function*() {
+      const { host } = yield* makeLab
+      const namespaces = new Namespaces(`/run/netns/${host}`)
+      let refused = 0
+      const refusing = {
+        host: namespaces.host,
+        visit: <A>(netns: typeof namespaces.host, visit: () => A): A => {
+          // A module that is loaded later, or descriptors that had run out.
+          if (refused++ < 2) throw new SystemCallError("socket", constants.errno.EPROTONOSUPPORT)
+          return namespaces.visit(netns, visit)
+        }
+      }
+      const { dump } = yield* Transactions.make(refusing)
+      const tables = dump("list tables", N.getTables(N.NFPROTO_INET))
+      assert.match((yield* Effect.flip(tables)).message, /^open nf_tables: EPROTONOSUPPORT/)
+      assert.match((yield* Effect.flip(tables)).message, /^open nf_tables: EPROTONOSUPPORT/)
+      assert.deepStrictEqual(yield* tables, [])
+      const visits = refused
+      yield* tables
+      assert.strictEqual(refused, visits)
+      namespaces.close()
     }).pipe(Effect.scoped))
 
   it.live("counts stay over an agent's restart, and go with the link", () =>
