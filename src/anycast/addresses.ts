@@ -4,6 +4,7 @@ import type { PeerExports } from "../bird/exports.ts"
 import { attachmentKey } from "../domain/Allocation.ts"
 import { mayAnnounce, type PodCache, type Rules } from "../domain/announcement.ts"
 import { formatAddress, formatCidr, hostCidr, type IpAddress } from "../domain/Ip.ts"
+import { summaryOf } from "../domain/summaries.ts"
 import type { AnycastAddress, AnycastHolder, HeldAddress } from "./AnycastAddress.ts"
 import { destinationKey, type Index } from "./holders.ts"
 import type { Installed } from "./routePlan.ts"
@@ -52,10 +53,13 @@ export const addressesOf = (index: Index, cache: PodCache & Rules, facts: Facts)
   return index.exportSet.flatMap((address, i) => {
     const it = held[i]
     if (it === undefined) return []
-    const destination = formatCidr(hostCidr(address))
+    const summary = cache.spec && summaryOf(cache.spec, address)
+    const destination = formatCidr(summary ?? hostCidr(address))
     const installed = HashMap.has(facts.installed, keyOf(address))
-    const exportedTo = facts.exports.filter(({ destinations }) => destinations.has(destination))
-      .map(({ address }) => address)
+    // A summary is exported whatever becomes of the addresses in it.
+    const exportedTo = summary !== undefined && !installed
+      ? []
+      : facts.exports.filter(({ destinations }) => destinations.has(destination)).map(({ address }) => address)
     return [{ ...it, state: stateOf(it.holders, installed, exportedTo.length > 0), installed, exportedTo }]
   })
 }

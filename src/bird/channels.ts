@@ -7,13 +7,18 @@ import { exportLimit } from "./exportLimit.ts"
 import { filtersImport } from "./filters.ts"
 import { nextHop, type NodeAddress } from "./local.ts"
 import type { Session } from "./sessions.ts"
+import { staticProtocols } from "./statics.ts"
 
 /** Routes that BIRD may install at most per session and family; more are ignored, the session stays. */
 export const IMPORT_LIMIT = 1000
 
+const advertisedOf = ({ bgp }: NodeConfigSpec, family: Family) =>
+  (bgp?.advertise ?? []).filter((cidr) => cidr.family === family)
+
 /** Whether the node announces or learns anything of this family. */
 const uses = (spec: NodeConfigSpec, family: Family): boolean =>
   (family === 6 ? spec.cidr6 : spec.cidr4) !== undefined ||
+  advertisedOf(spec, family).length > 0 ||
   spec.anycast.allowedCIDRs.some((cidr) => cidr.family === family) ||
   spec.anycast.grants.some(({ cidr }) => cidr.family === family) ||
   (spec.bgp?.importCIDRs ?? []).some((cidr) => cidr.family === family)
@@ -32,7 +37,7 @@ const exportFilter = (
   { exportSet, leaving }: Exports
 ): ReadonlyArray<string> => {
   const allowed = [
-    ...((family === 6 ? spec.cidr6 : spec.cidr4) === undefined ? [] : [`proto = "static${family}"`]),
+    ...staticProtocols(spec, family).map((name) => `proto = "${name}"`),
     ...(exportSet.some((address) => address.family === family)
       ? [`(proto = "kernel${family}" && krt_source = 201 && net ~ flock_export${family})`]
       : [])
@@ -70,7 +75,7 @@ const channel = (
     ...(filtersImport(spec, family)
       ? [`import limit ${IMPORT_LIMIT} action block;`, `import filter flock_import${family};`]
       : ["import none;"]),
-    `export limit ${exportLimit(exports.ceiling)} action block;`,
+    `export limit ${exportLimit(exports.ceiling, advertisedOf(spec, family).length)} action block;`,
     ...exportFilter(spec, peer, family, exports)
   ], ";")
 

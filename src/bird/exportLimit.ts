@@ -25,8 +25,8 @@ export const exportCeiling = (
   held: ReadonlyArray<IpAddress>
 ): number => Math.max(anycast.maxPerNode, Math.min(before ?? held.length, held.length))
 
-/** Of one family: the node's prefix, the addresses, and the margin. */
-export const exportLimit = (ceiling: number): number => 1 + ceiling + EXPORT_MARGIN
+/** Of one family: the node's prefix, those of `advertise`, the addresses, and the margin. */
+export const exportLimit = (ceiling: number, advertised: number): number => 1 + advertised + ceiling + EXPORT_MARGIN
 
 const HEAD = /^(\S+)\s+BGP\s/
 const CHANNEL = /^\s+Channel (\S+)$/
@@ -60,5 +60,5 @@ export const limitHits = (reply: Reply): ReadonlyArray<LimitHit> => {
 }
 
 export const limitHitWords = ({ channel, limit }: LimitHit): string =>
-  `more than ${limit} ${channel} prefixes are to be announced, the export limit (spec.anycast.maxPerNode and ` +
+  `more than ${limit} ${channel} prefixes are to be announced, the export limit (spec.anycast.maxPerNode, spec.bgp.advertise and ` +
   `${EXPORT_MARGIN + 1}); BIRD holds the rest back`

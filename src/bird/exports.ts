@@ -46,14 +46,17 @@ export const mayExport = (control: Control) =>
   Effect.fn("Bird.mayExport")(function*(destination: Cidr): Effect.fn.Return<boolean | undefined> {
     const text = formatCidr(destination)
     const { family } = destination
+    const listed = control.command(`eval ${text} ~ flock_export${family}`).pipe(
+      Effect.map(({ lines }) => lines.some((line) => line.text.trim() === "TRUE")),
+      Effect.catchTag("BirdRefused", () => Effect.succeed(false))
+    )
+    const whole = Effect.map(
+      control.command(`show route ${text} where source = RTS_STATIC`),
+      (reply) => destinationsOf(reply).has(text)
+    )
     const question = destination.prefix === bitsOf(family)
-      ? control.command(`eval ${text} ~ flock_export${family}`).pipe(
-        Effect.map(({ lines }) => lines.some((line) => line.text.trim() === "TRUE"))
-      )
-      : Effect.map(
-        control.command(`show route ${text} protocol static${family}`),
-        (reply) => destinationsOf(reply).has(text)
-      )
+      ? Effect.flatMap(listed, (is) => is ? Effect.succeed(true) : whole)
+      : whole
     return yield* question.pipe(
       Effect.catchTags({
         BirdRefused: () => Effect.succeed(false),

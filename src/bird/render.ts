@@ -4,9 +4,10 @@
  */
 import { createHash } from "node:crypto"
 import { neverAnnounced } from "../domain/announcement.ts"
-import { type Family, formatAddress, formatCidr, type IpAddress } from "../domain/Ip.ts"
+import { type Family, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec, PeerAsn } from "../domain/NodeConfig.ts"
 import { linkOf, peerField, peerName } from "../domain/peerAddress.ts"
+import { summaryOf } from "../domain/summaries.ts"
 import { block } from "./block.ts"
 import { channelsOf } from "./channels.ts"
 import { communityFunction } from "./communities.ts"
@@ -17,6 +18,7 @@ import { poolStaysOut } from "./poolFilter.ts"
 import { protocolName } from "./protocolName.ts"
 import { bfdBlock, radvBlock, sessionBlock } from "./sessionBlock.ts"
 import { PeerProblem, type RenderInput, resolveSessions, type Session } from "./sessions.ts"
+import { announcedOnly, staticBlocks } from "./statics.ts"
 
 export interface RenderedPeer {
   readonly address: string
@@ -71,6 +73,7 @@ const kernel = (spec: NodeConfigSpec | undefined, family: Family, resolving: boo
         : block("import filter", ["if krt_source = 201 then accept;", "reject;"], ";")),
       // A learned route whose next hop BIRD cannot reach would drop what the node's default route carries.
       ...block("export filter", [
+        ...announcedOnly(spec, family).map((name) => `if proto = "${name}" then reject;`),
         "if source = RTS_STATIC then accept;",
         ...poolStaysOut(spec, family),
         "if source = RTS_BGP && dest != RTD_UNREACHABLE then accept;",
@@ -78,14 +81,6 @@ const kernel = (spec: NodeConfigSpec | undefined, family: Family, resolving: boo
       ], ";")
     ], ";")
   ])
-
-const unreachable = (spec: NodeConfigSpec, family: Family): ReadonlyArray<string> => {
-  const cidr = family === 6 ? spec.cidr6 : spec.cidr4
-  return cidr === undefined ? [] : [
-    "",
-    ...block(`protocol static static${family}`, [`ipv${family};`, `route ${formatCidr(cidr)} unreachable;`])
-  ]
-}
 
 const sorted = (addresses: ReadonlyArray<IpAddress>): ReadonlyArray<IpAddress> => {
   const unique = new Map(addresses.map((address) => [`${address.family}/${address.value}`, address]))
@@ -155,7 +150,9 @@ export const renderConfig = (input: RenderInput): Rendered => {
   const { spec } = config
   const addresses = nodeAddresses(input.interfaces)
   const { sessions, waiting } = resolveSessions(input, spec, addresses)
-  const exportSet = sorted(input.exportSet.filter((address) => neverAnnounced(address) === undefined))
+  const exportSet = sorted(
+    input.exportSet.filter((it) => neverAnnounced(it) === undefined && summaryOf(spec, it) === undefined)
+  )
   const imports = spec.bgp?.importCIDRs ?? []
   const never = connectedSubnets(input.interfaces)
   const blocks = sessions.map((it) => ({
@@ -182,7 +179,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
     ...device,
     ...(resolving ? ["", ...block("protocol direct", ["ipv6;", "ipv4;"])] : []),
     ...FAMILIES.flatMap((family) => ["", ...kernel(spec, family, resolving)]),
-    ...FAMILIES.flatMap((family) => unreachable(spec, family)),
+    ...FAMILIES.flatMap((family) => staticBlocks(spec, family)),
     ...FAMILIES.flatMap((family) => communityFunction(spec.anycast, family)),
     ...FAMILIES.flatMap((family) => importFilter(spec, never, family)),
     ...(sessions.some(({ peer }) => peer.bfd) ? ["", ...bfdBlock] : []),

@@ -63,6 +63,19 @@ const grantProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> =>
     }]
   })
 
+const advertiseProblems = ({ bgp, cidr4, cidr6 }: NodeConfigSpec): ReadonlyArray<Problem> => {
+  const all = (bgp?.advertise ?? []).map(formatCidr)
+  const own = [cidr6, cidr4].flatMap((cidr) => cidr === undefined ? [] : [formatCidr(cidr)])
+  return all.flatMap((text, i) => {
+    const field = `spec.bgp.advertise[${i}]`
+    return all.indexOf(text) < i
+      ? [{ field, message: `"${text}": is listed twice` }]
+      : own.includes(text)
+      ? [{ field, message: `"${text}": is the node's own prefix, which is announced anyway; remove it here` }]
+      : []
+  })
+}
+
 /** What is taken as it is written, although it can hardly be meant: in force, and said. */
 export const specWarnings = (spec: NodeConfigSpec): ReadonlyArray<string> =>
   spec.anycast.allowedCIDRs.flatMap((cidr, i) => {
@@ -104,7 +117,7 @@ const crossProblems = (spec: NodeConfigSpec): ReadonlyArray<Problem> => {
   if (spec.cidr6 === undefined && spec.cidr4 === undefined) {
     problems.push({ field: "spec", message: "needs cidr6, cidr4 or both: without one no pod can have an address" })
   }
-  problems.push(...grantProblems(spec))
+  problems.push(...grantProblems(spec), ...advertiseProblems(spec))
   const peers = spec.bgp?.peers ?? []
   peers.forEach((peer, i) => {
     const field = `spec.bgp.peers[${i}]`

@@ -27,6 +27,7 @@ const MOST_NAMESPACES = 64
 const MOST_COMMUNITIES = 64
 const MOST_COMMUNITIES_OF_A_GRANT = 16
 const MOST_PEERS = 64
+const MOST_ADVERTISED = 64
 
 const atMost = (most: number, what: string) =>
   Schema.makeFilter((it: ReadonlyArray<unknown>) =>
@@ -171,6 +172,23 @@ export const Bgp = Schema.Struct({
   /** Learned routes go before the node's own to the same destination, the default route's too. */
   preferLearned: withDefault(Schema.Boolean, false),
   withdraw: withDefault(Withdraw, {}),
+  /** Announced always, beside the node's own prefixes. */
+  advertise: withDefault(
+    Schema.Array(CidrFromString.pipe(Schema.check(Schema.makeFilter((cidr: Cidr) => {
+      const special = insideProblem("pod", cidr)
+      return cidr.prefix === 0
+        ? "would draw all traffic of the network to this node; write the prefixes that it serves"
+        : special && `lies in a range that is ${special}: no router takes it`
+    })))).pipe(Schema.check(atMost(MOST_ADVERTISED, "prefixes"))),
+    []
+  ),
+  export: withDefault(
+    Schema.Struct({
+      /** Addresses in the node's prefixes and those of `advertise` are not announced for themselves. */
+      summaryOnly: withDefault(Schema.Boolean, false)
+    }),
+    {}
+  ),
   peers: withDefault(Schema.Array(Peer).pipe(Schema.check(atMost(MOST_PEERS, "peers"))), [])
 })
 export type Bgp = typeof Bgp.Type

@@ -16,12 +16,12 @@ const OUTSIDE = "it lies outside the node's CIDRs: they were changed after the p
 const exportSetStep = (
   address: IpAddress,
   kind: Kind,
-  aggregate: Cidr | undefined,
+  prefix: Cidr | undefined,
   { bird, exportSet, mayExport }: Snapshot
 ): Step => {
-  if (kind === "pod" && aggregate === undefined) return failed("export-set", OUTSIDE)
-  const wanted = kind === "pod" || exportSet.some((exported) => equalAddress(exported, address))
-  const what = kind === "pod" && aggregate !== undefined ? `, ${formatCidr(aggregate)},` : ""
+  if (kind === "pod" && prefix === undefined) return failed("export-set", OUTSIDE)
+  const wanted = prefix !== undefined || exportSet.some((exported) => equalAddress(exported, address))
+  const what = prefix === undefined ? "" : `, ${formatCidr(prefix)},`
   if (mayExport === undefined) return skipped("export-set", "BIRD does not answer")
   if (mayExport) {
     return passed("export-set", `the configuration that BIRD runs lets it${what} out`)
@@ -62,15 +62,14 @@ const routerStep = (destination: string): Step =>
 
 const announcedSteps = (
   address: IpAddress,
-  kind: Kind,
   shouldServe: boolean,
-  aggregate: Cidr | undefined,
+  prefix: Cidr | undefined,
   { bird, exportedTo }: Snapshot
 ): ReadonlyArray<Step> => {
   const established = bird.peers.filter(({ state }) => state === "Established")
   if (established.length === 0) return [skipped("announced", "no session is Established")]
   const receivers = established.filter(({ protocol }) => exportedTo.includes(protocol))
-  const destination = formatCidr((kind === "pod" ? aggregate : undefined) ?? hostCidr(address))
+  const destination = formatCidr(prefix ?? hostCidr(address))
   const down = bird.peers.filter(({ state }) => state !== "Established").map((peer) => `; ${stateOf(peer)}`).join("")
   if (receivers.length === 0) {
     return [
@@ -84,7 +83,10 @@ const announcedSteps = (
         : skipped("announced", "withdrawn, as it should be")
     ]
   }
-  const what = kind === "pod" ? `${destination}, ` : ""
+  if (!shouldServe && prefix !== undefined) {
+    return [skipped("announced", `${destination} is announced all the same: what comes for it is dropped`)]
+  }
+  const what = prefix === undefined ? "" : `${destination}, `
   return [
     check(shouldServe, "announced", `${what}to ${receivers.map(nameOf).join(", ")}${down}`),
     ...(shouldServe ? [routerStep(destination)] : [])
@@ -95,7 +97,7 @@ export const birdSteps = (
   address: IpAddress,
   kind: Kind,
   shouldServe: boolean,
-  aggregate: Cidr | undefined,
+  prefix: Cidr | undefined,
   snapshot: Snapshot
 ): ReadonlyArray<Step> => {
   const { bird } = snapshot
@@ -113,12 +115,12 @@ export const birdSteps = (
     ]
   }
   return [
-    exportSetStep(address, kind, aggregate, snapshot),
+    exportSetStep(address, kind, prefix, snapshot),
     passed(
       "bird",
       `BIRD ${bird.version} answers${bird.stale ? `; not all of what is wanted is in force: ${bird.configError}` : ""}`
     ),
     sessionStep(bird),
-    ...announcedSteps(address, kind, shouldServe, aggregate, snapshot)
+    ...announcedSteps(address, shouldServe, prefix, snapshot)
   ]
 }

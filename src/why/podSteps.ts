@@ -3,9 +3,10 @@ import { Result } from "effect"
 import type { Holder } from "../anycast/holders.ts"
 import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { allowedBy, heldBy, mayAnnounce, mayHave, occupiedNow, permission, words } from "../domain/announcement.ts"
-import { type Cidr, equalAddress, formatAddress, formatCidr, type IpAddress, parseAddress } from "../domain/Ip.ts"
+import { equalAddress, equalCidr, formatAddress, formatCidr, type IpAddress, parseAddress } from "../domain/Ip.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { type AnnouncedKind, followsReadiness, primariesOf } from "../domain/PodAddresses.ts"
+import { advertised, coveringPrefix } from "../domain/summaries.ts"
 import { AddressTable } from "../ipam/AddressTable.ts"
 import { plan } from "../ipam/choose.ts"
 import { aggregateOf, type Snapshot } from "./snapshot.ts"
@@ -102,13 +103,20 @@ const asksFor = (pod: PodInfo, address: IpAddress): AnnouncedKind | undefined =>
     })
   )
 
-const nobodyAsks = (snapshot: Snapshot, aggregate: Cidr | undefined): Step =>
-  failed(
+const nobodyAsks = (address: IpAddress, { node, spec }: Snapshot): Step => {
+  const prefix = spec && coveringPrefix(spec, address)
+  const served = spec && advertised(spec).others.some((cidr) => prefix !== undefined && equalCidr(cidr, prefix))
+  return failed(
     "allocated",
-    aggregate === undefined
-      ? `no pod on node ${snapshot.node} holds it or asks for it`
-      : `no pod holds it; the node announces ${formatCidr(aggregate)}, and drops what comes for unused addresses of it`
+    prefix === undefined
+      ? `no pod on node ${node} holds it or asks for it`
+      : `no pod holds it; the node announces ${formatCidr(prefix)}, and ${
+        served
+          ? "leaves it to others, such as kube-proxy (spec.bgp.advertise)"
+          : "drops what comes for unused addresses of it"
+      }`
   )
+}
 
 /** In the words of ADD, by its own rules: the pod's other annotations, a limit, or a prefix that is full. */
 const addRefusal = (pod: PodInfo, { allocations, occupied, spec }: Snapshot): string | undefined => {
@@ -128,12 +136,11 @@ const addRefusal = (pod: PodInfo, { allocations, occupied, spec }: Snapshot): st
 /** Steps for an address that no allocation holds: did a pod ask for it, and what became of that? */
 export const demandSteps = (
   address: IpAddress,
-  snapshot: Snapshot,
-  aggregate: Cidr | undefined
+  snapshot: Snapshot
 ): ReadonlyArray<Step> => {
   const asking = [...snapshot.pods.values()].find((pod) => asksFor(pod, address) !== undefined)
   const kind = asking && asksFor(asking, address)
-  if (asking === undefined || kind === undefined) return [nobodyAsks(snapshot, aggregate)]
+  if (asking === undefined || kind === undefined) return [nobodyAsks(address, snapshot)]
   const name = `pod ${podKey(asking)}`
   const asked = `${name} asks for it (annotation ${ANNOTATION[kind]})`
   const allocation = snapshot.allocations.find((a) => podKey(a.pod) === podKey(asking))

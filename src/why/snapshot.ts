@@ -9,6 +9,7 @@ import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import type { Occupied } from "../domain/occupied.ts"
 import type { PodInfo } from "../domain/Pod.ts"
 import { primaryOf } from "../domain/PodAddresses.ts"
+import { summaryOf } from "../domain/summaries.ts"
 import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
 
 /** All that the walk judges, read at one moment. */
@@ -59,11 +60,15 @@ export const ownersOf = (
   return { holders, primary, kind: holders[0]?.kind ?? (primary === undefined ? "none" : "pod") }
 }
 
-/** What draws packets to the address if anything does: the node's prefix for a pod's own address, else its host route. */
+/** What is announced in the address's place: the node's prefix for a pod's own, a summary; undefined: its host route. */
+export const prefixFor = (address: IpAddress, kind: Kind, spec: NodeConfigSpec | undefined): Cidr | undefined =>
+  kind === "pod" ? aggregateOf(spec, address) : spec && summaryOf(spec, address)
+
+/** What draws packets to the address if anything does. */
 export const destinationOf = (
   address: IpAddress,
   { allocations, spec }: Pick<Snapshot, "allocations" | "spec">
-): Cidr => (ownersOf(address, allocations).kind === "pod" ? aggregateOf(spec, address) : undefined) ?? hostCidr(address)
+): Cidr => prefixFor(address, ownersOf(address, allocations).kind, spec) ?? hostCidr(address)
 
 /** What the address is to this node. */
 export const Kind = Schema.Literals(["anycast", "chosen", "pod", "none"])

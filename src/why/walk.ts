@@ -7,7 +7,7 @@ import { formatAddress, type IpAddress } from "../domain/Ip.ts"
 import { birdSteps } from "./birdSteps.ts"
 import { kernelSteps } from "./kernelSteps.ts"
 import { demandSteps, holderSteps } from "./podSteps.ts"
-import { aggregateOf, Kind, ownersOf, type Snapshot } from "./snapshot.ts"
+import { Kind, ownersOf, prefixFor, type Snapshot } from "./snapshot.ts"
 import { failed, passed, Step } from "./step.ts"
 
 export const WhyReport = Schema.Struct({
@@ -32,20 +32,19 @@ const KIND_WORDS = {
 export const walk = (address: IpAddress, snapshot: Snapshot): WhyReport => {
   const text = formatAddress(address)
   const { holders, kind, primary } = ownersOf(address, snapshot.allocations)
-  const aggregate = aggregateOf(snapshot.spec, address)
   const about = passed("address", `IPv${address.family}, ${KIND_WORDS[kind]}`)
 
   const steps: Array<Step> = snapshot.spec === undefined
     ? [about, failed("config", "the agent has no NodeConfig for this node")]
     : [about]
   if (kind === "none") {
-    steps.push(...demandSteps(address, snapshot, aggregate))
+    steps.push(...demandSteps(address, snapshot))
   } else {
     const pod = holderSteps(address, holders, primary, snapshot)
     const serving = pod.serving.length > 0 || kind === "pod"
     steps.push(...pod.steps)
     steps.push(...kernelSteps(address, kind, pod.serving, primary, serving, snapshot))
-    steps.push(...birdSteps(address, kind, serving, aggregate, snapshot))
+    steps.push(...birdSteps(address, kind, serving, prefixFor(address, kind, snapshot.spec), snapshot))
   }
   const stop = steps.find((step) => step.ok === false)
   const last = steps.findLast((step) => step.ok === true)

@@ -72,6 +72,15 @@ const RULES: ReadonlyArray<readonly [string, unknown]> = [
     bgp({ routerID: "0.0.0.0" })
   ],
   [
+    "spec.bgp.advertise[0]: Invalid value: \"192.0.2.1\": must be a prefix, such as 2001:db8:a::/64 or 192.0.2.0/24",
+    bgp({ advertise: ["192.0.2.1"] })
+  ],
+  [
+    "spec.bgp.advertise[0]: Invalid value: \"0.0.0.0/0\": is everything there is, or lies in a special range (loopback, " +
+    "link-local, multicast, ...); write the prefixes that this node serves",
+    bgp({ advertise: ["0.0.0.0/0"] })
+  ],
+  [
     "spec.bgp.importCIDRs[0]: Invalid value: \"default\": must be a prefix, such as 2001:db8::/32 or 0.0.0.0/0",
     bgp({ importCIDRs: ["default"] })
   ],
@@ -309,6 +318,7 @@ describe.runIf(available)("the CRD, with a real API server", () => {
       bgp: {
         asn: 65001,
         importCIDRs: fill(256, prefix),
+        advertise: fill(64, prefix),
         peers: fill(64, (i) => ({
           address: `2001:0db8:aaaa:bbbb:cccc:dddd:eeee:${i.toString(16).padStart(4, "0")}`,
           asn: 65000,

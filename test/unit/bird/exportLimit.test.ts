@@ -27,7 +27,8 @@ describe("exportCeiling", () => {
   })
 
   it("leaves room for the node's prefix and what comes before others go", () => {
-    assert.strictEqual(exportLimit(256), 273)
+    assert.strictEqual(exportLimit(256, 0), 273)
+    assert.strictEqual(exportLimit(256, 3), 276)
   })
 })
 
@@ -97,7 +98,8 @@ describe("a limit that is hit", () => {
   })
 
   it("is said once, is the peer's problem meanwhile, and what was held back is exported when there is room", () => {
-    const WORDS = "more than 4 ipv4 prefixes are to be announced, the export limit (spec.anycast.maxPerNode and 17); " +
+    const WORDS =
+      "more than 4 ipv4 prefixes are to be announced, the export limit (spec.anycast.maxPerNode, spec.bgp.advertise and 17); " +
       "BIRD holds the rest back"
     const hit = answered(initialState, 4, true)
     assert.deepStrictEqual(said(hit.actions), [`Error peer_192_0_2_1: ${WORDS}`])

@@ -54,6 +54,14 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
       ]
     }
   }, { exportSet }),
+  advertise: input({
+    ...bgp([peer6, peer4], { advertise: ["192.0.2.0/24", "10.96.0.0/12", "2001:db8:a:1::/72"] }),
+    anycast
+  }, { exportSet }),
+  "summary-only": input({
+    ...bgp([peer6, peer4], { advertise: ["192.0.2.0/24"], export: { summaryOnly: true } }),
+    anycast: { allowedCIDRs: [...anycast.allowedCIDRs, "10.42.1.64/26"] }
+  }, { exportSet: [...exportSet, address("10.42.1.70")] }),
   ibgp: input(bgp([{ ...peer6, asn: 65001 }, { ...peer4, asn: 65001 }], { importCIDRs: ["2001:db8::/32"] })),
   import: input(bgp([peer6, peer4], { importCIDRs: ["2001:db8::/32", "10.42.0.0/16", "0.0.0.0/0"] }), {
     interfaces: [...dual, hostInterface("dummy0", ["203.0.113.7/32", "2001:db8:7::7/128"], { ifIndex: 3 })]

@@ -49,7 +49,7 @@ const agentProblems = (value: unknown): ReadonlyArray<NodeConfig.Problem> =>
 
 /** What no pattern can say: arithmetic on addresses, and fields that the server prunes. */
 const UNSAYABLE =
-  /has host bits set|overlaps a range that is IPv4-mapped|two peers have this address|unknown field|has the node's own/
+  /has host bits set|overlaps a range that is IPv4-mapped|two peers have this address|unknown field|has the node's own|is the node's own prefix|is listed twice/
 
 const agree = (value: unknown) => {
   const server = refusals(value)

@@ -254,6 +254,8 @@ export const specs: fc.Arbitrary<unknown> = some({
       v4
     ),
     importCIDRs: list(cidr),
+    advertise: list(cidr),
+    export: some({ summaryOnly: boolean }),
     withdraw: some({ gracefulShutdownSeconds: integer(0, 5, 60, 61, -1), med: integer(0, 4294967295, 4294967296, -1) }),
     peers: list(peer)
   }, ["asn"])
