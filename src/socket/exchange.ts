@@ -14,12 +14,22 @@ export class AgentUnreachable
   }
 }
 
+/** Bytes of an answer, at most: some hundred times what a full node's `status` has. */
+const MAX_ANSWER = 64 << 20
+
 /** `line` has its newline; the answer may have. */
 export const exchange = (socket: string, line: string) =>
   Effect.callback<string, AgentUnreachable>((resume) => {
     const chunks: Array<Buffer> = []
+    let length = 0
     const connection = Net.connect(socket, () => connection.end(line))
-    connection.on("data", (chunk) => chunks.push(chunk))
+    connection.on("data", (chunk) => {
+      chunks.push(chunk)
+      length += chunk.length
+      if (length <= MAX_ANSWER) return
+      connection.destroy()
+      resume(Effect.fail(new AgentUnreachable({ socket, detail: `its answer has more than ${MAX_ANSWER} bytes` })))
+    })
     connection.on("end", () => resume(Effect.succeed(Buffer.concat(chunks).toString("utf8"))))
     connection.on("error", (error) => resume(Effect.fail(new AgentUnreachable({ socket, detail: error.message }))))
     return Effect.sync(() => connection.destroy())

@@ -129,6 +129,16 @@ describe("the control socket client", () => {
       assert.strictEqual(bird.connections(), 3)
     }))
 
+  it.effect("does not collect a reply without end, and opens another connection", () =>
+    Effect.gen(function*() {
+      const { bird, control } = yield* open((line) =>
+        line === "endless" ? `1007-${"x".repeat(17 << 20)}` : `0023 ${line}\n`
+      )
+      assert.include((yield* Effect.flip(control.command("endless"))).message, "a reply without end")
+      assert.strictEqual(messageOf(yield* control.command("next")), "next")
+      assert.strictEqual(bird.connections(), 2)
+    }))
+
   it.effect("drops a connection that brought a reply while nothing was asked", () =>
     Effect.gen(function*() {
       let speak: (() => void) | undefined

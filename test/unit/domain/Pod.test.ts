@@ -104,6 +104,14 @@ describe("fromObject", () => {
     })
   })
 
+  it("keeps 32 annotations of flock's and 4097 characters of each, however many and long there are", () => {
+    const annotations = Object.fromEntries(
+      Array.from({ length: 100 }, (_, i) => [`flock.fritzlab.net/n${i}`, "x".repeat(200_000)])
+    )
+    const kept = Object.values(fromObject({ metadata: { name: "x", annotations } })?.annotations ?? {})
+    assert.deepStrictEqual(kept.map(({ length }) => length), Array.from({ length: 32 }, () => 4097))
+  })
+
   it("never throws, and gives strings only as annotations", () =>
     fc.assert(fc.property(fc.anything(), fc.anything(), fc.anything(), (annotations, spec, status) => {
       const marked = typeof annotations === "object" ? annotations : { "flock.fritzlab.net/cidr4": annotations }

@@ -46,6 +46,11 @@ describe("a watch's body", () => {
     assert.strictEqual((await events(cut(many, [7]), 150)).length, 50)
   })
 
+  it("has lines of 32 MiB at most", async () => {
+    const piece = Buffer.alloc(1 << 20, "x")
+    assert.strictEqual(await events(Array.from({ length: 33 }, () => piece)), "a line of more than 33554432 bytes")
+  })
+
   it("is no event when it is not JSON", async () => {
     assert.strictEqual(await events([Buffer.from("<html>\n")]), "a watch event that is not JSON")
   })

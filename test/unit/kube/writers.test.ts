@@ -162,6 +162,15 @@ describe("Events", () => {
       assert.isAtLeast(requests.length, 512)
     }))
 
+  it.effect("have a message of 1024 characters at most", () =>
+    Effect.gen(function*() {
+      const { recorder, requests } = yield* start()
+      yield* recorder.record({ ...event("x"), message: "m".repeat(5000) })
+      yield* TestClock.adjust("1 millis")
+      const body = requests[0]?.body as { readonly message: string } | undefined
+      assert.strictEqual(body?.message, "m".repeat(1024))
+    }))
+
   it.effect.each([-1, 1])("keep to the limit when the clock is set %i hour off", (hours) =>
     Effect.gen(function*() {
       const clock = yield* Clock.Clock

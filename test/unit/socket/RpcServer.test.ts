@@ -213,6 +213,26 @@ describe("a tool", () => {
       assert.notStrictEqual(error.message, "")
     })))
 
+  it.live("does not collect an answer without end", () =>
+    run(Effect.gen(function*() {
+      const path = yield* place
+      const piece = Buffer.alloc(1 << 20, "x")
+      let sent = 0
+      const server = createServer((socket) => {
+        const more = () => {
+          while (!socket.destroyed && socket.write(piece)) sent += piece.length
+          sent += piece.length
+        }
+        socket.on("drain", more).on("error", () => undefined)
+        more()
+      })
+      yield* Effect.callback<void>((resume) => void server.listen(path, () => resume(Effect.void)))
+      const error = yield* Effect.flip(ask(path, { ask: "status" }))
+      server.close()
+      assert.match(error.message, /its answer has more than 67108864 bytes$/)
+      assert.isBelow(sent, 80 << 20)
+    })))
+
   it.live("install-cni asks as the plugin does", () =>
     run(Effect.gen(function*() {
       const error = { cniVersion: "1.1.0", code: 50, msg: "this node has no NodeConfig" }
