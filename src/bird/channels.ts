@@ -2,7 +2,7 @@
 import { type Family, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import { isInternal, type NodeConfigSpec, type Peer } from "../domain/NodeConfig.ts"
 import { block } from "./block.ts"
-import { communityCall, communityLine } from "./communities.ts"
+import { communityCall, communityLine, type GrantStatements } from "./communities.ts"
 import { exportLimit } from "./exportLimit.ts"
 import { filtersImport } from "./filters.ts"
 import { nextHop, type NodeAddress } from "./local.ts"
@@ -34,7 +34,7 @@ const exportFilter = (
   spec: NodeConfigSpec,
   peer: Peer,
   family: Family,
-  { exportSet, leaving }: Exports
+  { exportSet, grants, leaving }: Exports
 ): ReadonlyArray<string> => {
   const allowed = [
     ...staticProtocols(spec, family).map((name) => `proto = "${name}"`),
@@ -46,7 +46,7 @@ const exportFilter = (
   return block("export filter", [
     ...block(`if ${allowed.join(" || ")} then`, [
       ...peer.communities.map(communityLine),
-      ...communityCall(spec.anycast, family),
+      ...communityCall(grants, family),
       ...(leaving ? leavingLines(spec, peer) : []),
       "accept;"
     ]),
@@ -60,6 +60,7 @@ export interface Exports {
   readonly ceiling: number
   /** `RenderInput.leaving` */
   readonly leaving: boolean
+  readonly grants: GrantStatements
 }
 
 const channel = (

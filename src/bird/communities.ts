@@ -33,13 +33,19 @@ const ofGrants = ({ allowedCIDRs, grants }: AnycastSpec, family: Family): Readon
   })
 }
 
+/** By family; once for all sessions, as it compares every grant with every prefix. */
+export type GrantStatements = Readonly<Record<Family, ReadonlyArray<string>>>
+
+export const grantStatements = (anycast: AnycastSpec): GrantStatements => ({
+  6: ofGrants(anycast, 6),
+  4: ofGrants(anycast, 4)
+})
+
 const NAME = "flock_communities"
 
 /** The statement that calls {@link communityFunction}, where there is one. */
-export const communityCall = (anycast: AnycastSpec, family: Family): ReadonlyArray<string> =>
-  ofGrants(anycast, family).length === 0 ? [] : [`${NAME}${family}();`]
+export const communityCall = (statements: GrantStatements, family: Family): ReadonlyArray<string> =>
+  statements[family].length === 0 ? [] : [`${NAME}${family}();`]
 
-export const communityFunction = (anycast: AnycastSpec, family: Family): ReadonlyArray<string> => {
-  const lines = ofGrants(anycast, family)
-  return lines.length === 0 ? [] : ["", ...block(`function ${NAME}${family}()`, lines)]
-}
+export const communityFunction = (statements: GrantStatements, family: Family): ReadonlyArray<string> =>
+  statements[family].length === 0 ? [] : ["", ...block(`function ${NAME}${family}()`, statements[family])]

@@ -10,7 +10,7 @@ import { linkOf, peerField, peerName } from "../domain/peerAddress.ts"
 import { summaryOf } from "../domain/summaries.ts"
 import { block } from "./block.ts"
 import { channelsOf } from "./channels.ts"
-import { communityFunction } from "./communities.ts"
+import { communityFunction, grantStatements } from "./communities.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
 import { kernelMetric } from "./kernelMetric.ts"
 import { nodeAddresses, routerId } from "./local.ts"
@@ -155,9 +155,10 @@ export const renderConfig = (input: RenderInput): Rendered => {
   )
   const imports = spec.bgp?.importCIDRs ?? []
   const never = connectedSubnets(input.interfaces)
+  const grants = grantStatements(spec.anycast)
   const blocks = sessions.map((it) => ({
     it,
-    ...channelsOf(spec, it, addresses, { exportSet, ceiling: input.ceiling, leaving: input.leaving })
+    ...channelsOf(spec, it, addresses, { exportSet, ceiling: input.ceiling, leaving: input.leaving, grants })
   }))
   const unannounced = blocks.flatMap(({ it: { peer }, problem }) =>
     problem === undefined ? [] : [
@@ -180,7 +181,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
     ...(resolving ? ["", ...block("protocol direct", ["ipv6;", "ipv4;"])] : []),
     ...FAMILIES.flatMap((family) => ["", ...kernel(spec, family, resolving)]),
     ...FAMILIES.flatMap((family) => staticBlocks(spec, family)),
-    ...FAMILIES.flatMap((family) => communityFunction(spec.anycast, family)),
+    ...FAMILIES.flatMap((family) => communityFunction(grants, family)),
     ...FAMILIES.flatMap((family) => importFilter(spec, never, family)),
     ...(sessions.some(({ peer }) => peer.bfd) ? ["", ...bfdBlock] : []),
     ...(links.length === 0 ? [] : ["", ...radvBlock(links)]),
