@@ -35,7 +35,8 @@ export const makeCompleteRebuilt = Effect.fnUntraced(function*(lock: KeyedLock) 
     const now = yield* allocations.get(key)
     // Its DEL may have come meanwhile.
     if (Option.isNone(now) || now.value !== rebuilt) return
-    const evidence = yield* evidenceOf(rebuilt, yield* netlink.links).pipe(Effect.provideContext(services))
+    const link = (yield* netlink.links).find(({ ifName }) => ifName === rebuilt.hostIfName)
+    const evidence = yield* evidenceOf(rebuilt, link ?? {}).pipe(Effect.provideContext(services))
     if (Option.isNone(evidence)) return
     const spec = yield* known
     const ground = { spec, occupied: yield* network.occupied(spec) }

@@ -98,6 +98,8 @@ export interface EventOn {
 
 export class KubeApi extends Context.Service<KubeApi, {
   readonly nodeConfig: SubscriptionRef.SubscriptionRef<NodeConfigState>
+  /** Asks for the NodeConfig once where none is known, for what cannot wait until {@link run} does. Waits 3 s at most. */
+  readonly findNodeConfig: Effect.Effect<void>
   /** From the cache, else one GET. None: there is no such pod. */
   readonly pod: (ref: PodRef) => Effect.Effect<Option.Option<PodInfo>, KubeUnavailable>
   /** From the cache only, never waits: for the anycast gate. Keyed by `podKey`. */

@@ -68,6 +68,7 @@ const make = (overrides: Partial<KubeApi["Service"]>) =>
 
     const kube = KubeApi.of({
       nodeConfig,
+      findNodeConfig: Effect.void,
       pods: Ref.get(pods),
       podChanges: Stream.fromPubSub(podChanges),
       pod: (ref) =>

@@ -1,7 +1,7 @@
 /**
  * {@link KubeApi} served by a Kubernetes API server. Wiring only: what it does is in the modules beside it.
  */
-import { Effect, FileSystem, Layer, Option, PubSub, Ref, type Scope, Stream } from "effect"
+import { Effect, FileSystem, Layer, Option, PubSub, Ref, type Scope, Stream, SubscriptionRef } from "effect"
 import { API_VERSION } from "../domain/NodeConfig.ts"
 import { type PodInfo, podKey } from "../domain/Pod.ts"
 import { keepRunning } from "../process/keepRunning.ts"
@@ -131,8 +131,20 @@ const make = Effect.fnUntraced(function*(
     return Option.filter(answer, (found) => matches(found, ref))
   })
 
+  const findNodeConfig = Effect.gen(function*() {
+    if (Option.isSome((yield* SubscriptionRef.get(nodeConfig.ref)).current)) return
+    const { fieldSelector, name, path } = nodeConfigsOf(nodeName)
+    const found: Array<unknown> = []
+    yield* client.list({ verb: "list", resource: name, path, query: { fieldSelector } }, (object) => found.push(object))
+    for (const object of found) yield* nodeConfig.handle({ _tag: "Arrived", object, source: "the API server" })
+  }).pipe(
+    Effect.timeout("3 seconds"),
+    Effect.catch((error) => Effect.logWarning(`the NodeConfig could not be asked for: ${error.message}`))
+  )
+
   return KubeApi.of({
     nodeConfig: nodeConfig.ref,
+    findNodeConfig,
     pod,
     pods: pods.pods,
     podChanges: pods.changes,

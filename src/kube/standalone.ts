@@ -61,6 +61,8 @@ const make = Effect.fnUntraced(function*({ directory, nodeName, stateDir }: Stan
 
   return KubeApi.of({
     nodeConfig: nodeConfig.ref,
+    // It was read when this layer was made.
+    findNodeConfig: Effect.void,
     pod,
     pods: pods.pods,
     podChanges: pods.changes,

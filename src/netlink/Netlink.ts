@@ -122,6 +122,14 @@ export interface HostLink {
   readonly up: boolean
   /** Namespace id (`IFLA_LINK_NETNSID`) of the peer; absent where the peer is in this namespace or gone. */
   readonly peerNsid?: number
+  /** The peer's index in its namespace (`IFLA_LINK`). */
+  readonly peerIndex?: number
+}
+
+/** An address in a pod, and the index of its interface there. */
+export interface PodAddress {
+  readonly address: IpAddress
+  readonly ifIndex: number
 }
 
 export interface NextHop {
@@ -286,7 +294,7 @@ export class Netlink extends Context.Service<Netlink, {
   readonly deleteBirdRoutes: (routes: ReadonlyArray<BirdRoute>) => Effect.Effect<void, NetlinkError>
   readonly interfaces: Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError>
   /** What a pod has on all its interfaces, by the namespace ID of its link ({@link HostLink.peerNsid}). */
-  readonly podAddresses: (nsid: number) => Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError>
+  readonly podAddresses: (nsid: number) => Effect.Effect<ReadonlyArray<PodAddress>, NetlinkError>
   /** How the kernel would send a packet to `address` (`ip route get`); undefined: no route. */
   readonly outgoing: (address: IpAddress) => Effect.Effect<Way | undefined, NetlinkError>
   /** Those that the kernel knows on these interfaces, by index. */

@@ -70,7 +70,12 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
     podAddresses: (nsid) =>
       Effect.sync(() => {
         const addresses = [...kernel.links.values()].find(({ peerNsid }) => peerNsid === nsid)?.plan?.addresses
-        return addresses === undefined ? [] : [...primariesOf(addresses), ...addresses.anycast]
+        return addresses === undefined
+          ? []
+          : [
+            ...primariesOf(addresses).map((address) => ({ address, ifIndex: 2 })),
+            ...addresses.anycast.map((address) => ({ address, ifIndex: 1 }))
+          ]
       }),
     outgoing: (address) =>
       Effect.sync(() => {

@@ -108,7 +108,7 @@ export class TestKernel {
 
   /** In place of the link of that name, if there is one. */
   addLink(ifName: string, ifIndex: number = ++this.#ifIndex, more: Partial<TestLink> = {}): TestLink {
-    const link = { ifName, ifIndex, alias: "", mtu: 1500, mac: HOST_MAC, up: true, peerNsid: 0, ...more }
+    const link = { ifName, ifIndex, alias: "", mtu: 1500, mac: HOST_MAC, up: true, peerNsid: 0, peerIndex: 2, ...more }
     this.links.set(ifName, link)
     return link
   }

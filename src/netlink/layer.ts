@@ -28,7 +28,8 @@ const hostLink = (link: Answers.Link): HostLink => ({
   mtu: link.mtu,
   mac: link.mac,
   up: link.up,
-  ...(link.peerNsid === undefined ? {} : { peerNsid: link.peerNsid })
+  ...(link.peerNsid === undefined ? {} : { peerNsid: link.peerNsid }),
+  ...(link.peerIndex === undefined ? {} : { peerIndex: link.peerIndex })
 })
 
 const make = (options: Options) =>

@@ -10,6 +10,7 @@ import {
   type HostInterface,
   type HostRoute,
   NetlinkError,
+  type PodAddress,
   PROTOCOL_BIRD,
   type RouterNeighbour,
   type Way
@@ -90,11 +91,15 @@ export const deleteBirdRoutes = (
 export const addressesIn = (
   dumps: DumpSocket,
   nsid: number
-): Effect.Effect<ReadonlyArray<IpAddress>, NetlinkError> =>
+): Effect.Effect<ReadonlyArray<PodAddress>, NetlinkError> =>
   Effect.forEach(
     families,
     (family) => dumps.dump(`list IPv${family} addresses of namespace ${nsid}`, R.dumpAddresses(family, 0, nsid))
-  ).pipe(Effect.map((lists) => Answers.collect(lists.flat(), Answers.readAddress).map(({ address }) => address)))
+  ).pipe(
+    Effect.map((lists) =>
+      Answers.collect(lists.flat(), Answers.readAddress).map(({ address, ifIndex }) => ({ address, ifIndex }))
+    )
+  )
 
 export const interfaces = (dumps: DumpSocket): Effect.Effect<ReadonlyArray<HostInterface>, NetlinkError> =>
   Effect.gen(function*() {

@@ -12,7 +12,8 @@ import { type HostLink, Netlink, PROTOCOL_EXPORT, PROTOCOL_POD } from "../netlin
 import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { Allocations } from "./Allocations.ts"
 import { completeAll, type Evidence, exportedPrimariesAreChosen } from "./complete.ts"
-import { type KernelState, takeOverPlan } from "./takeOverPlan.ts"
+import { believable } from "./ownWord.ts"
+import { takeOverPlan, withoutRecord } from "./takeOverPlan.ts"
 
 /**
  * Finds, decides, does. Run once, before the first call is served. The result: what was rebuilt without all that the
@@ -24,19 +25,29 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
   const kube = yield* KubeApi
   const netlink = yield* Netlink
   const network = yield* NodeNetwork
+  const links = yield* netlink.links
+  const records = yield* allocations.list
+  const lost = withoutRecord(records, allocations.interrupted, links)
+  // Whoever took the records took the copy of the NodeConfig too.
+  if (lost.length > 0) yield* kube.findNodeConfig
   const { current } = yield* SubscriptionRef.get(kube.nodeConfig)
   const spec = Option.getOrUndefined(current)?.spec
-  const kernel: KernelState = {
-    links: yield* netlink.links,
+  const evidence = new Map(
+    yield* Effect.forEach(
+      lost,
+      ({ link, owner }) => Effect.map(evidenceOf(owner, link), (found) => [link.ifName, found] as const),
+      { concurrency: 16 }
+    )
+  )
+  const plan = takeOverPlan(records, allocations.interrupted, {
+    links,
     podRoutes: yield* netlink.routes(PROTOCOL_POD),
-    exportRoutes: yield* netlink.routes(PROTOCOL_EXPORT)
-  }
-  const plan = takeOverPlan(yield* allocations.list, allocations.interrupted, kernel, {
-    bootId: options.bootId,
-    spec,
-    now: DateTime.formatIso(yield* DateTime.now)
-  })
-  const found = yield* Effect.forEach(plan.rebuild, (it) => evidenceOf(it, kernel.links), { concurrency: 16 })
+    exportRoutes: yield* netlink.routes(PROTOCOL_EXPORT),
+    inPods: spec === undefined || lost.length === 0
+      ? new Map()
+      : yield* ownWords(lost, evidence, { spec, occupied: yield* network.occupied(spec) })
+  }, { bootId: options.bootId, spec, now: DateTime.formatIso(yield* DateTime.now) })
+  const found = plan.rebuild.map(({ hostIfName }) => evidence.get(hostIfName) ?? Option.none())
   const isKnown = (i: number) => spec !== undefined && Option.isSome(found[i] ?? Option.none())
   const { left, rebuild: completed } = spec === undefined
     ? { rebuild: plan.rebuild.map(exportedPrimariesAreChosen), left: [] }
@@ -66,17 +77,45 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
   return [...plan.adopt, ...rebuild].filter(({ incomplete }) => incomplete === true)
 })
 
-/** The pod of a rebuilt allocation and its addresses, if they can be learned quickly. */
-export const evidenceOf = Effect.fnUntraced(function*({ hostIfName, pod }: Allocation, links: ReadonlyArray<HostLink>) {
+/** What pods themselves say that their primary addresses are, as far as it is believed. */
+const ownWords = Effect.fnUntraced(function*(
+  lost: ReturnType<typeof withoutRecord>,
+  evidence: ReadonlyMap<string, Option.Option<Evidence>>,
+  ground: Parameters<typeof believable>[1]
+) {
+  const netlink = yield* Netlink
+  return new Map(
+    yield* Effect.forEach(lost, ({ link, owner }) =>
+      podAddresses(netlink, link).pipe(
+        // The namespace may have gone with its pod.
+        Effect.orElseSucceed(() => []),
+        Effect.map((all) => {
+          const own = all.filter(({ ifIndex }) => ifIndex === link.peerIndex).map(({ address }) => address)
+          const pod = Option.getOrUndefined(evidence.get(link.ifName) ?? Option.none())?.pod
+          return [link.ifName, believable({ namespace: owner.pod.namespace, own, pod }, ground)] as const
+        })
+      ), { concurrency: 16 })
+  )
+})
+
+const podAddresses = ({ podAddresses }: Netlink["Service"], { peerNsid }: Pick<HostLink, "peerNsid">) =>
+  peerNsid === undefined ? Effect.succeed([]) : podAddresses(peerNsid)
+
+/** The pod of an allocation without a record and its addresses, if they can be learned quickly. */
+export const evidenceOf = Effect.fnUntraced(function*(
+  { pod }: Pick<Allocation, "pod">,
+  link: Pick<HostLink, "peerNsid">
+) {
   if (pod.name === "") return Option.none<Evidence>()
   const kube = yield* KubeApi
   const netlink = yield* Netlink
-  const nsid = links.find(({ ifName }) => ifName === hostIfName)?.peerNsid
   return yield* Effect.all({
     pod: Effect.timeout(kube.pod(pod), "3 seconds"),
-    addresses: nsid === undefined ? Effect.succeed([]) : netlink.podAddresses(nsid)
+    addresses: podAddresses(netlink, link)
   }).pipe(
-    Effect.map(({ addresses, pod }) => Option.map(pod, (pod): Evidence => ({ pod, addresses }))),
+    Effect.map(({ addresses, pod }) =>
+      Option.map(pod, (pod): Evidence => ({ pod, addresses: addresses.map(({ address }) => address) }))
+    ),
     Effect.catch((error) =>
       Effect.as(
         Effect.logWarning(`anycast addresses of ${podKey(pod)} may be missing for now: ${error.message}`),

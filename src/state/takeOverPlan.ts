@@ -1,6 +1,6 @@
 /** What to do with the records, links and routes that the agent before this one left. Pure. */
 import { aliasOf, type Allocation, attachmentKey, namesOwner, parseAlias } from "../domain/Allocation.ts"
-import { bitsOf, contains, type IpAddress } from "../domain/Ip.ts"
+import { bitsOf, contains, equalAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import * as PodAddresses from "../domain/PodAddresses.ts"
 import { gatewayOf } from "../domain/reserved.ts"
@@ -21,6 +21,8 @@ export interface KernelState {
   readonly links: ReadonlyArray<HostLink>
   readonly podRoutes: ReadonlyArray<HostRoute>
   readonly exportRoutes: ReadonlyArray<HostRoute>
+  /** By a link's name: primary addresses that its pod has by its own word (`ownWord.ts`). Counted where no route tells. */
+  readonly inPods: ReadonlyMap<string, ReadonlyArray<IpAddress>>
 }
 
 export interface Plan {
@@ -28,7 +30,7 @@ export interface Plan {
   readonly adopt: ReadonlyArray<Allocation>
   /** Records whose link is gone: the pod's namespace is too. */
   readonly drop: ReadonlyArray<Allocation>
-  /** Records rebuilt from a link, its alias and its routes. */
+  /** Records rebuilt from a link, its alias and its routes, or its pod's word. */
   readonly rebuild: ReadonlyArray<Allocation>
   /** Links that nothing owns, or that an interrupted ADD left. */
   readonly remove: ReadonlyArray<HostLink>
@@ -51,14 +53,33 @@ export const fromSpec = (primaries: ReadonlyArray<IpAddress>, spec: NodeConfigSp
   return { gateway4: spec?.cidr4 && gatewayOf(spec.cidr4), chosen: primaries.filter(isChosen) }
 }
 
+/** Of a link's pod by its own word, in families of which no route tells: what nobody else has or says to have. */
+const ownWord = (
+  link: HostLink,
+  routed: ReadonlyArray<IpAddress>,
+  kernel: KernelState,
+  records: ReadonlyArray<Allocation>
+): ReadonlyArray<IpAddress> => {
+  const held = [
+    ...kernel.podRoutes.flatMap(hostAddress),
+    ...records.flatMap(({ addresses }) => PodAddresses.primariesOf(addresses)),
+    ...[...kernel.inPods].flatMap(([ifName, addresses]) => ifName === link.ifName ? [] : addresses)
+  ]
+  return (kernel.inPods.get(link.ifName) ?? []).filter((address) =>
+    !routed.some(({ family }) => family === address.family) && !held.some((it) => equalAddress(it, address))
+  )
+}
+
 /** The allocation as the kernel tells it; undefined where the link holds no address of a pod. */
 const allocationFromKernel = (
   owner: NonNullable<ReturnType<typeof parseAlias>>,
   link: HostLink,
   kernel: KernelState,
+  records: ReadonlyArray<Allocation>,
   { bootId, now, spec }: Context
 ): Allocation | undefined => {
-  const primaries = kernel.podRoutes.filter(over(link)).flatMap(hostAddress)
+  const routed = kernel.podRoutes.filter(over(link)).flatMap(hostAddress)
+  const primaries = [...routed, ...ownWord(link, routed, kernel, records)]
   if (primaries.length === 0) return undefined
   return {
     ...owner,
@@ -77,6 +98,26 @@ const allocationFromKernel = (
   }
 }
 
+// The name is made of the attachment's key. An alias that names no attachment was written by somebody else, and is restored.
+const isOf = (a: Allocation, alias: string | undefined): boolean =>
+  alias !== undefined && (alias === aliasOf(a) || !namesOwner(alias))
+
+/** Links of pods without a record, with what their aliases tell: nearly always none. Not those of an ADD that was cut short. */
+export const withoutRecord = (
+  records: ReadonlyArray<Allocation>,
+  interrupted: ReadonlyArray<string>,
+  links: ReadonlyArray<HostLink>
+) => {
+  const byName = new Map(records.map((a) => [a.hostIfName, a]))
+  return links.flatMap((link) => {
+    const record = byName.get(link.ifName)
+    const owner = parseAlias(link.alias)
+    const isLost = owner !== undefined && link.peerNsid !== undefined && !interrupted.includes(attachmentKey(owner)) &&
+      (record === undefined || !isOf(record, link.alias))
+    return isLost ? [{ link, owner }] : []
+  })
+}
+
 export const takeOverPlan = (
   records: ReadonlyArray<Allocation>,
   interrupted: ReadonlyArray<string>,
@@ -84,11 +125,7 @@ export const takeOverPlan = (
   context: Context
 ): Plan => {
   const byName = new Map(kernel.links.map((link) => [link.ifName, link]))
-  // The name is made of the attachment's key. An alias that names no attachment was written by somebody else, and is restored.
-  const matches = (a: Allocation) => {
-    const alias = byName.get(a.hostIfName)?.alias
-    return alias !== undefined && (alias === aliasOf(a) || !namesOwner(alias))
-  }
+  const matches = (a: Allocation) => isOf(a, byName.get(a.hostIfName)?.alias)
   const adopt = records.filter(matches)
   const owned = new Set(adopt.map((a) => a.hostIfName))
   const known = new Set(adopt.map(attachmentKey))
@@ -99,7 +136,7 @@ export const takeOverPlan = (
     const key = owner && attachmentKey(owner)
     const ownable = owner !== undefined && key !== undefined && link.peerNsid !== undefined &&
       !interrupted.includes(key) && !known.has(key)
-    const allocation = ownable ? allocationFromKernel(owner, link, kernel, context) : undefined
+    const allocation = ownable ? allocationFromKernel(owner, link, kernel, adopt, context) : undefined
     if (allocation === undefined) {
       remove.push(link)
     } else {

@@ -5,7 +5,7 @@ import { afterEach, assert, beforeEach, describe, it } from "vitest"
 import { AgentNode, DUAL, HOST } from "../../lab/AgentNode.ts"
 import { describeDisagreement, disagreements } from "../../lab/agreement.ts"
 import { addressesOf } from "../../lab/cni.ts"
-import { exec } from "../../lab/exec.ts"
+import { exec, ip } from "../../lab/exec.ts"
 import { nodeFacts } from "../../lab/facts.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
@@ -132,6 +132,51 @@ describe("restart", () => {
     await assertConnected(pods)
     for (const name of pods.keys()) assert.strictEqual((await node.cni("DEL", name)).code, 0)
     await assertConsistent(new Map())
+  })
+
+  it("records and the pods' host routes lost together: pods are rebuilt from their own interfaces", async () => {
+    await node.start()
+    const given = new Map<string, ReadonlyArray<string>>()
+    for (let i = 0; i < 3; i++) {
+      const pod = await node.pod()
+      given.set(pod, addressesOf(await node.add(pod)))
+    }
+    const [first = "", second = ""] = given.keys()
+    await node.stop("SIGKILL")
+    rmSync(join(node.directory, "state"), { recursive: true })
+    const links = (await node.links()).filter((name) => name.startsWith("flock"))
+    // Of one pod one family; of another both, and the neighbours, with a host end that is down.
+    await ip(node.netns, "-4", "route", "flush", "dev", links[0] ?? "")
+    await ip(node.netns, "link", "set", links[1] ?? "", "down")
+    await node.start()
+    await until("all stands again", () => assertConsistent(given).then(() => true, () => false), 20)
+    await assertConnected(given)
+    for (const pod of [first, second]) assert.strictEqual((await node.cni("DEL", pod)).code, 0)
+    given.delete(first)
+    given.delete(second)
+    await assertConsistent(given)
+  })
+
+  it("a pod that lies while its record and its routes are lost gets nobody's address", async () => {
+    await node.start()
+    const [victim, liar] = [await node.pod(), await node.pod()]
+    const given = addressesOf(await node.add(victim))
+    await node.add(liar)
+    await node.stop("SIGKILL")
+    rmSync(join(node.directory, "state"), { recursive: true })
+    await ip(liar, "addr", "flush", "dev", "eth0", "scope", "global")
+    for (const address of [...given, "10.96.0.1"]) await ip(liar, "addr", "add", address, "dev", "eth0")
+    for (const link of (await node.links()).filter((name) => name.startsWith("flock"))) {
+      const pods = await ip(node.netns, "route", "show", "dev", link)
+      if (!given.some((address) => pods.includes(address))) await ip(node.netns, "link", "set", link, "down")
+    }
+    await node.start()
+    await until(
+      "the victim stands",
+      () => assertConsistent(new Map([[victim, given]])).then(() => true, () => false),
+      20
+    )
+    await assertConnected(new Map([[victim, given]]))
   })
 
   it("records that cannot be read are set aside; their pods are rebuilt", async () => {

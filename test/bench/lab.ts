@@ -1,9 +1,5 @@
-/**
- * Where the bench runs: network and mount namespaces of its own, which end with it, so that nothing it makes can stay
- * on the machine or be seen by it.
- */
-import { type ChildProcess, spawn } from "node:child_process"
-import { once } from "node:events"
+/** Where the bench runs, and what it calls there. */
+import type { ChildProcess } from "node:child_process"
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { AgentNode } from "../../lab/AgentNode.ts"
@@ -11,27 +7,6 @@ import { run } from "../../lab/exec.ts"
 import { sleep } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
 import type { Bucket } from "./report.ts"
-
-const INSIDE = "FLOCK_BENCH_INSIDE"
-
-/** True in the namespaces. Otherwise runs this same command there, to its end, and takes over its exit code. */
-export const enter = async (): Promise<boolean> => {
-  if (process.env[INSIDE] === "1") {
-    await run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
-    await run("ip", "link", "set", "lo", "up")
-    return true
-  }
-  await run("mkdir", "-p", "/run/netns")
-  // A process namespace too: whatever ends the bench, ends its agents.
-  const namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-  const child = spawn("unshare", [...namespaces, "--", process.execPath, ...process.argv.slice(1)], {
-    stdio: "inherit",
-    env: { ...process.env, [INSIDE]: "1" }
-  })
-  const [code] = await once(child, "exit")
-  process.exitCode = typeof code === "number" ? code : 1
-  return false
-}
 
 /** A world for one bench, with a folder that has the spawner in it. */
 export const openLab = async () => {

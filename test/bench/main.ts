@@ -5,11 +5,11 @@
 import { writeFileSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { parseArgs } from "node:util"
+import { isolate } from "../../lab/isolate.ts"
 import { anycast } from "./anycast.ts"
 import { bgp } from "./bgp.ts"
 import { cni } from "./cni.ts"
 import { cpu } from "./cpu.ts"
-import { enter } from "./lab.ts"
 import { busyWords, othersShare } from "./load.ts"
 import { type Bench, passes, table } from "./report.ts"
 
@@ -42,7 +42,7 @@ if (values.help) {
 } else if (chosen.length === 0 || !(Number.isInteger(rounds) && rounds > 0)) {
   console.error(`bench: --only must be a bench, --rounds 1 or more\n${USAGE}`)
   process.exitCode = 2
-} else if (await enter()) {
+} else if (await isolate()) {
   const results: Array<object> = []
   const needed = (bench: Bench) => bench.seconds.once + rounds * bench.seconds.round
   const sum = chosen.reduce((seconds, bench) => seconds + needed(bench), 0)

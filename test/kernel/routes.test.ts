@@ -92,7 +92,8 @@ describe("a pod's addresses", () => {
       const nsidOf = (n: number) =>
         Effect.map(netlink.links, (links) => links.find(({ ifName }) => ifName === linkName(n))?.peerNsid ?? -1)
       const has = (n: number) =>
-        Effect.map(Effect.flatMap(nsidOf(n), netlink.podAddresses), (all) => new Set(all.map(formatAddress)))
+        Effect.map(Effect.flatMap(nsidOf(n), netlink.podAddresses), (all) =>
+          new Set(all.map(({ address }) => formatAddress(address))))
       const found = yield* has(5)
       for (const text of [formatAddress(v4(5)), formatAddress(v6(5)), ANYCAST[4], ANYCAST[6], "192.0.2.200"]) {
         assert.isTrue(found.has(text), text)

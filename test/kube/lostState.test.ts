@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
 import { AgentNode } from "../../lab/AgentNode.ts"
 import { type ApiServer, available, start } from "../../lab/ApiServer.ts"
+import { ip } from "../../lab/exec.ts"
 import type { Relay } from "../../lab/Relay.ts"
 import { until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
@@ -73,4 +74,19 @@ describe.runIf(available)("a lost state folder on a node of a cluster", () => {
       await until("no routes", async () => (await node.routes(201)).length === 0)
     }
   )
+
+  it("and where the pods' host routes are lost too, from the pods themselves", async () => {
+    const before = await node.status()
+    await node.stop("SIGKILL")
+    rmSync(join(node.directory, "state"), { recursive: true })
+    for (const link of (await node.links()).filter((name) => name.startsWith("flock"))) {
+      await ip(node.netns, "link", "set", link, "down")
+    }
+    await node.start()
+    const primaries = ({ allocations }: typeof before) =>
+      allocations.map(({ ipv4, ipv6, pod }) => [pod, ipv6, ipv4].join(" ")).toSorted()
+    assert.deepStrictEqual(primaries(await node.status()), primaries(before))
+    assert.deepStrictEqual(await addressesOf("waiting"), { uid: true, anycast: ANYCAST, chosen: [] })
+    assert.deepStrictEqual(await addressesOf("chosen"), { uid: true, anycast: [], chosen: [CHOSEN] })
+  })
 })

@@ -8,6 +8,10 @@ export class Shared {
     this.#raise = raise
   }
 
+  get isDown(): boolean {
+    return this.#holders > 0
+  }
+
   #inTurn(task: () => Promise<void>): Promise<void> {
     const done = this.#queue.then(task)
     this.#queue = done.catch(() => undefined)

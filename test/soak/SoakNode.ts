@@ -50,7 +50,7 @@ export class Violation extends Error {}
 const DEL_SECONDS = 60
 
 /** Faults with which the agent ends. */
-const ENDS = ["agentKilled", "agentStopped", "stateLost"] as const
+const ENDS = ["agentKilled", "agentStopped", "stateLost", "podsLost"] as const
 
 const FORBIDDEN = "198.18.1.1"
 

@@ -62,16 +62,25 @@ export class Faults {
   readonly #bird: Shared
   readonly #disk: Shared
   readonly #config: Shared
-  #withoutRecords = 0
+  /** The records were removed, and no agent has started since. */
+  #recordsLost = false
   #linksDown = 0
   #linkTouched = Number.NEGATIVE_INFINITY
+  /** A link was touched while there was no agent to restore it. */
+  #linksBroken = false
+  /** Faults that keep a starting agent from its NodeConfig, where it has lost its copy. */
+  #blind = 0
   /** Seconds that the agent's clock is ahead of this machine's. */
   #offset = CLOCK_AHEAD
 
   constructor(ground: FaultGround) {
     this.#ground = ground
     const { node, pods } = ground.soak.parts
-    this.#agent = new Shared(() => node.start())
+    this.#agent = new Shared(async () => {
+      await node.start()
+      if (this.#linksBroken) this.#linkTouched = performance.now()
+      this.#recordsLost = this.#linksBroken = false
+    })
     this.#bird = new Shared(() => node.startBird())
     this.#disk = new Shared(async () => rmSync(this.#filler, { force: true }))
     this.#config = new Shared(() => pods.configure(ground.soak.spec))
@@ -90,31 +99,53 @@ export class Faults {
   }
 
   async #stopAgent(signal: NodeJS.Signals): Promise<End> {
-    await this.#agent.take(async () => void await this.#ground.soak.parts.node.stop(signal))
+    await this.#agent.take(async () => {
+      this.#linksBroken = !this.#linksAreWhole
+      await this.#ground.soak.parts.node.stop(signal)
+    })
     return () => this.#agent.release()
   }
 
-  /**
-   * A pod whose record and whose host routes are both gone is known to nobody: its link is taken for a leftover. So the two
-   * do not come together here (docs/soak.md).
-   */
   get #linksAreWhole(): boolean {
-    return this.#linksDown === 0 && performance.now() - this.#linkTouched > RESTORE_MS
+    return this.#linksDown === 0 && !this.#linksBroken && performance.now() - this.#linkTouched > RESTORE_MS
   }
 
-  async #loseState(): Promise<End> {
-    this.#withoutRecords++
-    const stopped = await this.#stopAgent("SIGKILL")
-    const end = async () => {
-      await stopped()
-      this.#withoutRecords--
-    }
-    if (!this.#linksAreWhole) return end
+  /**
+   * A pod whose record and whose host routes are both gone is rebuilt from its own interface, and which of its addresses to
+   * believe the NodeConfig says. So these three are not lost together here (docs/soak.md).
+   */
+  async #loseState(andHostEnds: boolean): Promise<End> {
+    const end = await this.#stopAgent("SIGKILL")
+    if (this.#blind > 0 && (andHostEnds || !this.#linksAreWhole)) return end
     remove(this.#state)
+    this.#recordsLost = true
+    if (andHostEnds) {
+      this.#linksBroken = true
+      // Down takes routes and neighbours of both families with it.
+      for (const link of this.#links) for (const way of ["down", "up"]) await this.#ip("link", "set", link, way)
+    }
     const { circumstances, slots } = this.#ground.soak
     const done = slots.filter(({ edited }) => edited).map(({ name }) => circumstances.begin("rebuilt", name))
     this.#ground.soak.lostState = () => done.forEach((end) => end())
     return end
+  }
+
+  /** `begin` keeps a starting agent from its NodeConfig; nothing where that would lose pods. */
+  async #beBlind(begin: () => Promise<End>): Promise<End> {
+    if (this.#recordsLost && !this.#linksAreWhole) return OVER
+    this.#blind++
+    const end = await begin()
+    return async () => {
+      await end()
+      this.#blind--
+    }
+  }
+
+  async #api(disturb: (relay: Relay) => void): Promise<End> {
+    const { relay } = this.#ground
+    if (relay === undefined) return OVER
+    disturb(relay)
+    return async () => relay.mend()
   }
 
   async #clock(by: number): Promise<End> {
@@ -125,18 +156,19 @@ export class Faults {
     return OVER
   }
 
-  /** The host end of one of the node's pods. */
-  #link(which: number): string | undefined {
-    const containers = this.#ground.soak.operated.flatMap(({ container }) => container ?? [])
-    return containers[which % Math.max(1, containers.length)]?.result.interfaces[0].name
+  /** The host ends of the node's pods, the witness's apart. */
+  get #links(): ReadonlyArray<string> {
+    return this.#ground.soak.operated.flatMap(({ container }) => container?.result.interfaces[0].name ?? [])
   }
 
   async #onLink(
     which: number,
     ...commands: ReadonlyArray<(link: string) => ReadonlyArray<string>>
   ): Promise<string | undefined> {
-    const link = this.#withoutRecords > 0 ? undefined : this.#link(which)
+    const links = this.#recordsLost && this.#blind > 0 ? [] : this.#links
+    const link = links[which % Math.max(1, links.length)]
     this.#linkTouched = performance.now()
+    if (this.#agent.isDown) this.#linksBroken = true
     if (link !== undefined) { for (const command of commands) await this.#ip(...command(link)) }
     return link
   }
@@ -167,7 +199,8 @@ export class Faults {
   readonly #begin: Record<FaultKind, (which: number) => Promise<End>> = {
     agentKilled: () => this.#stopAgent("SIGKILL"),
     agentStopped: () => this.#stopAgent("SIGTERM"),
-    stateLost: () => this.#loseState(),
+    stateLost: () => this.#loseState(false),
+    podsLost: () => this.#loseState(true),
     birdKilled: async () => {
       await this.#bird.take(() => this.#ground.soak.parts.node.stopBird("SIGKILL"))
       return () => this.#bird.release()
@@ -176,22 +209,14 @@ export class Faults {
       await this.#disk.take(async () => fill(this.#filler))
       return () => this.#disk.release()
     },
-    apiCut: async () => {
-      this.#ground.relay?.cut()
-      return async () => this.#ground.relay?.mend()
-    },
-    apiMute: async () => {
-      this.#ground.relay?.mute()
-      return async () => this.#ground.relay?.mend()
-    },
-    apiSlow: async () => {
-      this.#ground.relay?.slow(300)
-      return async () => this.#ground.relay?.mend()
-    },
-    configGone: async () => {
-      await this.#config.take(() => this.#ground.soak.parts.pods.configure(undefined))
-      return () => this.#config.release()
-    },
+    apiCut: () => this.#beBlind(() => this.#api((relay) => relay.cut())),
+    apiMute: () => this.#beBlind(() => this.#api((relay) => relay.mute())),
+    apiSlow: () => this.#api((relay) => relay.slow(300)),
+    configGone: () =>
+      this.#beBlind(async () => {
+        await this.#config.take(() => this.#ground.soak.parts.pods.configure(undefined))
+        return () => this.#config.release()
+      }),
     cablePulled: async () => {
       await ip(this.#ground.router, "link", "set", `n${this.#ground.index}`, "down")
       return async () => void await ip(this.#ground.router, "link", "set", `n${this.#ground.index}`, "up")

@@ -1,12 +1,10 @@
 /** `npm run soak`: see {@link USAGE}. */
-import { spawn } from "node:child_process"
-import { once } from "node:events"
 import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { available } from "../../lab/ApiServer.ts"
-import { run } from "../../lab/exec.ts"
+import { isolate } from "../../lab/isolate.ts"
 import { World } from "../../lab/World.ts"
 import { type FaultKind, FAULTS } from "./plan.ts"
 import { report } from "./report.ts"
@@ -72,27 +70,6 @@ const kindsOf = (text: string): ReadonlyArray<FaultKind> =>
 const roundsOf = (text: string): readonly [number, number] => {
   const [, from, to] = /^(\d+)(?:-(\d+))?$/.exec(text) ?? usage(`--rounds ${text}: must be N or FROM-TO`)
   return to === undefined ? [Number(from), Number(from)] : [Number(from), Number(to)]
-}
-
-const INSIDE = "FLOCK_SOAK_INSIDE"
-
-/** Namespaces of its own, which end with it, whatever happens: network, mounts, processes. */
-const enter = async (): Promise<boolean> => {
-  if (process.env[INSIDE] !== undefined) {
-    await run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
-    await run("ip", "link", "set", "lo", "up")
-    return true
-  }
-  await run("mkdir", "-p", "/run/netns")
-  const namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-  const child = spawn("unshare", [...namespaces, "--", process.execPath, ...process.argv.slice(1)], {
-    stdio: "inherit",
-    env: { ...process.env, [INSIDE]: "1" }
-  })
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill("SIGKILL"))
-  const [code] = await once(child, "exit")
-  process.exitCode = typeof code === "number" ? code : 1
-  return false
 }
 
 /** Debian's, x64 and arm64. It shifts the wall clock of one process by what a file says. */
@@ -173,4 +150,4 @@ const main = async (): Promise<void> => {
 }
 
 if (values.help) console.log(USAGE)
-else if (await enter()) await main()
+else if (await isolate()) await main()

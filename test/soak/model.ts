@@ -39,6 +39,7 @@ const EXCUSES: Partial<Record<Circumstance, Partial<Record<Verb, ReadonlyArray<n
   agentKilled: noAgent,
   agentStopped: noAgent,
   stateLost: { ...noAgent, STATUS: noConfig },
+  podsLost: { ...noAgent, STATUS: noConfig, CHECK: [CODE.TRY_AGAIN, CODE.CHECK_FAILED] },
   diskFull: { ADD: [CODE.IO_FAILURE] },
   apiCut: noApi,
   apiMute: noApi,
@@ -49,7 +50,8 @@ const EXCUSES: Partial<Record<Circumstance, Partial<Record<Verb, ReadonlyArray<n
   hostRoutesFlushed: unlike,
   neighboursFlushed: unlike,
   flipped: unlike,
-  rebuilt: unlike,
+  // A chosen address that its pod's annotations do not name any more is not believed, and without any there is no pod.
+  rebuilt: { CHECK: [CODE.CHECK_FAILED, CODE.UNKNOWN_CONTAINER] },
   rivals: { ADD: [CODE.INVALID_ENVIRONMENT] }
 }
 

@@ -31,6 +31,7 @@ export const FAULTS = {
   agentKilled: { lasts: true, weight: 4 },
   agentStopped: { lasts: true, weight: 1 },
   stateLost: { lasts: true, weight: 2 },
+  podsLost: { lasts: true, weight: 2 },
   birdKilled: { lasts: true, weight: 3 },
   diskFull: { lasts: true, weight: 3 },
   apiCut: { lasts: true, weight: 2, cluster: true },

@@ -44,7 +44,7 @@ describe("a soak", () => {
     for (const args of [["--minutes", "soon"], ["--rounds", "3-"], ["--faults", "flood"], ["--nonsense"]]) {
       const { code, stderr } = await soak(...args)
       assert.strictEqual(code, 2, args.join(" "))
-      assert.match(stderr, /^soak: .*\nusage: npm run soak/)
+      assert.match(stderr, /^soak: .*\nusage: npm run soak/m)
     }
   })
 })

@@ -3,9 +3,10 @@ import { Option } from "effect"
 import { aliasOf, type Allocation } from "../../../src/domain/Allocation.ts"
 import { address, hostCidr } from "../../../src/domain/Ip.ts"
 import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
+import { primariesOf } from "../../../src/domain/PodAddresses.ts"
 import type { HostLink, HostRoute } from "../../../src/netlink/Netlink.ts"
 import { completeAll, completeFromPod, completeLate, exportedPrimariesAreChosen } from "../../../src/state/complete.ts"
-import { type KernelState, takeOverPlan } from "../../../src/state/takeOverPlan.ts"
+import { type KernelState, takeOverPlan, withoutRecord } from "../../../src/state/takeOverPlan.ts"
 import { addresses, addresses6, allocation, nodeConfig } from "../fixtures.ts"
 
 const context = { bootId: "boot", spec: nodeConfig().spec, now: "2026-01-01T00:00:00.000Z" }
@@ -31,6 +32,7 @@ const kernel = (over: Partial<KernelState> = {}): KernelState => ({
   links: [],
   podRoutes: [],
   exportRoutes: [],
+  inPods: new Map(),
   ...over
 })
 
@@ -70,6 +72,39 @@ describe("take-over at start", () => {
       pod: { ...mine.pod, uid: "" },
       addresses: addresses({ anycast: [address("192.0.2.1")] })
     })
+  })
+
+  it("believes the pod where no route tells: what nobody else has or says to have", () => {
+    const own = [address("2001:db8:1::a"), address("10.42.1.2")]
+    const say = (...more: ReadonlyArray<readonly [string, ReadonlyArray<string>]>) =>
+      new Map([[mine.hostIfName, own], ...more.map(([name, list]) => [name, list.map((a) => address(a))] as const)])
+    const primaries = (state: Partial<KernelState>, records: ReadonlyArray<Allocation> = []) =>
+      takeOverPlan(records, [], kernel({ links: [linkOf(mine, 7)], inPods: say(), ...state }), context).rebuild
+        .map((a) => primariesOf(a.addresses))
+    assert.deepStrictEqual(primaries({}), [own])
+    // The kernel's word counts for a family before the pod's, and nobody gets what somebody else's route or record has.
+    assert.deepStrictEqual(primaries({ podRoutes: [route("10.42.1.9", 7)] }), [[
+      own[0] ?? address("::"),
+      address("10.42.1.9")
+    ]])
+    assert.deepStrictEqual(primaries({ podRoutes: [route("10.42.1.2", 3)] }), [[own[0] ?? address("::")]])
+    const other = allocation({ containerId: "c2", hostIfName: "flock00000002" })
+    const both = [linkOf(mine, 7), linkOf(other, 8)]
+    assert.deepStrictEqual(primaries({ links: both }, [other]), [])
+    // Two that say the same: one of them lies.
+    assert.deepStrictEqual(primaries({ links: both, inPods: say(["flock00000002", ["10.42.1.2"]]) }), [[
+      own[0] ?? address("::")
+    ]])
+  })
+
+  it("asks about links that a record does not explain, and of no ADD that was cut short", () => {
+    const names = (records: ReadonlyArray<Allocation>, interrupted: ReadonlyArray<string>, link: HostLink) =>
+      withoutRecord(records, interrupted, [link]).map(({ owner }) => owner.containerId)
+    assert.deepStrictEqual(names([], [], linkOf(mine, 7)), ["c1"])
+    assert.deepStrictEqual(names([mine], [], linkOf(mine, 7)), [])
+    assert.deepStrictEqual(names([mine], [], linkOf(mine, 7, { alias: "foreign words here too" })), [])
+    assert.deepStrictEqual(names([mine], [], linkOf(mine, 7, { alias: "a/b c9 eth0" })), ["c9"])
+    assert.deepStrictEqual(names([], ["c1/eth0"], linkOf(mine, 7)), [])
   })
 
   it("takes a primary address outside the node's prefixes for an operator's choice", () => {
