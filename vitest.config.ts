@@ -30,6 +30,7 @@ export default defineConfig({
   test: {
     pool: "forks",
     teardownTimeout: 20_000,
+    setupFiles: ["test/versions.ts"],
     reporters,
     projects: [
       project("unit", { timeout: 30_000 }),

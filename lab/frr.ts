@@ -6,6 +6,7 @@ import { end, exec, run } from "./exec.ts"
 import { until } from "./until.ts"
 import type { World } from "./World.ts"
 
+/** Where Debian has the daemons, which are in nobody's PATH: those of another version go before ({@link chooseVersions}). */
 const FRR = "/usr/lib/frr"
 
 export type FrrDaemon = "zebra" | "bgpd" | "bfdd"
@@ -30,7 +31,18 @@ export class Frr {
   ): Promise<void> {
     await this.startDaemon("zebra", options.zebra ?? "hostname router\n")
     await this.startDaemon("bgpd", config, "-p", "179")
-    if (options.bfd) await this.startDaemon("bfdd", "hostname router\n", "--bfdctl", join(this.directory, "bfdd.sock"))
+    if (options.bfd) await this.#startBfd()
+  }
+
+  /** FRR 8 has a control socket for BFD, at one place for all of the machine unless told otherwise; FRR 10 has none. */
+  async #startBfd(): Promise<void> {
+    const { stdout } = await exec("bfdd", ["--help"], { env: this.#env })
+    const socket = stdout.includes("--bfdctl") ? ["--bfdctl", join(this.directory, "bfdd.sock")] : []
+    await this.startDaemon("bfdd", "hostname router\n", ...socket)
+  }
+
+  get #env(): NodeJS.ProcessEnv {
+    return { ...process.env, PATH: `${process.env["PATH"] ?? ""}:${FRR}` }
   }
 
   /** As Debian's frrinit does, in a folder which the user frr must be able to write. */
@@ -48,7 +60,7 @@ export class Frr {
       ["-P", "0"],
       more
     ]
-    const child = this.world.spawn([join(FRR, daemon), ...flags.flat()], { netns: this.netns, log })
+    const child = this.world.spawn([daemon, ...flags.flat()], { netns: this.netns, log, env: this.#env })
     this.#daemons.set(daemon, child)
     await until(`${daemon} answers`, async () => {
       if (child.exitCode !== null) throw new Error(readFileSync(log, "utf8"))

@@ -2,7 +2,8 @@
 # debian.sh SUITE PACKAGE...: a Debian system of another release (trixie, sid, ...) with these packages and what they
 # need, in a folder outside the tree. Prints the folder, which holds
 #   root/  the installed system: for chroot, or as the base of a container image
-#   bin/   the packages' programs, ready to run here on this kernel and these files with their own libc, as any user
+#   bin/   the packages' programs, ready to run here on this kernel and these files with their own libc, as any user.
+#          Daemons that are run as root see their own /usr, for data that they look for by name (FRR's YANG modules)
 #   versions  a line `PACKAGE VERSION` for each package that was asked for
 # For instance:
 #   trixie=$(scripts/debian.sh trixie bird3) && "$trixie/bin/bird" --version
@@ -84,8 +85,15 @@ done | sort -u | while read -r file; do
   esac
   # Scripts find their interpreter on this machine
   [ "$(head -c 4 "$program")" = "$(printf '\177ELF')" ] || continue
-  printf '#!/bin/sh\nexec %s --argv0 %s --library-path %s %s "$@"\n' \
-    "'$loader'" "'$file'" "'$libraries'" "'$folder/root$file'" >"$new/bin/${file##*/}"
+  {
+    echo '#!/bin/sh'
+    case $file in
+      */bin/*) ;;
+      *) echo "[ \"\$(id -u)\" != 0 ] || [ ! /lib -ef /usr/lib ] || exec unshare --mount sh -c" \
+        "'mount --bind \"\$0\" /usr && exec \"\$@\"' '$folder/root/usr' '$file' \"\$@\"" ;;
+    esac
+    echo "exec '$loader' --argv0 '$file' --library-path '$libraries' '$folder/root$file' \"\$@\""
+  } >"$new/bin/${file##*/}"
   chmod 755 "$new/bin/${file##*/}"
 done
 mv "$new" "$folder"

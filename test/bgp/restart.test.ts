@@ -1,13 +1,26 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { renameSync, unlinkSync, writeFileSync } from "node:fs"
+import { readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { parse } from "yaml"
 import type { Attached } from "../../lab/AgentNode.ts"
-import { run } from "../../lab/exec.ts"
+import { end, exec, run } from "../../lab/exec.ts"
 import { node4, node6, ROUTER4 } from "../../lab/Lan.ts"
 import { Network, nodeSpec, peers } from "../../lab/Network.ts"
 import { pinging, type Pings } from "../../lab/ping.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
+
+/** What the DaemonSet's container of BIRD runs, with the files in `directory`. */
+const sidecar = (directory: string): ReadonlyArray<string> => {
+  const daemonSet = parse(readFileSync(new URL("../../manifests/daemonset.yaml", import.meta.url), "utf8"))
+  const containers: ReadonlyArray<{ readonly name: string; readonly command: ReadonlyArray<string> }> =
+    daemonSet.spec.template.spec.containers
+  const command = containers.find(({ name }) => name === "bird")?.command ?? []
+  return command.map((word) => word.replaceAll("/run/flock/bird", directory))
+}
+
+/** Long-lived graceful restart is off always. */
+const OFF = /^ *graceful restart off;/m
 
 /** What was lost of both families' pings while `happens`. */
 interface Loss {
@@ -81,11 +94,19 @@ describe("restarts, with pings from the client all along", () => {
     assert.isTrue(await there())
   })
 
-  it("keeps routes over a planned stop: `birdc graceful restart`, as the sidecar's preStop hook runs it", async () => {
+  it("keeps routes over a planned stop, as kubelet ends the BIRD of the DaemonSet", async () => {
+    await node().stopBird("SIGKILL")
+    const log = join(node().birdDirectory, "bird.log")
+    const container = world.spawn(sidecar(node().birdDirectory), { netns: node().netns, log })
+    const alive = async () =>
+      (await exec("birdc", ["-s", join(node().birdDirectory, "bird.ctl"), "show", "status"])).code === 0
+    await until("BIRD answers", alive)
     await settled()
+    await routed(true)
     const loss = await during(async () => {
-      await run("birdc", "-s", join(node().birdDirectory, "bird.ctl"), "graceful", "restart")
-      await node().stopBird("SIGTERM")
+      await end(container, "SIGTERM")
+      assert.strictEqual(container.exitCode, 0)
+      assert.isFalse(await alive())
       await sleep(1000)
       assert.isTrue(await there())
       await node().startBird()
@@ -96,7 +117,7 @@ describe("restarts, with pings from the client all along", () => {
 
   it("loses routes with graceful restart off (negative control)", async () => {
     node().writeNodeConfig(nodeSpec(0, { peers: peers({ gracefulRestart: false }) }))
-    await until("the edit is in force", async () => node().readConf().includes("graceful restart off"))
+    await until("the edit is in force", async () => OFF.test(node().readConf()))
     await sleep(1000)
     await settled()
     await routed(true)
@@ -109,7 +130,7 @@ describe("restarts, with pings from the client all along", () => {
     console.log(`BIRD restart without graceful restart: ${lostOf(loss)} of ${loss.v6.sent + loss.v4.sent} pings lost`)
     assert.isAbove(lostOf(loss), 0)
     node().writeNodeConfig(nodeSpec(0))
-    await until("the edit is in force", async () => !node().readConf().includes("graceful restart off"))
+    await until("the edit is in force", async () => !OFF.test(node().readConf()))
     await sleep(1000)
     await settled()
     await routed(true)

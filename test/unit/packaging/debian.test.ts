@@ -23,18 +23,23 @@ interface Ended {
   readonly stderr: string
 }
 
-/** A system with one program, `/usr/sbin/tool`, which is a copy of this machine's `printenv`, and its libraries. */
+/** A system with copies of this machine's `printenv` and `cat`, their libraries, and a file that this machine lacks. */
 const SYSTEM = `
 for root; do case $root in */root) break ;; esac; done
-mkdir -p "$root/usr/sbin" "$root/usr/lib64" "$root/usr/lib/some-linux-gnu"
-cp /usr/bin/printenv "$root/usr/sbin/tool"
-cp -L /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* "$root/usr/lib64/" 2>/dev/null
-cp -L /lib/*-linux-gnu/libc.so.6 "$root/usr/lib/some-linux-gnu/"
+mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib64"
+cp /usr/bin/printenv "$root/usr/bin/client"
+cp /usr/bin/cat "$root/usr/sbin/daemon"
+for libc in /usr/lib/*-linux-gnu/libc.so.6; do
+  mkdir -p "$root\${libc%/*}"
+  cp -L "$libc" "$root$libc"
+  cp -L /lib64/ld-linux-*.so.* "$root/usr/lib64" 2>/dev/null || cp -L /lib/ld-linux-*.so.* "$root/usr/lib"
+done
+echo own >"$root/usr/of-the-system"
 echo '#!/bin/sh' >"$root/usr/sbin/script"
 chmod 755 "$root/usr/sbin/script"
 `
 const QUERY = `case "$*" in
-  *--listfiles*) printf '%s\\n' /usr/sbin /usr/sbin/tool /usr/sbin/script /usr/share/nowhere ;;
+  *--listfiles*) printf '%s\\n' /usr/sbin /usr/bin/client /usr/sbin/daemon /usr/sbin/script /usr/share/nowhere ;;
   *) printf 1.2-3 ;;
 esac`
 
@@ -89,17 +94,29 @@ describe("debian.sh", () => {
     )
   })
 
+  const ran = (program: string, ...args: ReadonlyArray<string>) =>
+    new Promise<string>((done, fail) => {
+      execFile(program, args, { env: { PATH: "/usr/bin:/bin", SAID: "by the client", LD_DEBUG: "libs" } }, (
+        error,
+        stdout,
+        stderr
+      ) => stdout === "" ? fail(error) : done(stdout + stderr))
+    })
+
   it("has the programs to run, with their own libraries, and scripts not", async () => {
     const { cache, debian } = makePlace(SYSTEM)
     await debian("trixie", "bird3")
-    assert.deepStrictEqual(readdirSync(join(cache, "trixie-bird3/bin")), ["tool"])
-    const output = await new Promise<string>((done, fail) => {
-      execFile(join(cache, "trixie-bird3/bin/tool"), ["SAID WITH SPACE", "SAID"], {
-        env: { PATH: "/usr/bin:/bin", SAID: "by the tool", LD_DEBUG: "libs" }
-      }, (error, stdout, stderr) => stdout === "" ? fail(error) : done(stdout + stderr))
-    })
-    assert.include(output, "by the tool\n")
-    assert.include(output, join(cache, "trixie-bird3/root/usr/lib/some-linux-gnu/libc.so.6"))
+    assert.deepStrictEqual(readdirSync(join(cache, "trixie-bird3/bin")), ["client", "daemon"])
+    const output = await ran(join(cache, "trixie-bird3/bin/client"), "SAID WITH SPACE", "SAID")
+    assert.include(output, "by the client\n")
+    assert.match(output, new RegExp(`calling init: ${cache}/trixie-bird3/root/usr/lib/.*/libc\\.so\\.6`))
+  })
+
+  it.runIf(process.getuid?.() === 0)("runs daemons on their own /usr as root", async () => {
+    const { cache, debian } = makePlace(SYSTEM)
+    await debian("trixie", "bird3")
+    assert.include(await ran(join(cache, "trixie-bird3/bin/daemon"), "/usr/of-the-system"), "own\n")
+    assert.isFalse(existsSync("/usr/of-the-system"))
   })
 
   it("does it once when two run at once", async () => {

@@ -1,0 +1,3 @@
+import { chooseVersions } from "../lab/versions.ts"
+
+chooseVersions(process.env["LAB_DEBIAN"] ?? "")
