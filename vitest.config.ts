@@ -6,12 +6,12 @@ process.env["PATH"] = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/s
 /**
  * `unit` is pure logic and test layers; `cni` drives the built plugin; `kernel`, `agent`, `bgp` and `runtime` need root
  * and make their own network namespaces; `kube` needs the real API server;
- * `soak` is a short run of `npm run soak`. The latter's files run one after another:
+ * `cluster` brings up a whole cluster; `soak` is a short run of `npm run soak`. The latter's files run one after another:
  * they measure and share one kernel.
  */
 const project = (
   name: string,
-  options: { readonly alone?: boolean; readonly timeout?: number } = {}
+  options: { readonly alone?: boolean; readonly timeout?: number; readonly globalSetup?: string } = {}
 ) => ({
   extends: true as const,
   test: {
@@ -19,6 +19,7 @@ const project = (
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: options.timeout ?? 10_000,
     hookTimeout: options.timeout ?? 10_000,
+    ...(options.globalSetup === undefined ? {} : { globalSetup: options.globalSetup }),
     ...(options.alone ? { fileParallelism: false } : {})
   }
 })
@@ -40,7 +41,8 @@ export default defineConfig({
       project("bgp", { alone: true, timeout: 120_000 }),
       project("runtime", { alone: true, timeout: 180_000 }),
       project("soak", { alone: true, timeout: 300_000 }),
-      project("kube", { alone: true, timeout: 180_000 })
+      project("kube", { alone: true, timeout: 180_000 }),
+      project("cluster", { alone: true, timeout: 120_000, globalSetup: "test/cluster/setUp.ts" })
     ]
   }
 })

@@ -148,7 +148,7 @@ export class AgentNode {
       ["--node-name", this.name],
       this.kubeconfig === undefined ? ["--standalone", this.config] : ["--kubeconfig", this.kubeconfig],
       ["--socket", this.socket],
-      ["--state-dir", join(this.directory, "state")],
+      ["--state-dir", this.stateDirectory],
       ["--bird-conf", this.conf],
       ["--bird-socket", join(this.birdDirectory, "bird.ctl")],
       this.#options.flags ?? ["--no-bird"],
@@ -199,6 +199,10 @@ export class AgentNode {
   /** Metrics as text, from inside the node. */
   metrics(path = "/metrics"): Promise<string> {
     return this.inside("curl", "-s", `http://127.0.0.1:9476${path}`)
+  }
+
+  get stateDirectory(): string {
+    return join(this.directory, "state")
   }
 
   get conf(): string {

@@ -3,10 +3,9 @@ import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs"
 import * as net from "node:net"
 import { join } from "node:path"
 import type { StatusReport } from "../src/socket/StatusReport.ts"
-import type { AgentNode } from "./AgentNode.ts"
 import type { Attachment, Namespace, NodeFacts, RouterTable, Session, Wanted } from "./agreement.ts"
 import { exec } from "./exec.ts"
-import type { Lan } from "./Lan.ts"
+import type { Frr } from "./frr.ts"
 
 interface IpLink {
   readonly ifname: string
@@ -37,11 +36,16 @@ const hop = ({ dev, gateway }: { readonly dev?: string; readonly gateway?: strin
   ...(gateway === undefined ? {} : { via: gateway })
 })
 
+/** Where a network namespace is: its name, or the words of an `ip` that works in it. */
+export type Place = string | ReadonlyArray<string>
+
 /** One process for all tables of a namespace. Routes are those of the main table. */
-const namespaceFacts = async (netns: string): Promise<Namespace> => {
+export const namespaceFacts = async (place: Place): Promise<Namespace> => {
   const input = "link show\naddr show\nroute show table all\nneigh show\n"
-  const { code, stderr, stdout } = await exec("ip", ["-n", netns, "-j", "-batch", "-"], { input })
-  if (code !== 0) throw new Error(`ip -n ${netns}: ${stderr}`)
+  const words = typeof place === "string" ? ["ip", "-n", place] : place
+  const [command = "", ...args] = [...words, "-j", "-batch", "-"]
+  const { code, stderr, stdout } = await exec(command, args, { input })
+  if (code !== 0) throw new Error(`${words.join(" ")}: ${stderr}`)
   const [links, addresses, routes, neighbours]: [
     ReadonlyArray<IpLink>,
     ReadonlyArray<IpLink>,
@@ -131,11 +135,21 @@ const recordFacts = (directory: string) => {
   }
 }
 
+/** Where a node's sources are. */
+export interface NodeSources {
+  readonly name: string
+  readonly netns: string
+  /** The agent's socket. */
+  readonly socket: string
+  /** The agent's `--state-dir`. */
+  readonly stateDirectory: string
+}
+
 /** What a node's own sources say; `netnsOf` are the pods that are looked into, by key. */
 export const nodeFacts = async (
-  node: AgentNode,
+  node: NodeSources,
   wanted: ReadonlyArray<Wanted>,
-  netnsOf: ReadonlyMap<string, string>
+  netnsOf: ReadonlyMap<string, Place>
 ): Promise<NodeFacts> => {
   const pods = [...netnsOf].map(async ([key, netns]) => [key, await namespaceFacts(netns)] as const)
   const [kernel, status, ...inside] = await Promise.all([namespaceFacts(node.netns), askStatus(node.socket), ...pods])
@@ -143,7 +157,7 @@ export const nodeFacts = async (
     name: node.name,
     wanted,
     ...agentFacts(status),
-    ...recordFacts(join(node.directory, "state/allocations")),
+    ...recordFacts(join(node.stateDirectory, "allocations")),
     kernel,
     pods: new Map(inside),
     answers: [],
@@ -172,9 +186,14 @@ export const processFacts = (pid: number) => {
 
 const withoutLength = (prefix: string): string => prefix.replace(prefix.includes(":") ? /\/128$/ : /\/32$/, "")
 
+type Table = (family: 4 | 6) => Promise<ReadonlyMap<string, ReadonlyArray<string>>>
+
 /** FRR's BGP table and its kernel's, both families in each, without the prefixes that the router has of itself. */
-export const routerFacts = async (lan: Lan, ignore: ReadonlySet<string>): Promise<ReadonlyArray<RouterTable>> => {
-  const table = async (name: string, of: (family: 4 | 6) => Promise<ReadonlyMap<string, ReadonlyArray<string>>>) => ({
+export const routerFacts = async (
+  router: { readonly bgpTable: Table; readonly kernelRoutes: Table },
+  ignore: ReadonlySet<string>
+): Promise<ReadonlyArray<RouterTable>> => {
+  const table = async (name: string, of: Table) => ({
     name,
     routes: new Map(
       [...await of(6), ...await of(4)].filter(([prefix]) => !ignore.has(prefix))
@@ -182,14 +201,14 @@ export const routerFacts = async (lan: Lan, ignore: ReadonlySet<string>): Promis
     )
   })
   return Promise.all([
-    table("BGP", (family) => lan.bgpTable(family)),
-    table("kernel", (family) => lan.kernelRoutes(family))
+    table("BGP", (family) => router.bgpTable(family)),
+    table("kernel", (family) => router.kernelRoutes(family))
   ])
 }
 
 /** FRR's sessions, both families. */
-export const routerSessions = async (lan: Lan): Promise<ReadonlyArray<Session>> => {
-  const { ipv4Unicast, ipv6Unicast } = await lan.vtysh("show bgp summary json")
+export const routerSessions = async (frr: Pick<Frr, "vtysh">): Promise<ReadonlyArray<Session>> => {
+  const { ipv4Unicast, ipv6Unicast } = await frr.vtysh("show bgp summary json")
   const peers: Record<string, { readonly state: string }> = { ...ipv4Unicast?.peers, ...ipv6Unicast?.peers }
   return Object.entries(peers).map(([peer, { state }]) => ({ peer, state }))
 }

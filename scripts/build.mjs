@@ -1,7 +1,8 @@
 /**
  * `npm run build`: src/main.ts → dist/flock-agent.mjs with koffi's native files and the licences beside it, cni/ →
  * dist/cni/flock.
- * Does nothing when no input changed. `--entry FILE` and `--out DIR` build something else (tests do).
+ * Does nothing when no input changed. `--entry FILE` and `--out DIR` build something else (tests do); `--arch x64|arm64` builds
+ * for that one, with the C compiler in CC; `--packages FILE` writes which packages the bundle has, for the SBOM.
  */
 import { execFile } from "node:child_process"
 import { createHash } from "node:crypto"
@@ -18,10 +19,11 @@ import {
 import { dirname, join, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseArgs, promisify } from "node:util"
-import { notices } from "./notices.mjs"
+import { notices, packagesOf } from "./notices.mjs"
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..")
-const { values } = parseArgs({ options: { entry: { type: "string" }, out: { type: "string" } } })
+const option = { type: "string" }
+const { values } = parseArgs({ options: { entry: option, out: option, arch: option, packages: option } })
 const entry = resolve(values.entry ?? join(root, "src/main.ts"))
 const out = resolve(values.out ?? join(root, "dist"))
 const bundle = join(out, "flock-agent.mjs")
@@ -29,7 +31,7 @@ const licence = { from: join(root, "LICENSE"), to: join(out, "LICENSE") }
 const thirdParty = join(out, "THIRD-PARTY-NOTICES.txt")
 const MINIMUM_NODE = [22, 19]
 
-const arch = process.arch
+const arch = values.arch ?? process.arch
 const natives = [
   { from: `node_modules/@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`, to: "koffi.node" },
   { from: `node_modules/@koromix/koffi-linux-${arch}/musl_${arch}/koffi.node`, to: "koffi-musl.node" }
@@ -124,7 +126,7 @@ const require = globalThis.__flockRequire = __flockCreateRequire(import.meta.url
   } }`
 
 const buildAgent = async () => {
-  if (upToDate()) return
+  if (values.packages === undefined && upToDate()) return
   const { build } = await import("esbuild")
   const result = await build({
     entryPoints: [entry],
@@ -150,7 +152,13 @@ const buildAgent = async () => {
     put(file.path, file.contents, file.path === bundle ? 0o755 : 0o644)
   }
   for (const { from, to } of [...natives, licence]) put(to, from, 0o644)
-  put(thirdParty, Buffer.from(notices(result.metafile, root)), 0o644)
+  put(thirdParty, Buffer.from(notices(result.metafile, root, arch)), 0o644)
+  if (values.packages !== undefined) {
+    const described = [...packagesOf(result.metafile, root), join(root, `node_modules/node-linux-${arch}`)]
+      .map((folder) => JSON.parse(readFileSync(join(folder, "package.json"), "utf8")))
+      .map(({ license, name, version }) => ({ name, version, license }))
+    put(resolve(values.packages), Buffer.from(`${JSON.stringify(described)}\n`), 0o644)
+  }
   const real = Object.keys(result.metafile.inputs).filter((path) => !path.startsWith("left-out:"))
   const inputs = [...real.map((path) => join(root, path)), ...natives.map((n) => n.from)]
   put(stampPath, Buffer.from(JSON.stringify({ inputs, hash: fingerprint(inputs) })), 0o644)

@@ -68,9 +68,9 @@ const libc = () => {
 }
 
 /** koffi's native files are its own code, in packages without a licence file; Node is beside the bundle in the image. */
-export const notices = (metafile, root) => {
+export const notices = (metafile, root, arch = process.arch) => {
   const bundled = packagesOf(metafile, root).toSorted()
-  const node = join(root, `node_modules/node-linux-${process.arch}`)
+  const node = join(root, `node_modules/node-linux-${arch}`)
   return [
     "What flock-agent contains of others, and their licences. flock itself: LICENSE.\n",
     ...bundled.map(packageSection),

@@ -1,6 +1,6 @@
 #!/bin/sh
 # setup.sh GROUP...: what the commands of this repository need on a fresh machine, each only its own: npm packages (a
-# current Node is one of them) and Debian packages. GROUP is build, demo, bench, test, kube, cluster, lint or format.
+# current Node is one of them) and Debian packages. GROUP is build, demo, bench, test, kube, cluster, images, lint or format.
 # Quiet and quick when nothing is to be done; two at once wait for each other.
 # On a system that it cannot install on, it says exactly what is missing.
 set -eu
@@ -36,20 +36,22 @@ etcd-server etcd kube cluster
 openssl openssl kube cluster
 python3 python3 kube cluster
 xz-utils xz kube cluster
-mmdebstrap mmdebstrap test cluster
+buildah buildah cluster images
+mmdebstrap mmdebstrap test cluster images
 nftables nft cluster
 conntrack conntrack cluster'
 
 # npm's packages: `app` builds and runs flock, `all` has the tests' too, `tools` lints and formats.
 app='' all='' tools=''
-[ $# -gt 0 ] || die "usage: setup.sh build|demo|bench|test|kube|cluster|lint|format ..."
+[ $# -gt 0 ] || die "usage: setup.sh build|demo|bench|test|kube|cluster|images|lint|format ..."
 for group; do
   case $group in
     build | demo | bench) app=yes ;;
     test | kube | cluster) all=yes ;;
+    images) ;;
     lint) all=yes tools=yes ;;
     format) tools=yes ;;
-    *) die "no group $group: build, demo, bench, test, kube, cluster, lint or format" ;;
+    *) die "no group $group: build, demo, bench, test, kube, cluster, images, lint or format" ;;
   esac
 done
 [ -z "$all" ] || app=''

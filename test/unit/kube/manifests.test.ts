@@ -93,7 +93,7 @@ describe("the DaemonSet", () => {
 
   it("is not ended because its HTTP port is taken: the probe's command is in both images", () => {
     assert.isUndefined(agent.livenessProbe.httpGet)
-    for (const file of ["Dockerfile", "flake.nix"]) {
+    for (const file of ["scripts/images/agent.sh", "flake.nix"]) {
       assert.match(
         readFileSync(resolve(folder, "..", file), "utf8"),
         /ln -s \S*lib\/flock\/cni\/flock \S*bin\/flock-cni/
