@@ -1,9 +1,8 @@
 /** What the agent knows of BIRD as one value; an event makes the next value and says what has to be done. Pure. */
 import type { Redacted } from "effect"
-import { containsCidr, type IpAddress, parseAddress, parseCidr } from "../domain/Ip.ts"
+import { containsCidr, type IpAddress, parseCidr } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import type { LearnedPrefix } from "../domain/occupied.ts"
-import { isLinkLocal } from "../domain/peerAddress.ts"
 import type { Outcome } from "./apply.ts"
 import { type BfdStatus, withBfd } from "./bfd.ts"
 import {
@@ -21,6 +20,7 @@ import { type LimitHit, limitHitWords } from "./exportLimit.ts"
 import * as Overlaps from "./overlaps.ts"
 import { protocolName } from "./protocolName.ts"
 import { hurry, isGivenUp, recover, type Recovery } from "./recovery.ts"
+import { hasLostRouter, routersOf } from "./routerMemory.ts"
 import { heard, type Notes, seen, unusableOf } from "./sessionNotes.ts"
 import type { PeerProblem } from "./sessions.ts"
 
@@ -257,13 +257,6 @@ const heardLines = (state: State, lines: ReadonlyArray<string>, now: string): St
 const bfdPeers = (config: NodeConfig | undefined): ReadonlySet<string> =>
   new Set((config?.spec.bgp?.peers ?? []).filter(({ bfd }) => bfd).map(protocolName))
 
-/** Link-local sessions by protocol. */
-const routersOf = (peers: ReadonlyArray<PeerStatus>): State["found"] =>
-  new Map(peers.flatMap(({ address, protocol }) => {
-    const parsed = parseAddress(address.split("%")[0] ?? "")
-    return parsed === undefined || !isLinkLocal(parsed) ? [] : [[protocol, parsed] as const]
-  }))
-
 const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered" }>): Step => {
   const { answer, at, generation } = event
   const { config, drained, leaving, problems, refusal, reloads, status: before, waiting } = state
@@ -299,7 +292,6 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
       notes,
       port,
       recovery,
-      // An agent that starts learns from BIRD which of the routers of a link it chose before.
       found: state.config === undefined ? routersOf(seenPeers) : state.found,
       overlaps,
       learned,
@@ -325,7 +317,9 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
       ...(due.length > 0 ? [{ _tag: "Enable", protocols: due } as const] : []),
       ...(deaf ? [{ _tag: "FindPortOwner", known: port?.sockets } as const] : []),
       // A BIRD that came, or came back, may run anything.
-      ...(generation === state.generation ? [] : [{ _tag: "RequestReload" } as const])
+      ...(generation === state.generation && !hasLostRouter(status, before)
+        ? []
+        : [{ _tag: "RequestReload" } as const])
     ]
   }
 }

@@ -1,7 +1,9 @@
 /** The router at the other end of an interface, of those that advertised themselves there. Pure. */
 import { equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
+import type { Peer } from "../domain/NodeConfig.ts"
 import { isLinkLocal } from "../domain/peerAddress.ts"
 import type { HostInterface, RouterNeighbour } from "../netlink/Netlink.ts"
+import { protocolName } from "./protocolName.ts"
 
 export interface Sighting {
   readonly interfaces: ReadonlyArray<HostInterface>
@@ -47,3 +49,22 @@ export const routerOn = (
   const none = address === undefined ? "no router advertisement seen" : undefined
   return { address, problem: linkProblem(interfaces, ifName) ?? several ?? none }
 }
+
+/**
+ * Routers whose session is down while another one is on the link: left alone, the kernel takes half a minute to find that
+ * an address is gone. `up`: Established sessions, by BIRD's name.
+ */
+export const doubted = (
+  peers: ReadonlyArray<Peer>,
+  { interfaces, routers }: Sighting,
+  found: ReadonlyMap<string, IpAddress>,
+  up: ReadonlySet<string>
+): ReadonlyArray<RouterNeighbour> =>
+  peers.filter((peer) => !up.has(protocolName(peer))).flatMap((peer) => {
+    const running = found.get(protocolName(peer))
+    const link = interfaces.find(({ ifName }) => ifName === peer.interface)
+    const there = routers.filter(({ gone, ifIndex }) => ifIndex === link?.ifIndex && !gone)
+    return running === undefined || there.length < 2
+      ? []
+      : there.filter(({ address }) => equalAddress(address, running))
+  })

@@ -7,6 +7,7 @@ import type { KubeApi, NodeConfigState } from "../kube/KubeApi.ts"
 import type { HostInterface, Netlink, NetlinkError } from "../netlink/Netlink.ts"
 import type { State } from "./birdState.ts"
 import { exportCeiling } from "./exportLimit.ts"
+import { doubted } from "./linkRouter.ts"
 import { renderConfig, type Rendered } from "./render.ts"
 import { type PeerProblem, secretKey } from "./sessions.ts"
 
@@ -77,6 +78,9 @@ const readOutgoing = Effect.fnUntraced(function*(netlink: Netlink["Service"], co
   return outgoing
 })
 
+const establishedOf = ({ peers }: State["status"]): ReadonlySet<string> =>
+  new Set(peers.filter(({ state }) => state === "Established").map(({ protocol }) => protocol))
+
 const linksOf = (config: NodeConfig | undefined, interfaces: ReadonlyArray<HostInterface>): ReadonlyArray<number> => {
   const names = (config?.spec.bgp?.peers ?? []).flatMap(({ interface: ifName }) => ifName ?? [])
   return interfaces.filter(({ ifName }) => names.includes(ifName)).map(({ ifIndex }) => ifIndex)
@@ -85,9 +89,9 @@ const linksOf = (config: NodeConfig | undefined, interfaces: ReadonlyArray<HostI
 /** `drained`, `leaving`, `exportSet` and the known passwords come from the state, the rest is read anew. */
 export const readWanted = Effect.fnUntraced(function*(
   { confPath, fs, kube, netlink, nodeName }: Deps,
-  { ceiling: before, drained, exportSet, found, leaving, links: linksBefore, passwords: known }: Pick<
+  { ceiling: before, drained, exportSet, found, leaving, links: linksBefore, passwords: known, status }: Pick<
     State,
-    "ceiling" | "drained" | "exportSet" | "found" | "leaving" | "links" | "passwords"
+    "ceiling" | "drained" | "exportSet" | "found" | "leaving" | "links" | "passwords" | "status"
   >
 ): Effect.fn.Return<Wanted, NetlinkError> {
   const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
@@ -112,11 +116,15 @@ export const readWanted = Effect.fnUntraced(function*(
     : exportCeiling(before, config.spec, exportSet)
   const interfaces = yield* netlink.interfaces
   const links = linksOf(config, interfaces)
+  const routers = yield* netlink.routers(links)
+  yield* netlink.probeRouters(
+    doubted(config?.spec.bgp?.peers ?? [], { interfaces, routers }, found, establishedOf(status))
+  )
   const rendered = renderConfig({
     nodeName,
     config: exportSet === undefined ? undefined : config,
     interfaces,
-    routers: yield* netlink.routers(links),
+    routers,
     found,
     outgoing: config === undefined ? new Map() : yield* readOutgoing(netlink, config),
     passwords,

@@ -299,6 +299,8 @@ export class Netlink extends Context.Service<Netlink, {
   readonly outgoing: (address: IpAddress) => Effect.Effect<Way | undefined, NetlinkError>
   /** Those that the kernel knows on these interfaces, by index. */
   readonly routers: (ifIndexes: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<RouterNeighbour>, NetlinkError>
+  /** Asks these whether they are still there; what comes of it is a change. Unknown ones are passed over. */
+  readonly probeRouters: (routers: ReadonlyArray<RouterNeighbour>) => Effect.Effect<void>
   /** What becomes of them from now on; the first `undefined` says that nothing is missed from here on, later ones that something was. */
   readonly routerChanges: (
     ifIndexes: ReadonlyArray<number>

@@ -84,6 +84,7 @@ const make = (kernel: TestKernel): Netlink["Service"] =>
         return outward === undefined ? undefined : { ifIndex: outward.ifIndex }
       }),
     routers: (ifIndexes) => Effect.sync(() => kernel.routers.filter(({ ifIndex }) => ifIndexes.includes(ifIndex))),
+    probeRouters: (routers) => Effect.sync(() => void kernel.probed.push(...routers)),
     routerChanges: (ifIndexes) => Stream.filter(kernel.routerChanges, ({ ifIndex }) => ifIndexes.includes(ifIndex)),
     answerFor: () => Effect.succeed([]),
     prepareHost: Effect.suspend(() => Effect.succeed(kernel.prepared.shift() ?? { restored: [], problems: [] })),

@@ -77,6 +77,8 @@ export class TestKernel {
   looks = 0
   /** Routers that advertised themselves. */
   routers: ReadonlyArray<RouterNeighbour> = []
+  /** Routers that were asked whether they are still there, oldest first. */
+  readonly probed: Array<RouterNeighbour> = []
   #ifIndex = 100
   readonly #listeners = new Set<(change: KernelChange) => void>()
   readonly #hostListeners = new Set<(change: HostChange) => void>()

@@ -108,6 +108,7 @@ export const NDA_LLADDR = 2
 export const NDA_IFINDEX = 8
 export const NTF_ROUTER = 0x80
 export const NUD_REACHABLE = 0x02
+export const NUD_PROBE = 0x10
 export const NUD_FAILED = 0x20
 export const NUD_PERMANENT = 0x80
 

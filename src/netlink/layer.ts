@@ -69,6 +69,7 @@ const make = (options: Options) =>
       podAddresses: (nsid) => Routes.addressesIn(dumps, nsid),
       outgoing: (address) => Routes.outgoing(host, address),
       routers: (ifIndexes) => Routes.routers(dumps, ifIndexes),
+      probeRouters: (routers) => Routes.probeRouters(host, routers),
       routerChanges: routerChanges(namespaces),
       answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
       prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),

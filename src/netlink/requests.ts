@@ -43,6 +43,21 @@ export const putNeighbour = (index: number, address: IpAddress, mac: Mac): Messa
   }
 }
 
+/** `ip neigh change ADDRESS dev … nud probe router`: three solicitations a second apart, then REACHABLE or FAILED. */
+export const probeRouter = (index: number, address: IpAddress): Message => {
+  const head = new Uint8Array(12)
+  const view = new DataView(head.buffer)
+  head[0] = familyNumber(address.family)
+  view.setInt32(4, index, true)
+  view.setUint16(8, C.NUD_PROBE, true)
+  head[10] = C.NTF_ROUTER
+  return {
+    type: C.RTM_NEWNEIGH,
+    flags: C.NLM_F_REPLACE,
+    body: concat([head, attr(C.NDA_DST, toBytes(address))])
+  }
+}
+
 export interface RouteSpec {
   readonly destination: Cidr
   readonly protocol: number

@@ -137,6 +137,11 @@ export const routers = (
     Answers.collect(lists.flat(), Answers.readRouter).filter(({ ifIndex }) => ifIndexes.includes(ifIndex))
   ))
 
+export const probeRouters = (socket: RequestSocket, list: ReadonlyArray<RouterNeighbour>): Effect.Effect<void> =>
+  list.length === 0
+    ? Effect.void
+    : Effect.asVoid(socket.request(list.map(({ address, ifIndex }) => R.probeRouter(ifIndex, address))))
+
 /**
  * Makes the host answer for these IPv4 gateways, and for no others that it once did. They lie in the node's prefix, which
  * is an `unreachable` route: ARP for them would have no answer, for `proxy_arp` needs a unicast route by another link. The

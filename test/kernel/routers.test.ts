@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { until } from "../../lab/until.ts"
-import { formatAddress } from "../../src/domain/Ip.ts"
+import { address, formatAddress } from "../../src/domain/Ip.ts"
 import type { RouterNeighbour } from "../../src/netlink/Netlink.ts"
 import { inside, ip, ipBatch, ipJson, makeLab, planOf, sysctl } from "./lab.ts"
 import { openRaw, routerAdvertisement } from "./packets.ts"
@@ -75,9 +75,10 @@ describe("routers", () => {
       up1.advertise(OTHER)
       yield* hears(`${OTHER}@${up1.ifIndex}`)
       // Nobody has this address: the kernel's probes have no answer.
-      ip(host, "-6", "neigh", "change", ROUTER, "dev", "up0", "nud", "probe", "router")
+      yield* netlink.probeRouters(yield* netlink.routers([up0.ifIndex]))
       yield* hears(`${ROUTER}@${up0.ifIndex}!`)
       assert.deepStrictEqual((yield* netlink.routers([up0.ifIndex])).map(text), [`${ROUTER}@${up0.ifIndex}!`])
+      yield* netlink.probeRouters([{ ifIndex: up1.ifIndex, address: address("fe80::99"), gone: false }])
       inside(host, "ip", "link", "del", "up1")
       yield* hears(`${OTHER}@${up1.ifIndex}!`)
       const links = new Set(heard.filter((it) => it !== "open").map((it) => /@(\d+)/.exec(it)?.[1]))

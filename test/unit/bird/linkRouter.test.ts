@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { routerOn } from "../../../src/bird/linkRouter.ts"
+import { doubted, routerOn } from "../../../src/bird/linkRouter.ts"
 import { address, formatAddress } from "../../../src/domain/Ip.ts"
 import type { HostInterface } from "../../../src/netlink/Netlink.ts"
-import { hostInterface } from "./inputs.ts"
+import { hostInterface, nodeConfig } from "./inputs.ts"
 
 const eth0 = hostInterface("eth0", ["fe80::2/64", "2001:db8:ffff::2/64"])
 const interfaces: ReadonlyArray<HostInterface> = [
@@ -58,5 +58,29 @@ describe("routerOn", () => {
     assert.strictEqual(found.address && formatAddress(found.address), finds)
     if (problem === undefined) assert.isUndefined(found.problem)
     else assert.match(found.problem ?? "", problem)
+  })
+})
+
+describe("doubted", () => {
+  const { spec } = nodeConfig({
+    cidr6: "2001:db8:1::/64",
+    bgp: { asn: 65001, peers: [{ interface: "eth0", asn: 65000 }, { address: "fe80::1%eth1", asn: 65000 }] }
+  })
+  const ask = (seen: ReadonlyArray<string>, running: string | undefined, ...up: ReadonlyArray<string>) =>
+    doubted(
+      spec.bgp?.peers ?? [],
+      { interfaces, routers: seen.map(router) },
+      new Map(running === undefined ? [] : [["peer_on_eth0", address(running)]]),
+      new Set(up)
+    ).map((it) => formatAddress(it.address))
+
+  it("is the router of a session that is down, while another one is on its link", () => {
+    assert.deepStrictEqual(ask(["fe80::1", "fe80::9"], "fe80::1"), ["fe80::1"])
+    assert.deepStrictEqual(ask(["fe80::1", "fe80::9"], "fe80::1", "peer_on_eth0"), [])
+    assert.deepStrictEqual(ask(["fe80::1"], "fe80::1"), [])
+    assert.deepStrictEqual(ask(["fe80::1", "fe80::9!"], "fe80::1"), [])
+    assert.deepStrictEqual(ask(["fe80::1", "fe80::9@3"], "fe80::1"), [])
+    assert.deepStrictEqual(ask(["fe80::8", "fe80::9"], "fe80::1"), [])
+    assert.deepStrictEqual(ask(["fe80::1", "fe80::9"], undefined), [])
   })
 })
