@@ -50,11 +50,13 @@ const judgeForwarding = ({ agent, sysctls }: Facts): ReadonlyArray<Finding> =>
   }))
 
 /** With forwarding on, accept_ra=1 means no (ip-sysctl.rst): the default route from the router expires. */
-const judgeAcceptRa = ({ interfaces, sysctls }: Facts): ReadonlyArray<Finding> => {
+const judgeAcceptRa = ({ interfaces, peers, sysctls }: Facts): ReadonlyArray<Finding> => {
   const forwarding = sysctls["ipv6/conf/all/forwarding"] === "1"
   const trapped = interfaces.filter(({ addresses, ifName }) =>
     ifName !== "lo" && !ifName.startsWith(IF_PREFIX) && addresses.some(({ address }) => address.family === 6) &&
-    sysctls[`ipv6/conf/${ifName}/accept_ra`] === "1"
+    sysctls[`ipv6/conf/${ifName}/accept_ra`] === "1" &&
+    // Such a router is for BGP's routes.
+    !peers.some(({ unnumbered, via }) => unnumbered && via === ifName)
   ).map(({ ifName }) => ifName)
   return trapped.length === 0 ? [] : [{
     severity: forwarding ? "warning" : "info",

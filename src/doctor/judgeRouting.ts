@@ -181,11 +181,32 @@ const judgeDefault = ({ routes }: Facts): ReadonlyArray<Finding> =>
     }]
   })
 
+/** Of the kernel's own routes from router advertisements (IP6_RT_PRIO_USER, linux/ipv6_route.h). */
+const ADVERTISED = 1024
+
+/** Such a route is there as long as the router is, whether it has a way out or not. */
+const judgeAdvertised = ({ peers, routes }: Facts): ReadonlyArray<Finding> => {
+  const defaults = routes.filter(({ destination, ifName }) => destination === "::/0" && ifName !== "lo")
+  const links = defaults.filter(({ ifName, metric }) =>
+    metric === ADVERTISED && peers.some(({ unnumbered, via }) => unnumbered && via === ifName)
+  ).map(({ ifName }) => ifName)
+  return links.length === 0 || !defaults.some(({ metric }) => metric > ADVERTISED) ? [] : [{
+    severity: "warning" as const,
+    check: "advertised-default",
+    problem:
+      `${[...new Set(links)].join(", ")}: the default route of the router's advertisements goes before the learned ` +
+      "one, and stays when the router has lost its way out",
+    remedy:
+      "let the router advertise itself with lifetime 0 (FRR: ipv6 nd ra-lifetime 0), or set spec.bgp.preferLearned"
+  }]
+}
+
 export const judgeRouting = (facts: Facts): ReadonlyArray<Finding> => [
   ...judgeDaemons(facts),
   ...judgePeers(facts),
   ...judgeNextHop(facts),
   ...judgeMtu(facts),
   ...judgeRpFilter(facts),
-  ...judgeDefault(facts)
+  ...judgeDefault(facts),
+  ...judgeAdvertised(facts)
 ]

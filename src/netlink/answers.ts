@@ -158,8 +158,8 @@ export const readRouter = (message: Received): RouterNeighbour | undefined => {
   const neighbour = readNeighbour(message)
   if (neighbour === undefined || ((message.body[10] ?? 0) & C.NTF_ROUTER) === 0) return undefined
   const { address, ifIndex } = neighbour
-  const gone = message.type === C.RTM_DELNEIGH ||
-    (viewOf(message.body).getUint16(8, true) & C.NUD_FAILED) !== 0
+  // What is asked for and does not answer goes back and forth between FAILED and INCOMPLETE.
+  const gone = message.type === C.RTM_DELNEIGH || (viewOf(message.body).getUint16(8, true) & C.NUD_VALID) === 0
   return isLinkLocal(address) ? { ifIndex, address, gone } : undefined
 }
 

@@ -109,6 +109,8 @@ export const NDA_IFINDEX = 8
 export const NTF_ROUTER = 0x80
 export const NUD_REACHABLE = 0x02
 export const NUD_PROBE = 0x10
+/** PERMANENT, NOARP, REACHABLE, PROBE, STALE and DELAY: the link-layer address is known (net/neighbour.h). */
+export const NUD_VALID = 0xde
 export const NUD_FAILED = 0x20
 export const NUD_PERMANENT = 0x80
 

@@ -196,6 +196,19 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "the learned route 0.0.0.0/0 is not used: the node's own by eth0 has metric 0"
   ],
   [
+    "a default route of router advertisements before the learned one, on the link of an unnumbered peer",
+    {
+      ...fit,
+      peers: [{ ...peer, address: "eth0 (fe80::1)", unnumbered: true }],
+      routes: [
+        { ifName: "eth0", destination: "::/0", metric: 1024 },
+        { ifName: "eth0", destination: "::/0", metric: 65535 }
+      ]
+    },
+    "warning advertised-default",
+    "eth0: the default route of the router's advertisements goes before the learned one"
+  ],
+  [
     "a second BIRD",
     {
       ...fit,
