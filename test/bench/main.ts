@@ -12,8 +12,9 @@ import { cni } from "./cni.ts"
 import { cpu } from "./cpu.ts"
 import { busyWords, othersShare } from "./load.ts"
 import { type Bench, passes, table } from "./report.ts"
+import { spoofing } from "./spoofing.ts"
 
-const benches: ReadonlyArray<Bench> = [cni, cpu, anycast, bgp]
+const benches: ReadonlyArray<Bench> = [cni, cpu, spoofing, anycast, bgp]
 
 const USAGE = `usage: npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 NAME: ${benches.map(({ name }) => name).join(", ")}`
