@@ -11,6 +11,7 @@ import { Cni } from "./cni/Cni.ts"
 import type { Allocation } from "./domain/Allocation.ts"
 import { AntiSpoofing } from "./firewall/AntiSpoofing.ts"
 import { Firewall } from "./firewall/Firewall.ts"
+import { Fleet } from "./fleet/Fleet.ts"
 import { conflistWhenReady } from "./install/install.ts"
 import { Ipam } from "./ipam/Ipam.ts"
 import { KubeApi, type KubeUnavailable } from "./kube/KubeApi.ts"
@@ -92,6 +93,7 @@ const serve = Effect.fnUntraced(function*(
   const attachments = yield* Attachments
   const bird = yield* Bird
   const cni = yield* Cni
+  const fleet = yield* Fleet
   const kube = yield* KubeApi
   const network = yield* NodeNetwork
   const reporter = yield* NodeReporter
@@ -112,6 +114,7 @@ const serve = Effect.fnUntraced(function*(
     keepRunning("anti-spoofing")(antiSpoofing.run),
     keepRunning("the node's network")(network.run),
     keepRunning("the node's condition and status")(reporter.run),
+    keepRunning("the NodeConfigTemplate")(fleet.run),
     keepRunning("HTTP")(Effect.scoped(http)),
     keepRunning("the conflist")(Effect.andThen(writeConflist(settings, reporter.notServing), Effect.never)),
     keepRunning("what was built")(attachments.run),
@@ -215,7 +218,7 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
         birdSocket: settings.birdSocket
       }
     })),
-    Layer.provideMerge(Layer.merge(Cni.layer({ bootId }), NodeReporter.layer)),
+    Layer.provideMerge(Layer.mergeAll(Cni.layer({ bootId }), NodeReporter.layer, Fleet.layer({ nodeName }))),
     Layer.provideMerge(Anycast.layer),
     Layer.provideMerge(Layer.mergeAll(Uplink.layer, bird, Attachments.layer)),
     Layer.provideMerge(AntiSpoofing.layer),

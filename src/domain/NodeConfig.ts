@@ -32,6 +32,43 @@ export interface NodeConfig {
   readonly generation: number
   readonly uid: string
   readonly spec: NodeConfigSpec
+  /** Of one that was made from a NodeConfigTemplate. */
+  readonly template?: TemplateOrigin
+}
+
+/** Where a NodeConfig came from, as its labels and annotations say (`domain/NodeConfigTemplate.ts`). */
+export interface TemplateOrigin {
+  readonly name: string
+  /** Of the template. */
+  readonly generation: number
+  /** The template is gone, or fits this node no longer. */
+  readonly orphaned: boolean
+  /** It may still be taken back. */
+  readonly onTrial: boolean
+}
+
+/** Of a NodeConfig: the template that it was made from. Without it the NodeConfig is somebody's own, and never touched. */
+export const TEMPLATE_LABEL = "flock.fritzlab.net/template"
+/** Of a NodeConfig whose template is gone or fits the node no longer: it stays as it is. */
+export const ORPHANED_LABEL = "flock.fritzlab.net/orphaned"
+/** Of a NodeConfig: `metadata.generation` of the template that it follows. */
+export const GENERATION_ANNOTATION = "flock.fritzlab.net/template-generation"
+/** Of a NodeConfig: of its spec as it was made from the template. */
+export const HASH_ANNOTATION = "flock.fritzlab.net/template-hash"
+/** Of a NodeConfig that is on trial: see `fleet/rollout.ts`. */
+export const PROBATION_ANNOTATION = "flock.fritzlab.net/template-probation"
+
+/** Undefined: it is somebody's own. */
+export const originOf = (metadata: Readonly<Record<string, unknown>>): TemplateOrigin | undefined => {
+  const [labels, annotations] = [record(metadata["labels"]), record(metadata["annotations"])]
+  const name = labels[TEMPLATE_LABEL]
+  if (typeof name !== "string") return undefined
+  return {
+    name,
+    generation: Number(annotations[GENERATION_ANNOTATION] ?? 0),
+    orphaned: ORPHANED_LABEL in labels,
+    onTrial: PROBATION_ANNOTATION in annotations
+  }
 }
 
 const MOST_SHOWN = 10
@@ -146,6 +183,7 @@ export const decode = (name: string, input: unknown): Result.Result<NodeConfig, 
   const object = record(input)
   const metadata = record(object["metadata"])
   const generation = typeof metadata["generation"] === "number" ? metadata["generation"] : 0
+  const template = originOf(metadata)
   const fail = (problems: ReadonlyArray<Problem>) => Result.fail(new NodeConfigInvalid({ name, generation, problems }))
   const heads: Array<Problem> = []
   if (object["apiVersion"] !== API_VERSION) {
@@ -163,7 +201,13 @@ export const decode = (name: string, input: unknown): Result.Result<NodeConfig, 
       const problems = [...heads, ...crossProblems(spec)]
       return problems.length > 0
         ? fail(problems)
-        : Result.succeed({ name, generation, uid: String(metadata["uid"] ?? ""), spec })
+        : Result.succeed({
+          name,
+          generation,
+          uid: String(metadata["uid"] ?? ""),
+          spec,
+          ...(template === undefined ? {} : { template })
+        })
     }
   })
 }

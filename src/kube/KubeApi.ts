@@ -6,6 +6,7 @@ import { Context, Data, type Effect, type Option, type Redacted, type Stream, ty
 import type { NodeConfig, NodeConfigInvalid, SecretKeyRef } from "../domain/NodeConfig.ts"
 import type { PodInfo } from "../domain/Pod.ts"
 import type { ApiHealth } from "./apiHealth.ts"
+import type { FleetApi } from "./fleetApi.ts"
 
 /** What should be one NodeConfig cannot be read as such: a YAML slip, an empty file, a second document. */
 export class NodeConfigUnreadable extends Data.TaggedError("NodeConfigUnreadable")<{
@@ -50,7 +51,14 @@ export interface NodeCondition {
 
 /** A condition of NodeConfig's status (meta/v1 Condition without the times). */
 export interface StatusCondition {
-  readonly type: "Ready" | "AddressesAvailable" | "BIRDReady" | "BGPEstablished" | "AntiSpoofing" | "HostAsBuilt"
+  readonly type:
+    | "Ready"
+    | "AddressesAvailable"
+    | "BIRDReady"
+    | "BGPEstablished"
+    | "AntiSpoofing"
+    | "HostAsBuilt"
+    | "FollowsTemplate"
   readonly status: "True" | "False" | "Unknown"
   readonly reason: string
   readonly message: string
@@ -126,6 +134,8 @@ export class KubeApi extends Context.Service<KubeApi, {
   readonly unheard: Effect.Effect<string>
   /** Since when each watch was heard, and what is refused; undefined: there is no API server (standalone). */
   readonly api: Effect.Effect<ApiHealth | undefined>
+  /** For a node that may follow a NodeConfigTemplate; undefined: there is no API server (standalone). */
+  readonly fleet: FleetApi | undefined
   /** Rights that the agent lacks, those to read these Secrets included, in words. */
   readonly missingRights: (secrets: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, KubeUnavailable>
   /** The watches and writers. Must run in the foreground of `main`; it fails only by defect. */

@@ -86,6 +86,7 @@ const make = (overrides: Partial<KubeApi["Service"]>) =>
       podsListed: Effect.map(Ref.get(lists), ({ podsListed }) => podsListed),
       unheard: Effect.succeed(""),
       api: Effect.undefined,
+      fleet: undefined,
       missingRights: () => answered(Effect.succeed([])),
       run: Effect.never,
       ...overrides

@@ -8,6 +8,7 @@ import { keepRunning } from "../process/keepRunning.ts"
 import { sayChanges } from "../process/sayOnce.ts"
 import * as Access from "./access.ts"
 import * as Client from "./client.ts"
+import * as FleetApi from "./fleetApi.ts"
 
 import { KubeApi, KubeUnavailable, type PodChange, type PodRef } from "./KubeApi.ts"
 import * as NetworkPolicies from "./networkPolicies.ts"
@@ -55,14 +56,14 @@ const podsOf = (nodeName: string) => ({
   decode: decodePod
 })
 
-/** The NodeConfig watch as events of the cache; the status writer sees every object too. */
-const onNodeConfig = (cache: NodeConfigCache.NodeConfigCache, status: Status.StatusWriter) => {
+/** The NodeConfig watch as events of the cache; `observe` sees every object too. */
+const onNodeConfig = (
+  cache: NodeConfigCache.NodeConfigCache,
+  observe: (object: unknown) => Effect.Effect<void>
+) => {
   const arrived = (object: unknown) =>
-    Effect.andThen(status.observe(object), cache.handle({ _tag: "Arrived", object, source: "the API server" }))
-  const gone = Effect.andThen(
-    status.observe(undefined),
-    cache.handle({ _tag: "Gone", detail: "the API server has none" })
-  )
+    Effect.andThen(observe(object), cache.handle({ _tag: "Arrived", object, source: "the API server" }))
+  const gone = Effect.andThen(observe(undefined), cache.handle({ _tag: "Gone", detail: "the API server has none" }))
   return (signal: Signal<unknown>): Effect.Effect<void> => {
     switch (signal._tag) {
       case "Failed":
@@ -113,6 +114,9 @@ const make = Effect.fnUntraced(function*(
   const lookUp = yield* PodLookup.make(client)
   const pods = yield* makePods
   const policies = yield* NetworkPolicies.make(client)
+  const own = yield* SubscriptionRef.make<FleetApi.OwnNodeConfig>({ listed: false, object: undefined })
+  const observe = (object: unknown) =>
+    Effect.andThen(status.observe(object), SubscriptionRef.set(own, { listed: true, object }))
   const nodeConfig = yield* NodeConfigCache.make({
     nodeName,
     saved: Saved.make(yield* FileSystem.FileSystem, stateDir),
@@ -159,12 +163,13 @@ const make = Effect.fnUntraced(function*(
       Effect.all([client.health, policies.found]),
       ([health, found]) => found === undefined ? health : { ...health, policies: found }
     ),
+    fleet: FleetApi.make(client, nodeName, own, times),
     synced: nodeConfig.synced(pods.listed),
     missingRights: (names) =>
       Effect.mapError(Rights.missing(client, Rights.rightsOf(options.namespace, names)), unavailable),
     run: Effect.all([
       keepRunning("the NodeConfig watch")(
-        Stream.runForEach(listAndWatch(client, nodeConfigsOf(nodeName), times), onNodeConfig(nodeConfig, status))
+        Stream.runForEach(listAndWatch(client, nodeConfigsOf(nodeName), times), onNodeConfig(nodeConfig, observe))
       ),
       keepRunning("the Pod watch")(Stream.runForEach(listAndWatch(client, podsOf(nodeName), times), pods.on)),
       keepRunning("the NodeConfig's status")(status.run),

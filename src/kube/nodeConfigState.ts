@@ -3,7 +3,14 @@
  * what is to be done come out.
  */
 import { Option, Result } from "effect"
-import { decode, specWarnings } from "../domain/NodeConfig.ts"
+import {
+  decode,
+  GENERATION_ANNOTATION,
+  ORPHANED_LABEL,
+  PROBATION_ANNOTATION,
+  specWarnings,
+  TEMPLATE_LABEL
+} from "../domain/NodeConfig.ts"
 import { record } from "../domain/record.ts"
 import { type NodeConfigState, NodeConfigUnreadable } from "./KubeApi.ts"
 
@@ -60,7 +67,13 @@ const log = (level: "Info" | "Warn" | "Error", message: string): Action => ({ _t
 const trimmed = (object: unknown): unknown => {
   const { apiVersion, kind, metadata, spec } = record(object)
   const { generation, name, uid } = record(metadata)
-  return { apiVersion, kind, metadata: { name, uid, generation }, spec }
+  const kept = (key: "labels" | "annotations", names: ReadonlyArray<string>) => {
+    const found = Object.entries(record(record(metadata)[key])).filter(([name]) => names.includes(name))
+    return found.length === 0 ? {} : { [key]: Object.fromEntries(found) }
+  }
+  const labels = kept("labels", [TEMPLATE_LABEL, ORPHANED_LABEL])
+  const annotations = kept("annotations", [GENERATION_ANNOTATION, PROBATION_ANNOTATION])
+  return { apiVersion, kind, metadata: { name, uid, generation, ...labels, ...annotations }, spec }
 }
 
 const named = (nodeName: string): string => nodeName === "" ? "NodeConfig" : `NodeConfig ${nodeName}`

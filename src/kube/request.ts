@@ -18,7 +18,10 @@ export interface Request {
   readonly subject?: Subject
   readonly body?: unknown
   /** Of a patch. */
-  readonly patch?: "application/strategic-merge-patch+json" | "application/merge-patch+json"
+  readonly patch?:
+    | "application/strategic-merge-patch+json"
+    | "application/merge-patch+json"
+    | "application/apply-patch+yaml"
 }
 
 const METHOD = { get: "GET", list: "GET", watch: "GET", create: "POST", patch: "PATCH" } as const

@@ -81,6 +81,7 @@ const make = Effect.fnUntraced(function*({ directory, nodeName, stateDir }: Stan
     podsListed: pods.listed,
     unheard: nodeConfig.unheard,
     api: Effect.undefined,
+    fleet: undefined,
     missingRights: () => Effect.succeed([]),
     run: Effect.all([
       every("1 second")(watch),

@@ -1,6 +1,6 @@
 /** What Kubernetes is told of this node, made of the same {@link Facts}: the Node's condition and NodeConfig's status. Pure. */
 import { Option } from "effect"
-import { specWarnings } from "../domain/NodeConfig.ts"
+import { specWarnings, TEMPLATE_LABEL, type TemplateOrigin } from "../domain/NodeConfig.ts"
 import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import { policiesInWords } from "../kube/apiHealth.ts"
@@ -86,6 +86,29 @@ const antiSpoofing = ({ problem, state }: AntiSpoofingStatus): StatusCondition =
   }
 }
 
+/** Nothing of a NodeConfig that was written by hand. */
+const followsTemplate = (origin: TemplateOrigin | undefined): ReadonlyArray<StatusCondition> => {
+  if (origin === undefined) return []
+  const { generation, name, onTrial, orphaned } = origin
+  const type = "FollowsTemplate"
+  if (orphaned) {
+    return [{
+      type,
+      status: "False",
+      reason: "Orphaned",
+      message:
+        `NodeConfigTemplate ${name} is gone, or fits this node no longer: this NodeConfig stays as it is. Without its label ` +
+        `${TEMPLATE_LABEL} it is yours to edit`
+    }]
+  }
+  const what = `generation ${generation} of NodeConfigTemplate ${name}`
+  return [
+    onTrial
+      ? { type, status: "True", reason: "OnTrial", message: `${what}, until it is seen that sessions come back` }
+      : { type, status: "True", reason: "Following", message: what }
+  ]
+}
+
 const usageOf = (pool: PoolUsage | undefined) => pool && { used: pool.used, free: pool.free }
 
 export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
@@ -134,7 +157,8 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
       facts.host.length === 0 ? undefined : few(facts.host),
       ["AsBuilt", "NotAsBuilt"],
       "the host's part of every pod's network is as flock made it"
-    )
+    ),
+    ...Option.match(nodeConfig.current, { onNone: () => [], onSome: ({ template }) => followsTemplate(template) })
   ]
   const ipv6 = usageOf(usage.ipv6)
   const ipv4 = usageOf(usage.ipv4)

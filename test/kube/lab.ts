@@ -46,6 +46,8 @@ export const nodeConfig = (name = NODE, spec: object = {}) => ({
 
 export const NODECONFIGS = "/apis/flock.fritzlab.net/v1alpha1/nodeconfigs"
 
+export const TEMPLATES = "/apis/flock.fritzlab.net/v1alpha1/nodeconfigtemplates"
+
 export const node = (name = NODE) => ({ apiVersion: "v1", kind: "Node", metadata: { name } })
 
 export const pod = (name: string, annotations: Record<string, string> = {}, nodeName = NODE) => ({
@@ -97,10 +99,12 @@ export const tokenOf = async (api: ApiServer, podName?: string): Promise<string>
  * the one of `agent.kubeconfig`: all that the agent does in these tests, it does under both.
  */
 export const prepare = async (api: ApiServer, nodeName = NODE): Promise<void> => {
-  for (const file of ["namespace.yaml", "crd.yaml", "rbac.yaml", "admission.yaml"]) {
+  for (const file of ["namespace.yaml", "crd.yaml", "crd-template.yaml", "rbac.yaml", "admission.yaml"]) {
     for (const document of documents(file)) await create(api, document)
   }
-  await until("the CRD is served", async () => (await api.call("GET", NODECONFIGS)).status === 200)
+  for (const path of [NODECONFIGS, TEMPLATES]) {
+    await until("the CRD is served", async () => (await api.call("GET", path)).status === 200)
+  }
   const agentOf = `flock-agent-${nodeName}`
   await create(api, node(nodeName))
   await create(api, agentPod(agentOf, nodeName))
@@ -109,6 +113,8 @@ export const prepare = async (api: ApiServer, nodeName = NODE): Promise<void> =>
 }
 
 export interface AgentOptions {
+  /** Default: {@link NODE}. */
+  readonly nodeName?: string
   readonly stateDir?: string
   readonly timing?: Timing
   /** Where not, nothing is watched. */
@@ -126,7 +132,7 @@ export const agent = (
       (dir) => Effect.sync(() => rmSync(dir, { recursive: true, force: true }))
     ))
     const layer = Cluster.layer({
-      nodeName: NODE,
+      nodeName: options.nodeName ?? NODE,
       kubeconfig,
       stateDir,
       namespace: NAMESPACE,

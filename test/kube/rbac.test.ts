@@ -1,11 +1,12 @@
 /** The agent under exactly the rights of manifests/rbac.yaml: enough, none too many, and few requests. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Stream } from "effect"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
 import { type ApiServer, available, pathOf, start } from "../../lab/ApiServer.ts"
 import { World } from "../../lab/World.ts"
+import type { FleetApi } from "../../src/kube/fleetApi.ts"
 import * as lab from "./lab.ts"
 
 interface Rule {
@@ -47,14 +48,41 @@ describe.runIf(available)("the agent's rights, with a real API server", () => {
   beforeAll(async () => {
     api = await start(world, "--audit-policy-file=DIR/audit.yaml --audit-log-path=DIR/audit.log")
     await lab.prepare(api)
-    await lab.create(api, lab.nodeConfig())
+    await lab.create(api, {
+      apiVersion: "flock.fritzlab.net/v1alpha1",
+      kind: "NodeConfigTemplate",
+      metadata: { name: "rack-a" },
+      spec: { nodeSelector: {}, template: {} }
+    })
     await lab.create(api, lab.pod("elsewhere", {}, "host002"))
   })
   afterAll(() => world.close())
 
+  const templated = {
+    apiVersion: "flock.fritzlab.net/v1alpha1",
+    kind: "NodeConfig",
+    metadata: { name: lab.NODE, labels: { "flock.fritzlab.net/template": "rack-a" } },
+    spec: lab.nodeConfig().spec
+  }
+
+  /** What an agent asks whose node may follow a template; its NodeConfig is made, and applied once more. */
+  const followTemplate = Effect.fnUntraced(function*(fleet: FleetApi | undefined) {
+    assert.isDefined(fleet)
+    if (fleet === undefined) return
+    yield* Effect.promise(() => api.call("DELETE", `${lab.NODECONFIGS}/${lab.NODE}`))
+    yield* Effect.forkScoped(Stream.runDrain(fleet.templates))
+    yield* Effect.forkScoped(Stream.runDrain(fleet.node))
+    yield* Effect.ignore(fleet.applyNodeConfig(templated))
+    yield* Effect.promise(() => api.call("POST", lab.NODECONFIGS, templated))
+    yield* Effect.ignore(fleet.applyNodeConfig(templated))
+    const status = { apiVersion: templated.apiVersion, kind: "NodeConfigTemplate", metadata: { name: "rack-a" } }
+    yield* Effect.ignore(fleet.applyTemplateStatus("rack-a", status))
+  })
+
   /** Everything the agent ever asks of the API server; refusals are for the caller to look at. */
   const everything = Effect.fnUntraced(function*(rounds: number) {
     const kube = yield* lab.agent(api.kubeconfig("agent"))
+    yield* followTemplate(kube.fleet)
     for (let i = 0; i < rounds; i++) {
       yield* Effect.ignore(kube.setNodeCondition({ status: "False", reason: "FlockReady", message: "" }))
       yield* kube.setStatus({ observedGeneration: i, conditions: [], addresses: {}, peers: [] })
@@ -66,15 +94,22 @@ describe.runIf(available)("the agent's rights, with a real API server", () => {
     return kube
   })
 
+  /** An apply (a PATCH) that makes the object is authorized as a create as well, and answered 201. */
+  const byApply = (grant: (typeof grants)[number]) => grant.verb === "create" && grant.resource === "nodeconfigs"
+
   const seen = (grant: (typeof grants)[number], code: string) =>
-    lab.requestsSeen({ verb: grant.verb, resource: grant.resource, code })
+    lab.requestsSeen({ verb: byApply(grant) ? "patch" : grant.verb, resource: grant.resource, code })
+
+  const used = (grant: (typeof grants)[number]) =>
+    (byApply(grant) ? 0 : seen(grant, "200")) +
+    (grant.verb === "patch" && grant.resource === "nodeconfigs" ? 0 : seen(grant, "201"))
 
   it.live("manifests/rbac.yaml is enough: every right is used and nothing is forbidden", () =>
     Effect.gen(function*() {
       const forbidden = lab.requestsSeen({ code: "403" })
       yield* everything(3)
       for (const grant of grants) {
-        yield* lab.wait(`${grant.verb} ${grant.resource}`, () => seen(grant, "200") + seen(grant, "201") > 0)
+        yield* lab.wait(`${grant.verb} ${grant.resource}`, () => used(grant) > 0)
       }
       assert.strictEqual(lab.requestsSeen({ code: "403" }), forbidden)
     }).pipe(Effect.scoped))
@@ -123,7 +158,7 @@ describe.runIf(available)("the agent's rights, with a real API server", () => {
         ).map((line) => JSON.parse(line) as { readonly verb: string; readonly requestURI: string })
       const start = audit().length
       const kube = yield* everything(1)
-      yield* lab.wait("both watches", () => audit().slice(start).filter(({ verb }) => verb === "watch").length >= 2)
+      yield* lab.wait("four watches", () => audit().slice(start).filter(({ verb }) => verb === "watch").length >= 4)
       yield* Effect.sleep(1000)
       const before = audit().length
       yield* Effect.sleep(5000)

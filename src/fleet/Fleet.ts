@@ -1,0 +1,190 @@
+/**
+ * Keeps this node's NodeConfig as its NodeConfigTemplate says: looks whenever something changed that {@link decide} looks
+ * at, does what it says, and looks again. There is nobody else: no controller, no leader.
+ */
+import { Clock, Context, Effect, Layer, Option, Queue, Ref, Result, Stream, SubscriptionRef } from "effect"
+import { Bird } from "../bird/Bird.ts"
+import type { BirdStatus } from "../bird/birdStatus.ts"
+import { decodeTemplate, type NodeConfigTemplate } from "../domain/NodeConfigTemplate.ts"
+import type { ApiError } from "../kube/access.ts"
+import type { FleetApi } from "../kube/fleetApi.ts"
+import { KubeApi, type NodeConfigState } from "../kube/KubeApi.ts"
+import { timeOf } from "../kube/nodeCondition.ts"
+import { Netlink } from "../netlink/Netlink.ts"
+import { sayChanges } from "../process/sayOnce.ts"
+import { defaultGateways } from "./gateways.ts"
+import { type Known, NOTHING, onNode, onOwn, onTemplates, UNKNOWN } from "./known.ts"
+import { isSomebodyElses, nodeConfigBody, orphanBody, releaseBody, templateStatusBody } from "./objects.ts"
+import { type Action, decide, type Decision, type Health, PROBATION_MILLIS } from "./rollout.ts"
+
+/** After a write that was refused or not answered, seconds. */
+const AGAIN = { first: 5, most: 60 }
+
+export const healthOf = ({ current, rejected }: NodeConfigState, bird: BirdStatus): Health => ({
+  generation: Math.max(
+    Option.match(current, { onNone: () => 0, onSome: ({ generation }) => generation }),
+    Option.match(rejected, { onNone: () => 0, onSome: ({ generation }) => generation })
+  ),
+  rejected: Option.match(rejected, { onNone: () => undefined, onSome: ({ message }) => message }),
+  refusedByBird: bird.enabled && bird.up && bird.stale ? bird.configError : undefined,
+  // A node that an operator drained lost nothing by its NodeConfig.
+  established: bird.peers.filter(({ state }) => bird.drained === true || state === "Established").length,
+  sessions: bird.peers.length
+})
+
+const decodeAll = Effect.fnUntraced(function*(
+  objects: Iterable<unknown>,
+  say: (message: string) => Effect.Effect<void>
+) {
+  const templates: Array<NodeConfigTemplate> = []
+  const problems: Array<string> = []
+  for (const object of objects) {
+    const decoded = decodeTemplate(object)
+    if (Result.isSuccess(decoded)) templates.push(decoded.success)
+    else problems.push(decoded.failure.message)
+  }
+  yield* say(problems.join("; "))
+  return templates
+})
+
+/** One write; what the API server answers is known from then on. */
+const makePerform = (fleet: FleetApi, nodeName: string, known: Ref.Ref<Known>) => {
+  const wrote = (object: unknown) => Ref.update(known, (before) => ({ ...before, own: { listed: true, object } }))
+  return Effect.fnUntraced(function*(action: Action, nodeConfig: unknown): Effect.fn.Return<void, ApiError> {
+    switch (action._tag) {
+      case "Apply": {
+        yield* Effect.logInfo(`NodeConfig ${nodeName} from NodeConfigTemplate ${action.wanted.template}: ${action.why}`)
+        const object = yield* fleet.applyNodeConfig(nodeConfigBody(nodeName, action.wanted, nodeConfig))
+        if (nodeConfig !== undefined || !isSomebodyElses(object)) return yield* wrote(object)
+        yield* Effect.logWarning(`somebody else has just written NodeConfig ${nodeName}: it is theirs`)
+        return yield* wrote(yield* fleet.applyNodeConfig(releaseBody(nodeName)))
+      }
+      case "Orphan":
+        yield* Effect.logWarning(`NodeConfig ${nodeName} stays as it is: ${action.why}`)
+        return yield* wrote(yield* fleet.applyNodeConfig(orphanBody(nodeName, nodeConfig)))
+      case "Report": {
+        const { failure, template } = action
+        if (failure !== undefined) {
+          yield* Effect.logWarning(
+            `NodeConfigTemplate ${template}, generation ${failure.generation}: ${failure.message}`
+          )
+        }
+        const now = timeOf(yield* Clock.currentTimeMillis)
+        const object = yield* fleet.applyTemplateStatus(template, templateStatusBody(template, failure, now))
+        return yield* Ref.update(known, (before) => onTemplates(before, { _tag: "Changed", item: object }))
+      }
+    }
+  })
+}
+
+/** The watches, into what is known. A cluster without templates is asked nothing more: the Node is followed only where there is one. */
+const follow = Effect.fnUntraced(function*(fleet: FleetApi, known: Ref.Ref<Known>, wake: Queue.Queue<void>) {
+  const changed = (change: (before: Known) => Known) =>
+    Effect.andThen(Ref.updateAndGet(known, change), (now) => Effect.as(Queue.offer(wake, undefined), now))
+  const someTemplate = yield* SubscriptionRef.make(false)
+  const node = SubscriptionRef.changes(someTemplate).pipe(
+    Stream.changes,
+    Stream.switchMap((some) => some ? fleet.node : Stream.never)
+  )
+  yield* Effect.all([
+    Stream.runForEach(fleet.templates, (signal) =>
+      Effect.flatMap(
+        changed((before) => onTemplates(before, signal)),
+        ({ templates }) => SubscriptionRef.set(someTemplate, (templates?.size ?? 0) > 0)
+      )),
+    Stream.runForEach(node, (signal) => changed((before) => onNode(before, signal))),
+    Stream.runForEach(SubscriptionRef.changes(fleet.nodeConfig), (own) => changed((before) => onOwn(before, own)))
+  ], { concurrency: "unbounded", discard: true })
+})
+
+interface Options {
+  readonly nodeName: string
+  /** Default: a minute. */
+  readonly probationMillis?: number
+}
+
+const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION_MILLIS }: Options) {
+  const kube = yield* KubeApi
+  const bird = yield* Bird
+  const netlink = yield* Netlink
+  const { fleet } = kube
+  if (fleet === undefined) return Fleet.of({ words: Effect.succeed(""), run: Effect.never })
+
+  const known = yield* Ref.make(UNKNOWN)
+  const words = yield* Ref.make("")
+  const wake = yield* Queue.sliding<void>(1)
+  const sayInvalid = sayChanges(Effect.logError)
+  const perform = makePerform(fleet, nodeName, known)
+
+  /** Undefined: nothing can be decided yet. */
+  const look = Effect.gen(function*(): Effect.fn.Return<readonly [Decision, unknown] | undefined> {
+    const { node, own, templates } = yield* Ref.get(known)
+    if (templates === undefined || !own.listed || (node === undefined && templates.size > 0)) return undefined
+    const { annotations, labels, podCIDRs } = node ?? NOTHING
+    const all = yield* decodeAll(templates.values(), sayInvalid)
+    const gateways = yield* defaultGateways(netlink, all)
+    const decision = decide({
+      node: { name: nodeName, labels, annotations, podCIDRs, gateways },
+      templates: all,
+      nodeConfig: own.object,
+      health: healthOf(yield* SubscriptionRef.get(kube.nodeConfig), yield* bird.status),
+      now: yield* Clock.currentTimeMillis,
+      probationMillis
+    })
+    return [decision, own.object]
+  })
+
+  const say = sayChanges(Effect.logInfo)
+
+  /** Looks, does what is to be done, and looks again until there is nothing; then waits for news. */
+  const turn = Effect.gen(function*() {
+    const looked = yield* look
+    if (looked === undefined) return undefined
+    const [decision, nodeConfig] = looked
+    yield* Ref.set(words, decision.words)
+    yield* say(decision.words)
+    // One after another: a failed trial is told before it is taken back, and what is not told is not taken back yet.
+    for (const action of decision.actions) yield* perform(action, nodeConfig)
+    return decision.actions.length > 0 ? 0 : decision.lookIn
+  })
+
+  const failures = yield* Ref.make(0)
+  const again = Effect.fnUntraced(function*(error: ApiError) {
+    const count = yield* Ref.updateAndGet(failures, (n) => n + 1)
+    const seconds = Math.min(AGAIN.first * 2 ** (count - 1), AGAIN.most)
+    yield* Effect.logWarning(`NodeConfigTemplate: not written, again in ${seconds} s: ${error.message}`)
+    return seconds * 1000
+  })
+
+  const loop = Effect.gen(function*() {
+    const millis = yield* turn.pipe(Effect.tap(() => Ref.set(failures, 0)), Effect.catch(again))
+    yield* millis === undefined ? Queue.take(wake) : Effect.race(Queue.take(wake), Effect.sleep(millis))
+    // What comes together is looked at together.
+    yield* Effect.sleep(100)
+  }).pipe(Effect.forever)
+
+  const followHealth = Stream.runForEach(
+    Stream.merge(
+      Stream.map(SubscriptionRef.changes(kube.nodeConfig), () => undefined),
+      Stream.map(bird.statusChanges, () => undefined)
+    ),
+    () => Queue.offer(wake, undefined)
+  )
+
+  return Fleet.of({
+    words: Ref.get(words),
+    run: Effect.all([follow(fleet, known, wake), followHealth, loop], {
+      concurrency: "unbounded",
+      discard: true
+    }).pipe(Effect.andThen(Effect.never))
+  })
+})
+
+export class Fleet extends Context.Service<Fleet, {
+  /** Which template the node follows, or why none. Empty: there are no templates to follow here (standalone). */
+  readonly words: Effect.Effect<string>
+  readonly run: Effect.Effect<never>
+}>()("flock/Fleet") {
+  static readonly layer = (options: Options): Layer.Layer<Fleet, never, Bird | KubeApi | Netlink> =>
+    Layer.effect(Fleet, make(options))
+}

@@ -1,0 +1,95 @@
+/** What a node that follows a NodeConfigTemplate asks of the API server: templates, its own Node, and two applies. */
+import type { Effect, Stream, SubscriptionRef } from "effect"
+import { API_VERSION } from "../domain/NodeConfig.ts"
+import { record } from "../domain/record.ts"
+import type { ApiError } from "./access.ts"
+import type { Client } from "./client.ts"
+import { listAndWatch, type Signal } from "./reflector.ts"
+import type { BackOff } from "./reflectorState.ts"
+
+/** Of the NodeConfig; whatever else writes into it conflicts, and wins (server-side apply). */
+export const FIELD_MANAGER = "flock-agent-template"
+
+/** The part of a Node that templates refer to. */
+export interface NodeObject {
+  readonly resourceVersion: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly annotations: Readonly<Record<string, string>>
+  readonly podCIDRs: ReadonlyArray<string>
+}
+
+const texts = (value: unknown): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(record(value)).map(([key, text]) => [key, String(text)]))
+
+export const decodeNode = (object: unknown): NodeObject | undefined => {
+  const { metadata, spec } = record(object)
+  const { annotations, labels, name, resourceVersion } = record(metadata)
+  if (typeof name !== "string") return undefined
+  const { podCIDR, podCIDRs } = record(spec)
+  const list = Array.isArray(podCIDRs) ? podCIDRs : podCIDR === undefined ? [] : [podCIDR]
+  return {
+    resourceVersion: String(resourceVersion ?? ""),
+    labels: texts(labels),
+    annotations: texts(annotations),
+    podCIDRs: list.map(String)
+  }
+}
+
+/** This node's NodeConfig as the API server has it. */
+export interface OwnNodeConfig {
+  /** The API server has said what there is. */
+  readonly listed: boolean
+  /** Status and metadata included; undefined: there is none. */
+  readonly object: unknown
+}
+
+export interface FleetApi {
+  /** Every NodeConfigTemplate, as it is. */
+  readonly templates: Stream.Stream<Signal<unknown>>
+  /** This agent's Node. */
+  readonly node: Stream.Stream<Signal<NodeObject>>
+  readonly nodeConfig: SubscriptionRef.SubscriptionRef<OwnNodeConfig>
+  /** Server-side apply, without force, of this node's NodeConfig; the answer is the object. */
+  readonly applyNodeConfig: (body: unknown) => Effect.Effect<unknown, ApiError>
+  /** Server-side apply of this agent's part of a template's status. */
+  readonly applyTemplateStatus: (name: string, body: unknown) => Effect.Effect<unknown, ApiError>
+}
+
+export const make = (
+  client: Client,
+  nodeName: string,
+  nodeConfig: SubscriptionRef.SubscriptionRef<OwnNodeConfig>,
+  times: BackOff
+): FleetApi => ({
+  nodeConfig,
+  templates: listAndWatch(client, {
+    name: "nodeconfigtemplates",
+    path: `/apis/${API_VERSION}/nodeconfigtemplates`,
+    fieldSelector: "",
+    decode: (object: unknown): unknown => object
+  }, times),
+  node: listAndWatch(client, {
+    name: "nodes",
+    path: "/api/v1/nodes",
+    fieldSelector: `metadata.name=${nodeName}`,
+    decode: decodeNode
+  }, times),
+  applyNodeConfig: (body) =>
+    client.request({
+      verb: "patch",
+      resource: "nodeconfigs",
+      path: `/apis/${API_VERSION}/nodeconfigs/${nodeName}`,
+      query: { fieldManager: FIELD_MANAGER },
+      patch: "application/apply-patch+yaml",
+      body
+    }),
+  applyTemplateStatus: (name, body) =>
+    client.request({
+      verb: "patch",
+      resource: "nodeconfigtemplates/status",
+      path: `/apis/${API_VERSION}/nodeconfigtemplates/${encodeURIComponent(name)}/status`,
+      query: { fieldManager: `flock-agent-${nodeName}`.slice(0, 128), force: "true" },
+      patch: "application/apply-patch+yaml",
+      body
+    })
+})
