@@ -207,7 +207,8 @@ const layerOf = (settings: Settings, bootId: string, loopDelay: LoopDelay.LoopDe
     enabled: !settings.noBird,
     nodeName,
     confPath: settings.birdConf,
-    socketPath: settings.birdSocket
+    socketPath: settings.birdSocket,
+    keptFile: `${settings.stateDir}/bgp.json`
   })
   return RpcServer.layer({ path: settings.socket, onCall: loopDelay.busy }).pipe(
     Layer.provideMerge(Introspection.layer({

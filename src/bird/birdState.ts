@@ -17,6 +17,8 @@ import {
   withConfigured
 } from "./birdStatus.ts"
 import { type LimitHit, limitHitWords } from "./exportLimit.ts"
+import { type InForce, keep, type Kept, NOTHING_KEPT, sameKept } from "./kept.ts"
+import type { LocalEnd } from "./local.ts"
 import * as Overlaps from "./overlaps.ts"
 import { protocolName } from "./protocolName.ts"
 import { hurry, isGivenUp, recover, type Recovery } from "./recovery.ts"
@@ -40,6 +42,10 @@ export interface State {
   readonly passwords: ReadonlyMap<string, Redacted.Redacted>
   /** The router that each unnumbered session is with, by BIRD's name of the session. */
   readonly found: ReadonlyMap<string, IpAddress>
+  /** What sessions had when they were Established last. */
+  readonly kept: Kept
+  /** The ends that sessions were rendered with last, by protocol. */
+  readonly ends: ReadonlyMap<string, LocalEnd>
   /** Indexes of the interfaces of unnumbered peers, as far as they are there. */
   readonly links: ReadonlyArray<number>
   /** The NodeConfig that was rendered last. */
@@ -78,6 +84,8 @@ export const initialState: State = {
   leaving: false,
   passwords: new Map(),
   found: new Map(),
+  kept: NOTHING_KEPT,
+  ends: new Map(),
   links: [],
   config: undefined,
   problems: [],
@@ -111,6 +119,7 @@ export type Answer =
     readonly learned: ReadonlyMap<string, ReadonlySet<string>>
     /** Routes in the node's own prefixes. */
     readonly overlaps: ReadonlyArray<Overlaps.Overlap>
+    readonly inForce: InForce
   }
   | { readonly _tag: "Down"; readonly error: string }
 
@@ -127,6 +136,7 @@ export type Event =
     readonly ceiling: State["ceiling"]
     readonly passwords: State["passwords"]
     readonly found: State["found"]
+    readonly ends: State["ends"]
     readonly links: State["links"]
   }
   | {
@@ -158,6 +168,7 @@ export type Action =
   | { readonly _tag: "RequestReload" }
   /** Export everything again: what was held back has room now. */
   | { readonly _tag: "ExportAgain"; readonly protocol: string }
+  | { readonly _tag: "SaveKept"; readonly kept: Kept }
   /** Sessions that BIRD gave up. */
   | { readonly _tag: "Enable"; readonly protocols: ReadonlyArray<string> }
   /** BIRD cannot listen: say `PortOwnerFound` where others than `known` do. */
@@ -257,6 +268,10 @@ const heardLines = (state: State, lines: ReadonlyArray<string>, now: string): St
 const bfdPeers = (config: NodeConfig | undefined): ReadonlySet<string> =>
   new Set((config?.spec.bgp?.peers ?? []).filter(({ bfd }) => bfd).map(protocolName))
 
+/** Of the sessions that the NodeConfig wants. */
+const protocolsOf = (config: NodeConfig | undefined): ReadonlySet<string> | undefined =>
+  config && new Set((config.spec.bgp?.peers ?? []).map(protocolName))
+
 const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered" }>): Step => {
   const { answer, at, generation } = event
   const { config, drained, leaving, problems, refusal, reloads, status: before, waiting } = state
@@ -270,6 +285,7 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
   const learned = answer._tag === "Up" ? Overlaps.standing(overlaps, answer.peers, at) : state.learned
   const deaf = seenPeers.some(cannotListen)
   const port = deaf ? state.port : undefined
+  const kept = answer._tag === "Up" ? keep(state.kept, answer.peers, answer.inForce, protocolsOf(config)) : state.kept
   const { due, recovery } = recover(state.recovery, drained ? [] : seenPeers, at)
   const configured = withHits(withConfigured(seenPeers, config, waiting), hits)
   const withDetection = withBfd(configured, bfdPeers(config), answer._tag === "Up" ? answer.bfd : new Map())
@@ -292,6 +308,7 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
       notes,
       port,
       recovery,
+      kept,
       found: state.config === undefined ? routersOf(seenPeers) : state.found,
       overlaps,
       learned,
@@ -313,6 +330,7 @@ const answered = (state: State, event: Extract<Event, { readonly _tag: "Answered
         _tag: "ExportAgain",
         protocol
       })),
+      ...(sameKept(kept, state.kept) ? [] : [{ _tag: "SaveKept", kept } as const]),
       ...due.flatMap((protocol) => givenUpLine(state, status, protocol)),
       ...(due.length > 0 ? [{ _tag: "Enable", protocols: due } as const] : []),
       ...(deaf ? [{ _tag: "FindPortOwner", known: port?.sockets } as const] : []),
@@ -339,8 +357,8 @@ export const step = (state: State, event: Event): Step => {
     case "LeaveAsked":
       return { state: { ...state, leaving: !state.drained }, actions: [] }
     case "WantedRead": {
-      const { ceiling, config, found, links, passwords, waiting } = event
-      return { state: { ...state, ceiling, config, found, links, passwords, waiting }, actions: [] }
+      const { ceiling, config, ends, found, links, passwords, waiting } = event
+      return { state: { ...state, ceiling, config, ends, found, links, passwords, waiting }, actions: [] }
     }
     case "Applied":
       return applied(state, event)

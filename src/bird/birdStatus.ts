@@ -20,6 +20,8 @@ export const PeerStatus = Schema.Struct({
   asnIs: Schema.optionalKey(Schema.Literals(["external", "internal"])),
   /** BIRD's protocol name, such as `peer_192_0_2_1`. */
   protocol: Schema.String,
+  /** The node's end of an Established session. */
+  localAddress: Schema.optionalKey(Schema.String),
   /** BGP state as RFC 4271 names it: Idle, Connect, Active, OpenSent, OpenConfirm, Established; or Down. */
   state: Schema.String,
   /** As BIRD prints it. */

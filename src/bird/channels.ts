@@ -85,13 +85,13 @@ const familyOf = ({ address }: Peer): Family => address?.family ?? 6
 /** A session's channels: one address family, and the other too where no peer speaks it. */
 export const channelsOf = (
   spec: NodeConfigSpec,
-  { end, link, peer, remote }: Session,
+  { end, gone, hop: kept, link, peer, remote }: Session,
   addresses: ReadonlyArray<NodeAddress>,
   exports: Exports
 ): { readonly channels: ReadonlyArray<ReadonlyArray<string>>; readonly problem: string | undefined } => {
   const hopLine = (family: Family): ReadonlyArray<string> => {
-    const hop = nextHop(remote, end, family, addresses)
-    return hop === undefined ? [] : [`next hop address ${formatAddress(hop.address)};`]
+    const hop = gone === true ? kept : nextHop(remote, end, family, addresses, kept)?.address
+    return hop === undefined ? [] : [`next hop address ${formatAddress(hop)};`]
   }
   const family = remote.family
   const other: Family = family === 6 ? 4 : 6

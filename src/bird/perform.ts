@@ -4,6 +4,7 @@ import { portOwnerWords, portSockets } from "../netlink/listeners.ts"
 import type { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import type { Action, Event } from "./birdState.ts"
 import type { Control } from "./control.ts"
+import { saveKept } from "./keptFile.ts"
 import { countEnabled, publish } from "./metrics.ts"
 
 const BGP_PORT = 179
@@ -12,11 +13,13 @@ const BGP_PORT = 179
 export const makePerform = (deps: {
   readonly control: Control
   readonly fs: FileSystem.FileSystem
+  /** Where what is kept of sessions is. */
+  readonly keptFile: string
   readonly network: NodeNetwork["Service"]
   readonly request: Effect.Effect<void>
   readonly dispatch: (event: Event) => Effect.Effect<void>
 }) => {
-  const { control, dispatch, fs, network, request } = deps
+  const { control, dispatch, fs, keptFile, network, request } = deps
 
   const findPortOwner = Effect.fnUntraced(function*(known: string | undefined) {
     const sockets = yield* portSockets("/proc", BGP_PORT)
@@ -38,6 +41,8 @@ export const makePerform = (deps: {
           Effect.andThen(countEnabled(action.protocols.length)),
           Effect.ignore({ log: true })
         )
+      case "SaveKept":
+        return saveKept(fs, keptFile, action.kept)
       case "FindPortOwner":
         return findPortOwner(action.known)
       case "TellOverlaps":

@@ -3,7 +3,7 @@ import type { PeerStatus } from "./birdStatus.ts"
 import type { Reply } from "./reply.ts"
 
 const HEAD = /^(\S+)\s+BGP\s+\S+\s+(up|down|start|stop|flush)\s+(.*?)(?:\s{2,}(.*))?$/
-const FIELD = /^\s+(BGP state|Neighbor address|Neighbor AS|Last error):\s+(.*?)\s*$/
+const FIELD = /^\s+(BGP state|Neighbor address|Neighbor AS|Source address|Last error):\s+(.*?)\s*$/
 const CHANNEL = /^\s+Channel (\S+)$/
 const ROUTES = /^\s+Routes:\s+(\d+) imported,.*?(\d+) exported/
 
@@ -13,6 +13,7 @@ interface Draft {
   state: string
   address: string
   asn: number
+  localAddress: string | undefined
   lastError: string
   channel: string
   readonly counts: Record<string, { readonly announced: number; readonly learned: number }>
@@ -30,7 +31,17 @@ export const parseProtocols = (reply: Reply): ReadonlyArray<PeerStatus> => {
       draft = undefined
       if (head !== null) {
         const [, protocol = "", , since = ""] = head
-        draft = { protocol, since, state: "Down", address: "", asn: 0, lastError: "", channel: "", counts: {} }
+        draft = {
+          protocol,
+          since,
+          state: "Down",
+          address: "",
+          asn: 0,
+          localAddress: undefined,
+          lastError: "",
+          channel: "",
+          counts: {}
+        }
         drafts.push(draft)
       }
     } else if (code === 1006 && draft !== undefined) {
@@ -41,6 +52,7 @@ export const parseProtocols = (reply: Reply): ReadonlyArray<PeerStatus> => {
       // A scope (`%eth0`) or `onlink` may follow; only a link-local address means nothing without its scope.
       else if (field === "Neighbor address") draft.address = /^(fe[89ab].:\S+|[0-9a-f.:]+)/i.exec(value)?.[0] ?? ""
       else if (field === "Neighbor AS") draft.asn = Number(value)
+      else if (field === "Source address") draft.localAddress = value
       else if (field === "Last error") draft.lastError = value
       else if (channel !== undefined) draft.channel = channel
       else if (routes !== null) {
@@ -48,9 +60,10 @@ export const parseProtocols = (reply: Reply): ReadonlyArray<PeerStatus> => {
       }
     }
   }
-  return drafts.map(({ address, asn, counts, lastError, protocol, since, state }) => ({
+  return drafts.map(({ address, asn, counts, lastError, localAddress, protocol, since, state }) => ({
     address,
     asn,
+    ...(localAddress === undefined ? {} : { localAddress }),
     protocol,
     state,
     since,

@@ -4,6 +4,7 @@ import { askBfd } from "./bfd.ts"
 import type { Answer, State } from "./birdState.ts"
 import type { Control } from "./control.ts"
 import { limitHits } from "./exportLimit.ts"
+import { parseHops, parseRouterId } from "./kept.ts"
 import { learnedFrom, unreachable } from "./learned.ts"
 import { overlaps, withoutOverlaps } from "./overlaps.ts"
 import { parseProtocols } from "./protocols.ts"
@@ -29,7 +30,13 @@ export const ask = (control: Control, { config, notes }: State): Effect.Effect<A
           hits: limitHits(reply),
           bfd: peers.some(({ bfd }) => bfd) ? yield* askBfd(control) : new Map(),
           unreachable: resolves ? yield* unreachable(control) : new Map(),
-          learned: yield* learnedFrom(control, dropped)
+          learned: yield* learnedFrom(control, dropped),
+          inForce: {
+            routerId: known.some(({ state }) => state === "Established")
+              ? parseRouterId(yield* control.command("show status"))
+              : undefined,
+            hops: parseHops(reply)
+          }
         } satisfies Answer
       })
     ),

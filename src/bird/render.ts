@@ -13,7 +13,7 @@ import { channelsOf } from "./channels.ts"
 import { communityFunction, grantStatements } from "./communities.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
 import { kernelMetric } from "./kernelMetric.ts"
-import { nodeAddresses, routerId } from "./local.ts"
+import { type LocalEnd, nodeAddresses, routerId } from "./local.ts"
 import { poolStaysOut } from "./poolFilter.ts"
 import { protocolName } from "./protocolName.ts"
 import { bfdBlock, radvBlock, sessionBlock } from "./sessionBlock.ts"
@@ -32,6 +32,8 @@ export interface Rendered {
   /** Value of the constant `flock_revision` in `text`: tells over the control socket what BIRD runs. */
   readonly revision: string
   readonly peers: ReadonlyArray<RenderedPeer>
+  /** The node's ends of sessions, by `protocol`. */
+  readonly ends: ReadonlyMap<string, LocalEnd>
   /** The routers of unnumbered sessions, by `protocol`. */
   readonly found: ReadonlyMap<string, IpAddress>
   /** Of BIRD's routes in the kernel. */
@@ -109,6 +111,7 @@ const finish = (
       asn: peer.asn,
       protocol: protocolName(peer)
     })),
+    ends: new Map(sessions.map(({ end, peer }) => [protocolName(peer), end])),
     found: new Map(
       sessions.flatMap(({ peer, remote }) =>
         peer.interface === undefined ? [] : [[protocolName(peer), remote] as const]
@@ -141,7 +144,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
   const metric = kernelMetric(config?.spec)
   if (config === undefined) {
     const lines = [
-      ...head(routerId(undefined, [], [], nodeName)),
+      ...head(routerId(undefined, input.kept.routerId, [], [], nodeName)),
       ...device,
       ...FAMILIES.flatMap((family) => ["", ...kernel(undefined, family, false)])
     ]
@@ -175,7 +178,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
   // Next hops of multihop sessions are looked up in BIRD's own tables, which then need the node's routes.
   const resolving = imports.length > 0 && sessions.some(({ multihop }) => multihop > 0)
   const lines = [
-    ...head(routerId(spec.bgp?.routerID, sessions.map(({ end }) => end), addresses, nodeName)),
+    ...head(routerId(spec.bgp?.routerID, input.kept.routerId, sessions.map(({ end }) => end), addresses, nodeName)),
     ...prefixSets(spec, exportSet, never),
     ...device,
     ...(resolving ? ["", ...block("protocol direct", ["ipv6;", "ipv4;"])] : []),

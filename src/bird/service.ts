@@ -12,6 +12,7 @@ import { initial, type PeerStatus, peerText, sameForSubscribers } from "./birdSt
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
+import { loadKept } from "./keptFile.ts"
 import { makeRetire } from "./kernelMetric.ts"
 import { linkNews, type Links } from "./linkNews.ts"
 import { listen } from "./messages.ts"
@@ -27,6 +28,8 @@ export interface Options {
   readonly nodeName: string
   readonly confPath: string
   readonly socketPath: string
+  /** Where what is kept of sessions outlives the agent. */
+  readonly keptFile: string
 }
 
 /** At most one reload in this time. */
@@ -125,8 +128,8 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const confPath = path.resolve(options.confPath)
   const control = yield* makeControl({ socketPath: options.socketPath, timeout: TIMEOUT })
   const apply = makeApply({ fs, path, control, confPath })
-  const state = yield* SubscriptionRef.make(initialState)
   const metric = yield* makeRetire(netlink)
+  const state = yield* SubscriptionRef.make({ ...initialState, kept: yield* loadKept(fs, options.keptFile) })
   const came = yield* Queue.sliding<void>(1)
 
   const dispatch = Effect.fnUntraced(function*(event: Event): Effect.fn.Return<void> {
@@ -150,7 +153,8 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     window: WINDOW
   })
 
-  const perform = makePerform({ control, fs, network, request: coalescer.request, dispatch })
+  const { request } = coalescer
+  const perform = makePerform({ control, fs, keptFile: options.keptFile, network, request, dispatch })
 
   const linkChanged = Effect.flatMap(monotonicMillis, (at) => dispatch({ _tag: "LinkChanged", at }))
 
@@ -163,7 +167,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const drain = (drained: boolean) =>
     dispatch({ _tag: "DrainAsked", drained }).pipe(
       Effect.andThen(switchSessions(control, drained ? "disable" : "enable")),
-      Effect.ensuring(coalescer.request),
+      Effect.ensuring(request),
       Effect.tap(() => status)
     )
 
@@ -173,7 +177,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     const seconds = config?.spec.bgp?.withdraw.gracefulShutdownSeconds ?? 0
     if (drained || seconds === 0 || !peers.some(({ state }) => state === "Established")) return true
     yield* dispatch({ _tag: "LeaveAsked" })
-    yield* coalescer.request
+    yield* request
     yield* Effect.logInfo(`everything is announced with GRACEFUL_SHUTDOWN for ${seconds} s, then the sessions are shut`)
     yield* Effect.sleep(Duration.seconds(seconds))
     const after = yield* SubscriptionRef.get(state)
@@ -185,7 +189,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   })
 
   return {
-    requestReload: coalescer.request,
+    requestReload: request,
     setExportSet: (addresses: ReadonlyArray<IpAddress>) => dispatch({ _tag: "ExportSetGiven", addresses }),
     status,
     lastStatus: Effect.map(SubscriptionRef.get(state), ({ status }) => status),

@@ -3,9 +3,10 @@ import { Array, Data, type Redacted, Result } from "effect"
 import { equalAddress, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import type { NodeConfig, NodeConfigSpec, Peer, SecretKeyRef } from "../domain/NodeConfig.ts"
 import { isLinkLocal, linkOf, peerField, peerName, routedAddress } from "../domain/peerAddress.ts"
-import type { HostInterface, RouterNeighbour } from "../netlink/Netlink.ts"
+import type { HostInterface, RouterNeighbour, Way } from "../netlink/Netlink.ts"
+import type { Kept } from "./kept.ts"
 import { linkProblem, routerOn } from "./linkRouter.ts"
-import { type LocalEnd, localEnd, type NodeAddress } from "./local.ts"
+import { type LocalEnd, localEnd, type NodeAddress, onlyFleeting } from "./local.ts"
 import { birdString, type PasswordUnusable } from "./password.ts"
 import { protocolName } from "./protocolName.ts"
 
@@ -27,8 +28,11 @@ export interface RenderInput {
   /** Absent: the bootstrap configuration, kernel and device only. */
   readonly config: NodeConfig | undefined
   readonly interfaces: ReadonlyArray<HostInterface>
-  /** Interface index towards a peer, by the peer's address; needed for peers on no connected network. */
-  readonly outgoing: ReadonlyMap<string, number>
+  /** How the kernel reaches a peer, by the peer's address. */
+  readonly outgoing: ReadonlyMap<string, Way>
+  readonly kept: Kept
+  /** The ends that sessions were rendered with last, by BIRD's name of the session. */
+  readonly ends: ReadonlyMap<string, LocalEnd>
   /** On the links of unnumbered peers. */
   readonly routers: ReadonlyArray<RouterNeighbour>
   /** The router that each unnumbered session is with so far, by BIRD's name of the session. */
@@ -57,6 +61,10 @@ export interface Session {
   /** The interface that the session is bound to, where `remote` is link-local. */
   readonly link: string | undefined
   readonly end: LocalEnd
+  /** The next hop of the family that is not `remote`'s, as it was when the session was Established last. */
+  readonly hop?: IpAddress | undefined
+  /** `end` is not on the node for the moment. */
+  readonly gone?: boolean
   /** Hops; 0: directly connected. */
   readonly multihop: number
   readonly password: string | undefined
@@ -64,7 +72,9 @@ export interface Session {
   readonly problem: PeerProblem | undefined
 }
 
-type Place = Pick<Session, "remote" | "link" | "end" | "multihop"> & { readonly detail?: string | undefined }
+type Place = Pick<Session, "remote" | "link" | "end" | "hop" | "gone" | "multihop"> & {
+  readonly detail?: string | undefined
+}
 
 class SecretMissing extends Data.TaggedError("SecretMissing")<{ readonly ref: SecretKeyRef }> {
   override get message(): string {
@@ -83,30 +93,67 @@ const resolvePassword = (
     : birdString(secret)
 }
 
+/** Why there is no session, in words that follow the peer, or its `localAddress`. */
+type NoPlace = string | { readonly local: string }
+
+const localDetail = (named: IpAddress, addresses: ReadonlyArray<NodeAddress>): string => {
+  const it = addresses.find(({ address }) => equalAddress(address, named))
+  const why = it === undefined
+    ? "the node does not have it"
+    : !it.up
+    ? `${it.ifName}, which has it, is down`
+    : `no session with the router can be over it (${it.ifName}); for a router further away set multihop`
+  return `"${formatAddress(named)}": ${why}; the session waits`
+}
+
 /** A session over routed addresses; a string says why there is none. */
 const routedPlace = (
-  { interfaces, outgoing }: RenderInput,
+  { ends, interfaces, kept, outgoing }: RenderInput,
   peer: Peer,
   remote: IpAddress,
   addresses: ReadonlyArray<NodeAddress>
-): Place | string => {
-  const end = localEnd(remote, addresses, peer.multihop > 0 ? outgoing.get(formatAddress(remote)) : undefined)
+): Place | NoPlace => {
+  const name = protocolName(peer)
+  const { hop, local } = kept.ends.get(name) ?? {}
+  const distant = peer.multihop > 0
+  const way = outgoing.get(formatAddress(remote))
+  const named = peer.localAddress
+  const there = localEnd(remote, addresses, { named, kept: local, distant, way })
+  const held = named === undefined || (local !== undefined && equalAddress(named, local))
+    ? heldEnd(ends.get(name), local)
+    : undefined
+  const end = there ?? held
   const owner = interfaces.find((it) => it.addresses.some(({ address }) => equalAddress(address, remote)))
   if (end?.reach === "node" && peer.port === BIRD_PORT) {
     return `is this node's own address (${end.ifName}), where port ${BIRD_PORT} is BIRD's own; ` +
       "write the router's address, or the port of the router on this node"
   }
+  if (end === undefined && named !== undefined && owner === undefined) return { local: localDetail(named, addresses) }
   if (end === undefined || (owner !== undefined && end.reach !== "node")) {
     const where = owner !== undefined
       ? `is this node's own address (${owner.ifName}), which is down`
-      : peer.multihop > 0
+      : distant
       ? "no interface with an address of its family leads to it"
+      : onlyFleeting(remote, addresses)
+      ? "all addresses that the node has in its subnet are deprecated, temporary or secondary"
       : "the node has no address in its subnet (for a router further away set multihop)"
     return `${where}; the session waits`
   }
-  const multihop = peer.multihop > 0 ? peer.multihop : end.reach === "link" ? 0 : 1
-  return { remote, link: undefined, end, multihop }
+  const multihop = distant ? peer.multihop : end.reach === "link" ? 0 : 1
+  const place = { remote, link: undefined, end, hop, multihop }
+  return there !== undefined ? place : {
+    ...place,
+    gone: true,
+    detail: `${formatAddress(end.address)}, which the session has, is gone from ${end.ifName}; the session waits for it`
+  }
 }
+
+/**
+ * An address that goes may be back in a moment (a lease that is renewed, a network manager that starts anew, IPv6 on a link
+ * that bounces): the session is not taken out of `bird.conf` for that, which would make its router withdraw at once.
+ */
+const heldEnd = (last: LocalEnd | undefined, kept: IpAddress | undefined): LocalEnd | undefined =>
+  last !== undefined && kept !== undefined && equalAddress(last.address, kept) ? last : undefined
 
 /** A session over an interface's link-local addresses. */
 const linkPlace = ({ found, interfaces, routers }: RenderInput, peer: Peer, ifName: string): Place | string => {
@@ -117,8 +164,15 @@ const linkPlace = ({ found, interfaces, routers }: RenderInput, peer: Peer, ifNa
     : { address: peer.address, problem: linkProblem(interfaces, ifName) }
   if (remote === undefined) return `${problem}; the session waits`
   if (link?.addresses.some(({ address }) => equalAddress(address, remote)) === true) return "is this node's own address"
-  const { address, prefix } = own ?? { address: remote, prefix: 64 }
-  const end: LocalEnd = { address, prefix, ifName, ifIndex: link?.ifIndex ?? 0, reach: "link" }
+  const end: LocalEnd = {
+    ...own ?? { address: remote, prefix: 64, standing: "permanent" },
+    ifName,
+    ifIndex: link?.ifIndex ?? 0,
+    up: link?.up ?? false,
+    stable: false,
+    reach: "link",
+    outgoing: link?.ifIndex ?? 0
+  }
   return { remote: { family: remote.family, value: remote.value }, link: ifName, end, multihop: 0, detail: problem }
 }
 
@@ -128,7 +182,7 @@ const resolveSession = (
   field: string,
   addresses: ReadonlyArray<NodeAddress>
 ): Result.Result<Session, PeerProblem> => {
-  const problem = (of: "address" | "interface" | "passwordSecretRef", detail: string) =>
+  const problem = (of: "address" | "interface" | "localAddress" | "passwordSecretRef", detail: string) =>
     new PeerProblem({ protocol: protocolName(peer), field: `${field}.${of}`, detail })
   const placeProblem = (detail: string) => problem(peerField(peer), `"${peerName(peer)}": ${detail}`)
   const remote = routedAddress(peer)
@@ -136,6 +190,7 @@ const resolveSession = (
     ? linkPlace(input, peer, linkOf(peer) ?? "")
     : routedPlace(input, peer, remote, addresses)
   if (typeof place === "string") return Result.fail(placeProblem(place))
+  if ("local" in place) return Result.fail(problem("localAddress", place.local))
   const password = resolvePassword(peer.passwordSecretRef, input.passwords)
   if (Result.isFailure(password)) return Result.fail(problem("passwordSecretRef", password.failure.message))
   const { detail, ...rest } = place

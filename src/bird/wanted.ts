@@ -4,7 +4,7 @@ import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { routedAddress } from "../domain/peerAddress.ts"
 import type { KubeApi, NodeConfigState } from "../kube/KubeApi.ts"
-import type { HostInterface, Netlink, NetlinkError } from "../netlink/Netlink.ts"
+import type { HostInterface, Netlink, NetlinkError, Way } from "../netlink/Netlink.ts"
 import type { State } from "./birdState.ts"
 import { exportCeiling } from "./exportLimit.ts"
 import { doubted } from "./linkRouter.ts"
@@ -24,6 +24,7 @@ export interface Wanted {
   /** As they are known now. */
   readonly passwords: State["passwords"]
   readonly found: State["found"]
+  readonly ends: State["ends"]
   readonly links: State["links"]
 }
 
@@ -68,12 +69,12 @@ const readPasswords = Effect.fnUntraced(function*(
 })
 
 const readOutgoing = Effect.fnUntraced(function*(netlink: Netlink["Service"], config: NodeConfig) {
-  const outgoing = new Map<string, number>()
+  const outgoing = new Map<string, Way>()
   for (const peer of config.spec.bgp?.peers ?? []) {
     const address = routedAddress(peer)
-    if (peer.multihop === 0 || address === undefined) continue
-    const route = yield* netlink.outgoing(address)
-    if (route !== undefined) outgoing.set(formatAddress(address), route.ifIndex)
+    if (address === undefined) continue
+    const way = yield* netlink.outgoing(address)
+    if (way !== undefined) outgoing.set(formatAddress(address), way)
   }
   return outgoing
 })
@@ -89,10 +90,11 @@ const linksOf = (config: NodeConfig | undefined, interfaces: ReadonlyArray<HostI
 /** `drained`, `leaving`, `exportSet` and the known passwords come from the state, the rest is read anew. */
 export const readWanted = Effect.fnUntraced(function*(
   { confPath, fs, kube, netlink, nodeName }: Deps,
-  { ceiling: before, drained, exportSet, found, leaving, links: linksBefore, passwords: known, status }: Pick<
-    State,
-    "ceiling" | "drained" | "exportSet" | "found" | "leaving" | "links" | "passwords" | "status"
-  >
+  { ceiling: before, drained, ends, exportSet, found, kept, leaving, links: linksBefore, passwords: known, status }:
+    Pick<
+      State,
+      "ceiling" | "drained" | "ends" | "exportSet" | "found" | "kept" | "leaving" | "links" | "passwords" | "status"
+    >
 ): Effect.fn.Return<Wanted, NetlinkError> {
   const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
   const refused = Option.isSome(nodeConfig.rejected) ? [nodeConfig.rejected.value.message] : []
@@ -106,6 +108,7 @@ export const readWanted = Effect.fnUntraced(function*(
       config: undefined,
       passwords: known,
       found,
+      ends,
       links: linksBefore
     }
   }
@@ -126,6 +129,8 @@ export const readWanted = Effect.fnUntraced(function*(
     interfaces,
     routers,
     found,
+    kept,
+    ends,
     outgoing: config === undefined ? new Map() : yield* readOutgoing(netlink, config),
     passwords,
     exportSet: exportSet ?? [],
@@ -135,5 +140,5 @@ export const readWanted = Effect.fnUntraced(function*(
   })
   const { waiting } = rendered
   const problems = [...refused, ...waiting.map((problem) => problem.message)]
-  return { rendered, problems, waiting, ceiling, config, passwords, found: rendered.found, links }
+  return { rendered, problems, waiting, ceiling, config, passwords, found: rendered.found, ends: rendered.ends, links }
 })

@@ -32,6 +32,7 @@ const apiLines = ({ api }: StatusReport): ReadonlyArray<string> => {
 
 const peerRow = (peer: PeerStatus): ReadonlyArray<string> => [
   peerText(peer),
+  orDash(peer.localAddress),
   asnText(peer),
   peer.state,
   orDash(peer.since),
@@ -57,7 +58,7 @@ const birdLines = ({ bird }: StatusReport): ReadonlyArray<string> => {
     ...(bird.peers.length === 0 ? [] : [
       "",
       ...table([
-        ["PEER", "ASN", "STATE", "SINCE", "ANNOUNCED 6/4", "LEARNED 6/4", "LAST ERROR"],
+        ["PEER", "FROM", "ASN", "STATE", "SINCE", "ANNOUNCED 6/4", "LEARNED 6/4", "LAST ERROR"],
         ...bird.peers.map(peerRow)
       ])
     ])

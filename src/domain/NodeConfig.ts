@@ -4,9 +4,9 @@
  * right. `manifests/crd.yaml` says the same to the API server; a test holds the two against each other.
  */
 import { Data, Result, Schema } from "effect"
-import { type Cidr, containsCidr, formatCidr } from "./Ip.ts"
+import { type Cidr, containsCidr, formatAddress, formatCidr, type IpAddress } from "./Ip.ts"
 import { isInternal, NodeConfigSpec, type Peer } from "./NodeConfigSpec.ts"
-import { linkOf, peerField, peerName } from "./peerAddress.ts"
+import { linkOf, peerField, peerName, routedAddress } from "./peerAddress.ts"
 import { quote } from "./quote.ts"
 import { record } from "./record.ts"
 import { type Problem, problemsOf } from "./schemaProblems.ts"
@@ -127,6 +127,21 @@ export const specWarnings = (spec: NodeConfigSpec): ReadonlyArray<string> =>
     ]
   }).slice(0, MOST_SHOWN)
 
+const localProblems = (
+  peer: Peer,
+  local: IpAddress,
+  problem: (of: string, message: string) => Problem
+): ReadonlyArray<Problem> => {
+  const text = formatAddress(local)
+  const remote = routedAddress(peer)
+  if (remote === undefined) {
+    return [problem("localAddress", `"${text}": must not be set for a router on an interface's own link`)]
+  }
+  return local.family === remote.family
+    ? []
+    : [problem("localAddress", `"${text}": must be of the same family as the router's address`)]
+}
+
 const placeProblems = (peer: Peer, before: ReadonlyArray<Peer>, field: string): ReadonlyArray<Problem> => {
   if ((peer.address === undefined) === (peer.interface === undefined)) {
     return [{ field, message: "needs address or interface, and not both" }]
@@ -142,6 +157,7 @@ const placeProblems = (peer: Peer, before: ReadonlyArray<Peer>, field: string): 
     ...(link !== undefined && before.some((other) => linkOf(other) === link && peerField(other) !== of)
       ? [problem(of, `"${name}": must be the only peer on ${link}, unless each is written as an address`)]
       : []),
+    ...(peer.localAddress === undefined ? [] : localProblems(peer, peer.localAddress, problem)),
     ...(link !== undefined && peer.multihop > 0
       ? [problem("multihop", `${peer.multihop}: must be 0 for a router on an interface's own link`)]
       : [])

@@ -1,7 +1,7 @@
 /** `spec` of a NodeConfig: its fields, their defaults, and what each may be. */
 import { Effect, Schema } from "effect"
-import { insideProblem, overlapProblem, type Use } from "./addressRules.ts"
-import { type Cidr, CidrFromString, type Family } from "./Ip.ts"
+import { addressProblem, insideProblem, overlapProblem, type Use } from "./addressRules.ts"
+import { AddressFromString, type Cidr, CidrFromString, type Family, type IpAddress } from "./Ip.ts"
 import { InterfaceName, PeerAddressFromString } from "./peerAddress.ts"
 
 const withDefault = <S extends Schema.Top>(schema: S, value: S["Encoded"]) =>
@@ -122,6 +122,13 @@ export const Peer = Schema.Struct({
   address: Schema.optionalKey(PeerAddressFromString),
   /** Unnumbered: the router at the other end of this interface, found by its router advertisements. */
   interface: Schema.optionalKey(InterfaceName),
+  /** The node's end of the session; absent: chosen (src/bird/local.ts). */
+  localAddress: Schema.optionalKey(
+    AddressFromString.pipe(Schema.check(Schema.makeFilter((address: IpAddress) => {
+      const special = addressProblem("local", address)
+      return special && `is ${special}; write an address that the node has, such as 2001:db8:ffff::2`
+    })))
+  ),
   /** `external`: any but the node's own; `internal`: the node's own. */
   asn: PeerAsn,
   port: withDefault(int(1, 65535), 179),

@@ -6,6 +6,7 @@ import { startBird } from "../../lab/bird.ts"
 import { inside, ip } from "../../lab/exec.ts"
 import { until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
+import { NOTHING_KEPT } from "../../src/bird/kept.ts"
 import { renderConfig } from "../../src/bird/render.ts"
 import { address } from "../../src/domain/Ip.ts"
 import { nodeConfig } from "../unit/fixtures.ts"
@@ -41,6 +42,8 @@ it("a flood of bad packets leaves the log as long as it was", async () => {
       addresses: [{ address: address("192.0.2.2"), prefix: 24, standing: "permanent" }]
     }],
     outgoing: new Map(),
+    kept: NOTHING_KEPT,
+    ends: new Map(),
     routers: [],
     found: new Map(),
     passwords: new Map(),

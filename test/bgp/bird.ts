@@ -34,7 +34,8 @@ export const runBird = Effect.fnUntraced(function*(facts: Facts, directory: stri
       enabled: true,
       nodeName,
       confPath: `${directory}/bird.conf`,
-      socketPath: `${directory}/bird.ctl`
+      socketPath: `${directory}/bird.ctl`,
+      keptFile: `${directory}/bgp.json`
     }).pipe(Layer.provide(Layer.merge(Layer.succeedContext(facts.context), NodeServices.layer)))
   )
   return yield* Effect.gen(function*() {

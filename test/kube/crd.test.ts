@@ -144,6 +144,23 @@ const RULES: ReadonlyArray<readonly [string, unknown]> = [
     bgp({ peers: [{ interface: "eth0", asn: 65000, multihop: 2 }] })
   ],
   [
+    "spec.bgp.peers[0].localAddress: Invalid value: must not be set for a router on an interface's own link",
+    bgp({ peers: [{ interface: "eth0", asn: 65000, localAddress: "192.0.2.9" }] })
+  ],
+  [
+    "spec.bgp.peers[0].localAddress: Invalid value: must be of the same family as the router's address",
+    bgp({ peers: [{ ...PEER, address: "2001:db8:ffff::1", localAddress: "192.0.2.9" }] })
+  ],
+  [
+    "spec.bgp.peers[0].localAddress: Invalid value: \"::9/64\": must be an IPv6 or IPv4 address, such as 2001:db8:ffff::2",
+    bgp({ peers: [{ ...PEER, address: "2001:db8:ffff::1", localAddress: "::9/64" }] })
+  ],
+  [
+    "spec.bgp.peers[0].localAddress: Invalid value: \"fe80::9\": is unspecified, IPv4-mapped, link-local, multicast or " +
+    "broadcast; write an address that the node has, such as 2001:db8:ffff::2",
+    bgp({ peers: [{ ...PEER, address: "2001:db8:ffff::1", localAddress: "fe80::9" }] })
+  ],
+  [
     "spec.bgp.peers: Invalid value: must be different peers: two have the same address or interface",
     bgp({ peers: [{ interface: "eth0", asn: 65000 }, PEER, { interface: "eth0", asn: 65001 }] })
   ],

@@ -3,6 +3,7 @@ import type { StatusReport } from "../../src/socket/StatusReport.ts"
 
 const peer = (address: string, six: number, four: number) => ({
   address,
+  localAddress: address.includes(":") ? "2001:db8:ffff::11" : "198.51.100.11",
   asn: 65000,
   protocol: "peer",
   state: "Established",

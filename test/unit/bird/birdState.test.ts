@@ -35,7 +35,8 @@ const up = (peers: ReadonlyArray<PeerStatus>, at = 1000, generation = 1): Event 
     bfd: new Map(),
     unreachable: new Map(),
     learned: new Map(),
-    overlaps: []
+    overlaps: [],
+    inForce: { routerId: undefined, hops: new Map() }
   },
   generation,
   at,
@@ -63,6 +64,7 @@ const wanted: Event = {
   ceiling: 256,
   passwords: new Map(),
   found: new Map(),
+  ends: new Map(),
   links: []
 }
 const refused = { _tag: "Rejected", detail: "bird.conf.new:7:13 syntax error" } as const
@@ -79,6 +81,8 @@ const words = (action: Action): ReadonlyArray<string> => {
       return [`export again to ${action.protocol}`]
     case "FindPortOwner":
       return ["who has port 179?"]
+    case "SaveKept":
+      return [`keep ${[...action.kept.ends.keys()].join(" ")}`]
     case "Enable":
       return [`enable ${action.protocols.join(" ")}`]
     case "Publish":

@@ -72,7 +72,8 @@ const answered = (state: State, exported: number, hit: boolean) => {
       bfd: new Map(),
       unreachable: new Map(),
       learned: new Map(),
-      overlaps: []
+      overlaps: [],
+      inForce: { routerId: undefined, hops: new Map() }
     },
     generation: 1,
     at: 1,

@@ -1,5 +1,6 @@
 /** Rendering inputs for the specs: a node with eth0 in 2001:db8:ffff::/64 and 198.51.100.0/24. */
 import { Result } from "effect"
+import { NOTHING_KEPT } from "../../../src/bird/kept.ts"
 import type { RenderInput } from "../../../src/bird/sessions.ts"
 import { address } from "../../../src/domain/Ip.ts"
 import { API_VERSION, decode, type NodeConfig } from "../../../src/domain/NodeConfig.ts"
@@ -39,6 +40,8 @@ export const input = (spec: object | undefined, options: Partial<RenderInput> = 
   config: spec === undefined ? undefined : nodeConfig(spec),
   interfaces: dual,
   outgoing: new Map(),
+  kept: NOTHING_KEPT,
+  ends: new Map(),
   routers: [],
   found: new Map(),
   passwords: new Map(),

@@ -5,6 +5,7 @@ import { execFile } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { protocolName } from "../../../src/bird/protocolName.ts"
 import { renderConfig } from "../../../src/bird/render.ts"
 import { secretKey } from "../../../src/bird/sessions.ts"
 import { addressProblem, SPECIAL_RANGES } from "../../../src/domain/addressRules.ts"
@@ -126,11 +127,24 @@ describe("renderConfig", () => {
               assert.isTrue(decoded.failure.problems.every(({ field, message }) => field !== "" && message !== ""))
               return
             }
+            const peers = decoded.success.spec.bgp?.peers ?? []
+            const own = interfaces.flatMap(({ addresses }) => addresses.map(({ address }) => address))
             const result = renderConfig({
               nodeName,
               config: decoded.success,
               interfaces,
-              outgoing: new Map((decoded.success.spec.bgp?.peers ?? []).map((p, i) => [peerName(p), i])),
+              outgoing: new Map(peers.map((p, i) => {
+                const source = own[3 * i]
+                return [peerName(p), source === undefined ? { ifIndex: i } : { ifIndex: i, source }]
+              })),
+              kept: {
+                routerId: own.length % 2 === 1 ? "192.0.2.9" : undefined,
+                ends: new Map(peers.flatMap((p, i) => {
+                  const [local, hop] = [own[2 * i], own[2 * i + 1]]
+                  return local === undefined ? [] : [[protocolName(p), hop === undefined ? { local } : { local, hop }]]
+                }))
+              },
+              ends: new Map(),
               routers,
               found: new Map(routers.slice(1).map(({ address }) => ["peer_on_eth0", address])),
               passwords: new Map([[secretKey({ name: "tor", key: "password" }), Redacted.make(password)]]),
@@ -139,7 +153,6 @@ describe("renderConfig", () => {
               drained: nodeName.length % 2 === 1,
               leaving: nodeName.length % 3 === 1
             })
-            const peers = decoded.success.spec.bgp?.peers ?? []
             for (const { message } of result.waiting) {
               assert.match(message, /^spec\.bgp\.peers\[\d\]\.(address|interface|passwordSecretRef): /)
             }

@@ -62,6 +62,7 @@ describe("parseProtocols", () => {
       {
         address: "2001:db8:ffff::1",
         asn: 65000,
+        localAddress: "2001:db8:ffff::11",
         protocol: "peer_2001_db8_ffff__1",
         state: "Established",
         since: "2026-11-22 22:15:44",

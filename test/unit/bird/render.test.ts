@@ -69,7 +69,34 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
   }),
   "prefer-learned": input(bgp([peer6, peer4], { importCIDRs: ["::/0", "0.0.0.0/0"], preferLearned: true })),
   multihop: input(bgp([{ address: "2001:db8:9::9", asn: 65009, multihop: 4 }], { importCIDRs: ["2001:db8::/32"] }), {
-    outgoing: new Map([["2001:db8:9::9", 2]])
+    outgoing: new Map([["2001:db8:9::9", { ifIndex: 2 }]])
+  }),
+  "local-address": input(
+    bgp([
+      { ...peer6, localAddress: "2001:db8:ffff::7" },
+      { address: "203.0.113.9", asn: 65009, multihop: 3, localAddress: "192.0.2.9" }
+    ]),
+    {
+      interfaces: [
+        ...dual.filter(({ ifName }) => ifName !== "eth0"),
+        hostInterface("eth0", ["2001:db8:ffff::2/64", "2001:db8:ffff::7/128 deprecated", "198.51.100.2/24"]),
+        hostInterface("dummy0", ["192.0.2.9/32"], { ifIndex: 7, kind: "dummy" })
+      ],
+      outgoing: new Map([["203.0.113.9", { ifIndex: 2 }]])
+    }
+  ),
+  kept: input(bgp([peer6]), {
+    interfaces: [
+      ...dual.filter(({ ifName }) => ifName !== "eth0"),
+      hostInterface("eth0", ["2001:db8:ffff::2/64", "2001:db8:ffff::9/64", "198.51.100.2/24", "198.51.100.9/24"])
+    ],
+    kept: {
+      routerId: "192.0.2.77",
+      ends: new Map([["peer_2001_db8_ffff__1", {
+        local: address("2001:db8:ffff::9"),
+        hop: address("198.51.100.9")
+      }]])
+    }
   }),
   "link-local4-peers": input(
     bgp([
@@ -77,7 +104,7 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
       { address: "169.254.7.1", asn: 64513, multihop: 2 },
       { address: "169.254.8.1", asn: 64514 }
     ], { importCIDRs: ["0.0.0.0/0"] }),
-    { interfaces: cloud, outgoing: new Map([["169.254.7.1", 2]]) }
+    { interfaces: cloud, outgoing: new Map([["169.254.7.1", { ifIndex: 2 }]]) }
   ),
   "peers-on-node": input(
     bgp([
@@ -147,6 +174,9 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
  */
 const ASSUMED_MD5 = /: Missing authentication option, assuming MD5$/
 
+/** Filters follow the node's networks; that touches no session. */
+const sessionsOf = (text: string): string => text.slice(text.indexOf("protocol bgp"))
+
 describe("renderConfig", () => {
   it.each(Object.entries(GOLDEN))("golden %s", async (name, it) => {
     const { text } = renderConfig(it)
@@ -166,6 +196,49 @@ describe("renderConfig", () => {
       assert.deepStrictEqual(stderr.split("\n").filter((line) => line !== "" && !ASSUMED_MD5.test(line)), [], name)
       assert.strictEqual(status, 0, name)
     }
+  })
+
+  it("holds the place of an address that is gone for the moment, and says so", () => {
+    const it = GOLDEN["kept"] as RenderInput
+    const before = renderConfig(it)
+    const [lo, eth0] = it.interfaces
+    const interfaces = (...addresses: ReadonlyArray<string>) =>
+      [lo, hostInterface("eth0", addresses)] as typeof it.interfaces
+    assert.isDefined(eth0)
+    const gone = { ...it, ends: before.ends, interfaces: interfaces("198.51.100.2/24") }
+    const held = renderConfig(gone)
+    assert.strictEqual(sessionsOf(held.text), sessionsOf(before.text))
+    assert.deepStrictEqual(held.waiting.map(({ message }) => message), [
+      "spec.bgp.peers[0].address: \"2001:db8:ffff::1\": 2001:db8:ffff::9, which the session has, is gone from eth0; " +
+      "the session waits for it"
+    ])
+    // One that never was Established, and one whose network has another address.
+    assert.strictEqual(renderConfig({ ...gone, kept: { routerId: undefined, ends: new Map() } }).peers.length, 0)
+    const moved = renderConfig({ ...gone, interfaces: interfaces("2001:db8:ffff::3/64", "198.51.100.2/24") })
+    assert.include(moved.text, "local 2001:db8:ffff::3 as")
+    assert.deepStrictEqual(moved.waiting, [])
+  })
+
+  it("says why a named local address cannot be", () => {
+    const said = (peer: object, ...addresses: ReadonlyArray<string>) =>
+      renderConfig(input(bgp([{ ...peer6, ...peer }]), {
+        interfaces: [
+          hostInterface("eth0", ["2001:db8:ffff::2/64", ...addresses]),
+          hostInterface("down0", ["2001:db8:d::9/64"], { ifIndex: 9, up: false })
+        ]
+      })).waiting.map(({ message }) => message)
+    const field = "spec.bgp.peers[0].localAddress"
+    assert.deepStrictEqual(said({ localAddress: "2001:db8:ffff::7" }), [
+      `${field}: "2001:db8:ffff::7": the node does not have it; the session waits`
+    ])
+    assert.deepStrictEqual(said({ localAddress: "2001:db8:d::9" }), [
+      `${field}: "2001:db8:d::9": down0, which has it, is down; the session waits`
+    ])
+    assert.deepStrictEqual(said({ localAddress: "2001:db8:e::9", address: "2001:db8:9::1" }, "2001:db8:e::9/64"), [
+      `${field}: "2001:db8:e::9": no session with the router can be over it (eth0); for a router further away set multihop; ` +
+      "the session waits"
+    ])
+    assert.deepStrictEqual(said({ localAddress: "2001:db8:ffff::2" }), [])
   })
 
   it("has no golden file without a case", () => {

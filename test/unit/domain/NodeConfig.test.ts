@@ -255,6 +255,20 @@ describe("decode", () => {
       "spec.bgp.peers[0].communities[0]",
       /0 to 4294967295$/
     ],
+    [
+      "a local address of the other family",
+      withPeer({ localAddress: "192.0.2.9" }),
+      "spec.bgp.peers[0].localAddress",
+      /^"192\.0\.2\.9": must be of the same family/
+    ],
+    [
+      "a local address beside an interface",
+      withOnly({ interface: "eth0", asn: 2, localAddress: "192.0.2.9" }),
+      "spec.bgp.peers[0].localAddress",
+      /^"192\.0\.2\.9": must not be set/
+    ],
+    ["a link-local one", withPeer({ localAddress: "fe80::9" }), "spec.bgp.peers[0].localAddress", /is link-local/],
+    ["a prefix for an address", withPeer({ localAddress: "::9/64" }), "spec.bgp.peers[0].localAddress", /::9\/64/],
     ["multihop and GTSM", withPeer({ multihop: 2, ttlSecurity: true }), "spec.bgp.peers[0].ttlSecurity", /RFC 5082/],
     [
       "secret",

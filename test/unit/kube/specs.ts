@@ -210,6 +210,8 @@ const anyAddress = fc.oneof({ weight: 3, arbitrary: address }, { weight: 1, arbi
 
 const peer = fc.oneof(
   { weight: 8, arbitrary: some({ address: anyAddress, ...session }, ["address", "asn"]) },
+  { weight: 3, arbitrary: some({ address: anyAddress, localAddress: address, ...session }, ["address", "asn"]) },
+  { weight: 1, arbitrary: some({ interface: ifName, localAddress: address, ...session }, ["interface", "asn"]) },
   { weight: 3, arbitrary: some({ interface: ifName, ...session }, ["interface", "asn"]) },
   { weight: 1, arbitrary: some({ address: anyAddress, interface: ifName, ...session }, ["asn"]) }
 )
@@ -273,6 +275,10 @@ export const single: fc.Arbitrary<unknown> = fc.oneof(
     bgp: { asn: 65001, peers: [{ address: a, asn: 65000 }] }
   })),
   ifName.map((i) => ({ cidr6: "2001:db8:1::/64", bgp: { asn: 65001, peers: [{ interface: i, asn: "external" }] } })),
+  fc.tuple(address, fc.constantFrom("2001:db8::1", "192.0.2.1", "fe80::1%eth0")).map(([localAddress, a]) => ({
+    cidr6: "2001:db8:1::/64",
+    bgp: { asn: 65001, peers: [{ address: a, localAddress, asn: 65000 }] }
+  })),
   community.map((c) => ({
     cidr6: "2001:db8:1::/64",
     bgp: { asn: 65001, peers: [{ address: "2001:db8::1", asn: 65000, communities: [c] }] }

@@ -113,6 +113,12 @@ const RULES: Readonly<Record<string, (value: Fields & number) => boolean>> = {
     (value["address"] === undefined) !== (value["interface"] === undefined),
   "!((has(self.interface) || has(self.address) && self.address.contains('%')) && has(self.multihop) && self.multihop > 0)":
     (value) => !((value["interface"] !== undefined || `${value["address"]}`.includes("%")) && isMultihop(value)),
+  "!(has(self.localAddress) && (has(self.interface) || has(self.address) && self.address.contains('%')))": (value) =>
+    value["localAddress"] === undefined || (value["interface"] === undefined && !`${value["address"]}`.includes("%")),
+  "!has(self.localAddress) || !has(self.address) || self.address.contains('%') || self.localAddress.contains(':') == self.address.contains(':')":
+    ({ address, localAddress }) =>
+      localAddress === undefined || address === undefined || `${address}`.includes("%") ||
+      `${localAddress}`.includes(":") === `${address}`.includes(":"),
   "type(self) == int ? self >= 1 && self <= 4294967294 : self == 'external' || self == 'internal'": (value) =>
     typeof value === "number" ? value >= 1 && value <= 4294967294 : ["external", "internal"].includes(value),
   "has(self.cidr6) || has(self.cidr4)": ({ cidr4, cidr6 }) => cidr6 !== undefined || cidr4 !== undefined,
