@@ -43,8 +43,10 @@ export const routerOn = (
   const stays = running !== undefined && there.some((address) => equalAddress(address, running))
   const address = !stays && there.length === 1 ? there[0] : running
   const several = there.length > 1 && !stays
-    ? `several routers advertise themselves there (${there.map(formatAddress).toSorted().join(", ")}); write the one ` +
-      `that is meant, such as address: ${there.map(formatAddress).toSorted()[0]}%${ifName}`
+    ? `several routers advertise themselves there (${
+      there.map(formatAddress).toSorted().join(", ")
+    }); write the address ` +
+      `of the one that is meant, with %${ifName}`
     : undefined
   const none = address === undefined ? "no router advertisement seen" : undefined
   return { address, problem: linkProblem(interfaces, ifName) ?? several ?? none }

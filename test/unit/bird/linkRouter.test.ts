@@ -32,7 +32,7 @@ const CASES: Readonly<Record<string, Case>> = {
   "the node itself": { seen: ["fe80::2"], problem: /^no router advertisement seen$/ },
   "several": {
     seen: ["fe80::9", "fe80::1"],
-    problem: /^several .*\(fe80::1, fe80::9\); write the one that is meant, such as address: fe80::1%eth0$/
+    problem: /^several .*\(fe80::1, fe80::9\); write the address of the one that is meant, with %eth0$/
   },
   "several, one of them gone": { seen: ["fe80::1!", "fe80::9"], finds: "fe80::9" },
   "a second one, beside the session's": { seen: ["fe80::1", "fe80::9"], running: "fe80::9", finds: "fe80::9" },
