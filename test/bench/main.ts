@@ -13,8 +13,9 @@ import { cpu } from "./cpu.ts"
 import { busyWords, othersShare } from "./load.ts"
 import { type Bench, passes, table } from "./report.ts"
 import { spoofing } from "./spoofing.ts"
+import { withdraw } from "./withdraw.ts"
 
-const benches: ReadonlyArray<Bench> = [cni, cpu, spoofing, anycast, bgp]
+const benches: ReadonlyArray<Bench> = [cni, cpu, spoofing, anycast, bgp, withdraw]
 
 const USAGE = `usage: npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 NAME: ${benches.map(({ name }) => name).join(", ")}`
