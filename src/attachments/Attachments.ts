@@ -51,6 +51,7 @@ const make = Effect.gen(function*() {
     const batch = yield* Ref.modify(state, (state) => S.takeSuspects(state, now))
     if (batch.node) yield* repairs.node
     if (batch.plans.length > 0) yield* repairs.links(batch.plans)
+    yield* repairs.inside
     yield* holes.publish
   })
 
@@ -92,7 +93,7 @@ const make = Effect.gen(function*() {
       Stream.runForEach(allocations.changes, () => Queue.offer(wake, undefined)),
       // Another node prefix has another gateway.
       Stream.runForEach(SubscriptionRef.changes(kube.nodeConfig), () => repairs.gateways),
-      every(TICK)(mark(everythingSuspect))
+      every(TICK)(mark((now) => S.everyInside(everythingSuspect(now))))
     ], { concurrency: "unbounded", discard: true }).pipe(Effect.andThen(Effect.never)),
     unreachable: Ref.get(holes.current),
     changes: Stream.fromPubSub(holes.moved),

@@ -6,9 +6,10 @@ import { type Allocation, attachmentKey } from "../domain/Allocation.ts"
 import type { Unreachable } from "../domain/announcement.ts"
 import type { Family } from "../domain/Ip.ts"
 import { primariesOf } from "../domain/PodAddresses.ts"
-import type { HostEndState, PodLinkPlan } from "../netlink/Netlink.ts"
+import type { HostEndState, PodInside, PodLinkPlan } from "../netlink/Netlink.ts"
 import { planOf } from "../state/linkPlan.ts"
 import { dueAt, type Streak } from "./backOff.ts"
+import { dueInside, type Inside, lookedInside, nextInside } from "./inside.ts"
 
 export interface Wanted {
   readonly key: string
@@ -42,6 +43,10 @@ export interface State {
   readonly links: ReadonlyMap<string, SeenLink>
   readonly byIndex: ReadonlyMap<number, string>
   readonly suspects: Suspects
+  /** What pods have made of their own network: of those that are announced. */
+  readonly inside: Inside
+  /** Pods to be looked into. */
+  readonly insideSuspects: ReadonlySet<string> | "all"
   /** Counts what was told of wanted links going up and down. */
   readonly moves: number
   /** When a host end is to be looked at again, by `hostIfName`. */
@@ -62,6 +67,8 @@ export const initial: State = {
   links: new Map(),
   byIndex: new Map(),
   suspects: NO_SUSPECTS,
+  inside: new Map(),
+  insideSuspects: new Set(),
   moves: 0,
   later: new Map(),
   streaks: new Map(),
@@ -81,6 +88,10 @@ export const withLink = (
     ...state,
     links: new Map(state.links).set(name, { ifIndex, up, carrier }),
     moves: state.wanted.has(name) ? state.moves + 1 : state.moves,
+    // With its interface a pod loses addresses and routes that do not come back with it.
+    insideSuspects: known !== undefined && !known.carrier && carrier && state.insideSuspects !== "all"
+      ? new Set([...state.insideSuspects, name])
+      : state.insideSuspects,
     byIndex: known?.ifIndex === ifIndex ? state.byIndex : new Map(state.byIndex).set(ifIndex, name)
   }
 }
@@ -99,8 +110,42 @@ export const allocated = (state: State, allocations: ReadonlyArray<Allocation>):
     )
   )
   const problems = new Map([...state.problems].filter(([name]) => wanted.has(name)))
-  return { ...state, wanted, byAddress, problems }
+  const inside = new Map([...state.inside].filter(([name, { plan }]) => wanted.get(name)?.plan === plan))
+  return { ...state, wanted, byAddress, problems, inside }
 }
+
+/**
+ * Takes what is to be looked into now: pods that were looked into before, and those for which `isAnnounced` holds. A pod that
+ * is not Ready yet may still be made by its runtime.
+ */
+export const takeInside = (
+  state: State,
+  isAnnounced: (allocation: Allocation) => boolean,
+  now: number
+): readonly [ReadonlyArray<{ readonly plan: PodLinkPlan; readonly ifIndex: number }>, State] => {
+  const { inside, insideSuspects, links } = state
+  const due = new Set(dueInside(inside, now))
+  const targets = [...state.wanted].flatMap(([name, { allocation, plan }]) => {
+    if (insideSuspects !== "all" && !insideSuspects.has(name) && !due.has(name)) return []
+    const link = links.get(name)
+    return link === undefined || !link.up || !link.carrier || plan.netns === "" ||
+        !(inside.has(name) || isAnnounced(allocation))
+      ? []
+      : [{ plan, ifIndex: link.ifIndex }]
+  })
+  // One whose link is down is looked into when it is up again.
+  const waiting = new Map(
+    [...inside].map(([name, known]) => [name, due.has(name) ? { ...known, again: undefined } : known])
+  )
+  return [targets, { ...state, inside: waiting, insideSuspects: new Set() }]
+}
+
+export const withInside = (state: State, name: string, plan: PodLinkPlan, found: PodInside, now: number): State =>
+  state.wanted.get(name)?.plan === plan
+    ? { ...state, inside: new Map(state.inside).set(name, lookedInside(state.inside.get(name), plan, found, now)) }
+    : state
+
+export const everyInside = (state: State): State => ({ ...state, insideSuspects: "all" })
 
 /** Takes what is to be looked at now; the node's settings only when their time has come. */
 export const takeSuspects = (
@@ -116,8 +161,12 @@ export const takeSuspects = (
 }
 
 /** When there is something to look at again; undefined: nothing is put off. */
-export const nextDue = ({ later, streaks, suspects }: State, now: number): number | undefined => {
-  const due = [...later.values(), ...(suspects.node ? [dueAt(streaks.get("node"), now)] : [])]
+export const nextDue = ({ inside, later, streaks, suspects }: State, now: number): number | undefined => {
+  const due = [
+    ...later.values(),
+    ...(suspects.node ? [dueAt(streaks.get("node"), now)] : []),
+    nextInside(inside) ?? []
+  ].flat()
   return due.length === 0 ? undefined : Math.min(...due)
 }
 
@@ -130,6 +179,8 @@ export const unreachable = (state: State): ReadonlyMap<string, Unreachable> => {
   for (const name of state.wanted.keys()) {
     const link = state.links.get(name)
     if (link !== undefined && link.up && !link.carrier && !found.has(name)) found.set(name, { _tag: "LinkDown" })
+    const broken = state.inside.get(name)?.broken
+    if (broken !== undefined && !found.has(name)) found.set(name, broken)
   }
   return found
 }

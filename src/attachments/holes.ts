@@ -1,6 +1,7 @@
 /** Which attachments packets do not reach: kept, counted, and told to the pods that it concerns. */
 import { Effect, Metric, PubSub, Ref } from "effect"
 import type { Unreachable } from "../domain/announcement.ts"
+import { podKey } from "../domain/Pod.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import * as S from "./attachmentsState.ts"
 import * as metrics from "./metrics.ts"
@@ -8,7 +9,13 @@ import * as metrics from "./metrics.ts"
 /** By `hostIfName`. */
 export type Holes = ReadonlyMap<string, Unreachable>
 
-const wordsOf = (hole: Unreachable | undefined): string => hole?._tag === "Cut" ? hole.words : ""
+const wordsOf = (hole: Unreachable | undefined): string =>
+  hole === undefined || hole._tag === "LinkDown" ? "" : hole.words
+
+const OPENING = {
+  Cut: "not as flock made it, and it cannot be put right: ",
+  Broken: "the pod has changed its own network, and what that cuts off is not announced: "
+} as const
 
 export const make = Effect.fnUntraced(function*(state: Ref.Ref<S.State>) {
   const kube = yield* KubeApi
@@ -23,7 +30,7 @@ export const make = Effect.fnUntraced(function*(state: Ref.Ref<S.State>) {
     const names = [...new Set([...before.keys(), ...now.keys()])].filter((name) =>
       before.get(name)?._tag !== now.get(name)?._tag || wordsOf(before.get(name)) !== wordsOf(now.get(name))
     )
-    for (const reason of ["LinkDown", "Cut"] as const) {
+    for (const reason of ["LinkDown", "Cut", "Broken"] as const) {
       const count = [...now.values()].filter(({ _tag }) => _tag === reason).length
       yield* Metric.update(metrics.unreachableBy[reason], count)
     }
@@ -32,14 +39,18 @@ export const make = Effect.fnUntraced(function*(state: Ref.Ref<S.State>) {
     for (const name of names) {
       const hole = now.get(name)
       const pod = wanted.get(name)?.allocation.pod
-      if (pod === undefined || hole?._tag !== "Cut") continue
-      yield* Effect.logWarning(`a pod cannot be reached and is not announced: ${hole.words}`)
+      if (pod === undefined || hole === undefined || hole._tag === "LinkDown") continue
+      yield* Effect.logWarning(
+        hole._tag === "Cut"
+          ? `a pod cannot be reached and is not announced: ${hole.words}`
+          : `pod ${podKey(pod)} has changed its own network and is not announced: ${hole.words}`
+      )
       if (pod.name === "") continue
       yield* kube.event({
         on: { kind: "Pod", pod },
         type: "Warning",
         reason: "NetworkCut",
-        message: `not as flock made it, and it cannot be put right: ${hole.words}`
+        message: `${OPENING[hole._tag]}${hole.words}`
       })
     }
   })

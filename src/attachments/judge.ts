@@ -30,7 +30,10 @@ export const looked = (before: State, { differences, links, plans }: Look, now: 
   const found = differences.filter(({ hostIfName }) => current.has(hostIfName))
   const due = found.filter((d) => dueAt(withLinks.streaks.get(streakKey(d)), now) <= now)
   const streaks = new Map(fresh(withLinks.streaks, now))
-  for (const d of due) streaks.set(streakKey(d), repaired(streaks.get(streakKey(d)), now))
+  // To look at what cannot be put right is no repair, however often.
+  for (const d of due.filter(({ kind, repair }) => repair !== undefined || kind === "gone")) {
+    streaks.set(streakKey(d), repaired(streaks.get(streakKey(d)), now))
+  }
   const problems = new Map(withLinks.problems)
   for (const hostIfName of current) {
     const standing = found.filter((d) =>

@@ -17,7 +17,8 @@ const unreachable = Metric.gauge("flock_unreachable_attachments", {
 
 export const unreachableBy = {
   LinkDown: Metric.withAttributes(unreachable, { reason: "link-down" }),
-  Cut: Metric.withAttributes(unreachable, { reason: "cut" })
+  Cut: Metric.withAttributes(unreachable, { reason: "cut" }),
+  Broken: Metric.withAttributes(unreachable, { reason: "pod" })
 }
 
 export const started = fromZero([

@@ -1,8 +1,11 @@
 /** Looks at the kernel, judges what differs, puts it right and says so: of pods' links, and of the node as their router. */
 import { Effect, Metric, Ref } from "effect"
+import type { Allocation } from "../domain/Allocation.ts"
 import { formatAddress } from "../domain/Ip.ts"
+import { podKey } from "../domain/Pod.ts"
+import { followsReadiness } from "../domain/PodAddresses.ts"
 import { quote } from "../domain/quote.ts"
-import type { KubeApi } from "../kube/KubeApi.ts"
+import { KubeApi } from "../kube/KubeApi.ts"
 import { type HostDifference, Netlink, type NetlinkError } from "../netlink/Netlink.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import { Allocations } from "../state/Allocations.ts"
@@ -93,8 +96,24 @@ export const make = Effect.fnUntraced(function*(state: Ref.Ref<S.State>) {
     yield* sayDifferences(judged)
   })
 
+  /** One after another: each is in its pod's namespace for a moment. */
+  const inside = Effect.gen(function*() {
+    const kube = yield* KubeApi
+    const pods = yield* kube.pods
+    const isAnnounced = ({ addresses, pod }: Allocation) =>
+      followsReadiness(addresses).length > 0 && pods.get(podKey(pod))?.ready === true
+    const at = yield* monotonicMillis
+    const targets = yield* Ref.modify(state, (now) => S.takeInside(now, isAnnounced, at))
+    for (const { ifIndex, plan } of targets) {
+      const found = yield* netlink.lookInside(plan, ifIndex)
+      const now = yield* monotonicMillis
+      yield* Ref.update(state, (before) => S.withInside(before, plan.hostIfName, plan, found, now))
+    }
+  }).pipe(Effect.provideContext(services))
+
   return {
     readAllocations,
+    inside,
     /** Once, without a word: a host that does not answer for the gateways yet is no news. */
     gateways: Effect.ignore(Effect.provideContext(answerForGateways, services)),
     node,

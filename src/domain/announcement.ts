@@ -46,11 +46,22 @@ export type NotNow =
 
 /**
  * Why packets for a pod do not reach it, as the kernel tells. `LinkDown`: the pod has set its own end down. `Cut`:
- * something on the host is not as flock made it and cannot be put right; `cuts` are the families that suffer.
+ * something on the host is not as flock made it and cannot be put right; `cuts` are the families that suffer. `Broken`: the
+ * pod has taken its own network apart, in families or single addresses.
  */
 export type Unreachable =
   | { readonly _tag: "LinkDown" }
   | { readonly _tag: "Cut"; readonly cuts: ReadonlyArray<Family>; readonly words: string }
+  | {
+    readonly _tag: "Broken"
+    readonly cuts: ReadonlyArray<Family>
+    readonly addresses: ReadonlyArray<IpAddress>
+    readonly words: string
+  }
+
+const concerns = (hole: Unreachable, address: IpAddress): boolean =>
+  hole._tag === "LinkDown" || hole.cuts.includes(address.family) ||
+  (hole._tag === "Broken" && hole.addresses.some((one) => equalAddress(one, address)))
 
 const WAITS = ["NotReady", "Ended", "Deleting", "NoPod", "OtherPod", "Unknown"] as const
 
@@ -202,7 +213,7 @@ export const mayAnnounce = (
   const conflict = spec && occupiedNow(address, spec, occupied)
   if (conflict !== undefined) return conflict
   const hole = unreachable.get(allocation.hostIfName)
-  if (hole !== undefined && (hole._tag === "LinkDown" || hole.cuts.includes(address.family))) return hole
+  if (hole !== undefined && concerns(hole, address)) return hole
   const pod = pods.get(podKey(allocation.pod))
   if (pod === undefined) return synced ? NO_POD : UNKNOWN
   if (allocation.pod.uid !== "" && pod.uid !== "" && allocation.pod.uid !== pod.uid) return synced ? OTHER_POD : UNKNOWN
@@ -211,7 +222,7 @@ export const mayAnnounce = (
 }
 
 /** `Ready`: announced. Otherwise the tag of the first "no". */
-export const GATES = ["Ready", "NoFamily", "Occupied", "LinkDown", "Cut", ...WAITS] as const
+export const GATES = ["Ready", "NoFamily", "Occupied", "LinkDown", "Cut", "Broken", ...WAITS] as const
 export type Gate = typeof GATES[number]
 
 const few = (all: ReadonlyArray<string>): string => all.slice(0, 4).join(", ") + (all.length > 4 ? ", ..." : "")
@@ -234,6 +245,7 @@ const WORDS: Words = {
   NoFamily: ({ family }) => `has no IPv${family} address to reach it by`,
   LinkDown: () => "has set its interface down",
   Cut: ({ words }) => `cannot be reached: ${words}`,
+  Broken: ({ words }) => `has changed its own network: ${words}`,
   NotReady: () => "is not Ready",
   Ended: () => "has ended (phase Succeeded or Failed)",
   Deleting: () => "is being deleted",

@@ -236,6 +236,22 @@ export interface HostEndState {
   readonly settled: boolean
 }
 
+/** What a pod has made of the network that it was given. */
+export type PodInside =
+  | { readonly _tag: "AsMade" }
+  | {
+    readonly _tag: "Differs"
+    /** Families in which it has lost its own address, or every way out. */
+    readonly cuts: ReadonlyArray<Family>
+    /** Anycast addresses that it has nowhere any more. */
+    readonly addresses: ReadonlyArray<IpAddress>
+    readonly words: string
+    /** Some of its own addresses are on the link still. */
+    readonly partly: boolean
+  }
+  /** The link is not what it was, or cannot be looked at: nothing can be told. */
+  | { readonly _tag: "Others" }
+
 /** What a notification may mean for host ends, and for the node as their router. */
 export type HostChange =
   /** A link that has an alias or one of our names. `settled`: its settings are those of a host end. */
@@ -321,6 +337,8 @@ export class Netlink extends Context.Service<Netlink, {
     { readonly differences: ReadonlyArray<HostDifference>; readonly links: ReadonlyArray<HostEndState> },
     NetlinkError
   >
+  /** What a pod has made of its end, by its own namespace. `hostIfIndex`: of the host end. */
+  readonly lookInside: (plan: PodLinkPlan, hostIfIndex: number) => Effect.Effect<PodInside>
   /** Puts right what can be; what failed is returned. */
   readonly repairHostEnds: (
     differences: ReadonlyArray<HostDifference>

@@ -5,6 +5,7 @@ import { attach } from "./attach.ts"
 import { changes, hostChanges, linkChanges, routerChanges } from "./changes.ts"
 import { Detacher } from "./detach.ts"
 import { type HostContext, lookAtHostEnds, repairHostEnds } from "./hostLook.ts"
+import { lookInside } from "./lookInside.ts"
 import { Namespaces, readSysctl } from "./namespace.ts"
 import { type HostLink, LINK_NAME, Netlink } from "./Netlink.ts"
 import { prepareHost } from "./prepare.ts"
@@ -74,6 +75,7 @@ const make = (options: Options) =>
       answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
       prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),
       lookAtHostEnds: (plans) => lookAtHostEnds(ends, plans.filter((plan) => !detacher.isLeaving(plan.hostIfName))),
+      lookInside: lookInside(namespaces),
       repairHostEnds: (differences) => repairHostEnds(ends, differences),
       hostChanges: hostChanges(namespaces),
       linkChanges: linkChanges(namespaces),

@@ -258,11 +258,25 @@ const withAnycast = async () => {
   return { pod, link, v4: allocations[0]?.ipv4 ?? "", v6: allocations[0]?.ipv6 ?? "" }
 }
 
+/** What a pod has lost with its interface, as its own root puts it back. */
+const mendInside = async (netns: string) => {
+  const { allocations } = await node.status()
+  const [one] = allocations
+  for (
+    const words of [
+      `-6 address replace ${one?.ipv6}/128 dev eth0 nodad`,
+      "-6 route replace fe80::1 dev eth0",
+      "-6 route replace default via fe80::1 dev eth0",
+      "route replace default via 10.77.0.1 dev eth0 onlink"
+    ]
+  ) await inside(netns, "ip", ...words.split(" "))
+}
+
 describe("a pod that cannot be reached is not announced", () => {
   it("while it has set its interface down", async () => {
     const { pod } = await withAnycast()
     const monitor = await RouteMonitor.open(world, node.netns)
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < 2; round++) {
       const since = now()
       await inside(pod.netns, "ip", "link", "set", "eth0", "down")
       await until("withdrawn", async () => (await node.routes(201)).length === 0, 1)
@@ -271,8 +285,18 @@ describe("a pod that cannot be reached is not announced", () => {
       assert.include(why.stdout, "has set its interface down")
       assert.strictEqual(why.code, 1)
       assert.match(await node.metrics(), /flock_unreachable_attachments\{reason="link-down"\} 1/)
+      // What went with the interface does not come back with it.
       await inside(pod.netns, "ip", "link", "set", "eth0", "up")
-      await until("announced again", async () => (await node.routes(201)).length === 2, 1)
+      await until("why says so", async () => (await node.tool("why", ANYCAST[0])).stdout.includes("its own network"), 2)
+      assert.deepStrictEqual(await node.routes(201), [])
+      // Metrics are rendered once a second.
+      await until(
+        "it is counted",
+        async () => /flock_unreachable_attachments\{reason="pod"\} 1/.test(await node.metrics()),
+        3
+      )
+      await mendInside(pod.netns)
+      await until("announced again", async () => (await node.routes(201)).length === 2, 10)
     }
     assert.notInclude(node.readLog(), "something else had changed")
   })
@@ -284,8 +308,86 @@ describe("a pod that cannot be reached is not announced", () => {
     await node.start()
     await until("withdrawn", async () => (await node.routes(201)).length === 0, 3)
     await inside(pod.netns, "ip", "link", "set", "eth0", "up")
-    await until("announced again", async () => (await node.routes(201)).length === 2, 1)
+    await mendInside(pod.netns)
+    await until("announced again", async () => (await node.routes(201)).length === 2, 10)
   })
+
+  it(
+    "while it has taken its own network apart, in the families and addresses that suffer; nobody else's stack is judged",
+    async () => {
+      node.writeNodeConfig({ ...DUAL, anycast: { allowedCIDRs: ["2001:db8:a::/64", "192.0.2.0/24"] } })
+      const v6 = (i: number) => `2001:db8:a::${i}`
+      const v4 = (i: number) => `192.0.2.${i}`
+      const open = async (name: string, i: number) => {
+        const pod = await Pod.start(node, name, { anycast: [v6(i), v4(i)] })
+        pod.set({ ready: true })
+        return pod
+      }
+      const both = (i: number) => [v6(i), v4(i)]
+      /** Name, command in the pod, what of its two is announced then. */
+      const cases = [
+        ["flushed", "ip address flush dev eth0", () => []],
+        ["deaf6", "ip -6 route del default", (i: number) => [v4(i)]],
+        ["deaf4", "ip route del default", (i: number) => [v6(i)]],
+        [
+          "address6",
+          "ip address del $(ip -6 -br addr show dev eth0 scope global | awk '{print $3}') dev eth0",
+          (i: number) => [v4(i)]
+        ],
+        ["anycast", "ip address del 192.0.2.5/32 dev lo", (i: number) => [v6(i)]],
+        [
+          "other way",
+          "ip link add wg0 type bridge; ip link set wg0 up; ip route replace default dev wg0; ip -6 route replace default dev wg0",
+          both
+        ],
+        ["moved", "ip address add 192.0.2.7/32 dev eth0; ip address del 192.0.2.7/32 dev lo", both],
+        [
+          "bridge",
+          "ip link add br0 type bridge; ip link set br0 up; ip address flush dev eth0; ip link set eth0 master br0",
+          both
+        ],
+        [
+          "renamed",
+          "ip link set eth0 down; ip link set eth0 name old; ip address flush dev old; ip link set old up",
+          both
+        ]
+      ] as const
+      // As gVisor does before the pod is Ready: its own stack answers, whatever the kernel has.
+      const early = await Pod.start(node, "early", { anycast: [v6(99), v4(99)] })
+      await inside(early.netns, "ip", "address", "flush", "dev", "eth0")
+      early.set({ ready: true })
+      const pods: Array<Pod> = []
+      for (const [i, [name]] of cases.entries()) pods.push(await open(name.replace(" ", "-"), i + 1))
+      const announced = async () => (await node.routes(201)).map((line) => line.split(" ")[0] ?? "").toSorted()
+      const all = [...cases.flatMap((_, i) => both(i + 1)), ...both(99)].toSorted()
+      await until("all are announced", async () => (await announced()).join() === all.join())
+      // They have been looked into once when they were Ready.
+      await sleep(16_000)
+      assert.deepStrictEqual(await announced(), all)
+      for (const [i, [, command]] of cases.entries()) await inside(pods[i]?.netns ?? "", "sh", "-c", command)
+      const left = [...cases.flatMap(([, , left], i) => left(i + 1)), ...both(99)].toSorted()
+      await until("what suffers is withdrawn", async () => (await announced()).join() === left.join(), 25)
+      await sleep(3000)
+      assert.deepStrictEqual(await announced(), left)
+      assert.include(
+        (await node.tool("why", v4(5))).stdout,
+        "has changed its own network: anycast address 192.0.2.5 is missing"
+      )
+      assert.include(
+        (await node.tool("why", v6(2))).stdout,
+        "has changed its own network: it has no IPv6 default route"
+      )
+      assert.include(node.readLog(), "pod default/flushed has changed its own network and is not announced: address ")
+      // The node is as it was made.
+      assert.match(await node.metrics("/readyz"), /^ok/)
+      assert.notInclude((await node.tool("doctor", "--json")).stdout, "not-as-built")
+      assert.match(await node.metrics(), /flock_unreachable_attachments\{reason="pod"\} 5/)
+      assert.match(await node.metrics(), /flock_unreachable_attachments\{reason="cut"\} 0/)
+      await inside(pods[4]?.netns ?? "", "ip", "address", "add", v4(5), "dev", "lo")
+      await until("announced again", async () => (await announced()).includes(v4(5)), 20)
+    },
+    120_000
+  )
 
   it("in the family whose packets somebody else's route takes away, until that is gone", async () => {
     const { v4, v6 } = await withAnycast()
@@ -320,7 +422,7 @@ describe("a pod that cannot be reached is not announced", () => {
       assert.include(node.readLog(), "a pod cannot be reached and is not announced")
       assert.match(await node.metrics("/readyz"), /^ok/)
       await sabotage(giveBack)
-      await until("announced again", async () => (await node.routes(201)).length === 2, 2)
+      await until(`announced again after ${giveBack}`, async () => (await node.routes(201)).length === 2, 5)
     }
   })
 })

@@ -174,6 +174,10 @@ describe("what a look finds", () => {
     }]])
     assert.strictEqual(nextDue(state, 0), undefined)
     assert.strictEqual(unreachable(look(state, [], 1).state).size, 0)
+    // However often it was looked at: that is no repair, so it is no fight.
+    let often = both
+    for (let now = 0; now < 1000; now += 100) often = look(often, [foreign()], now).state
+    assert.strictEqual(unreachable(look(often, [], 1000).state).size, 0)
   })
 
   it("a link that is gone is a problem only when it is gone the next time too: a DEL takes a moment", () => {
