@@ -117,7 +117,8 @@ route add default via ${ROUTER4} metric 100
   /** Starts the routing daemons; FRR needs about a second. */
   async #startRouter(): Promise<void> {
     if (this.options.router === "bird") {
-      writeFileSync(join(this.directory, "bird.conf"), birdRouterConfig(this.options))
+      const linkLocal = this.options.unnumbered ? await Promise.all(this.options.nodes.map(linkLocalOf)) : []
+      writeFileSync(join(this.directory, "bird.conf"), birdRouterConfig(this.options, linkLocal))
       await startBird(this.world, this.router, this.directory)
       return
     }
@@ -149,6 +150,11 @@ route add default via ${ROUTER4} metric 100
   async kernelRoutes(family: 4 | 6): Promise<ReadonlyMap<string, ReadonlyArray<string>>> {
     return kernelRoutes(this.router, family, this.options.router === "frr" ? "bgp" : "bird")
   }
+}
+
+const linkLocalOf = async (netns: string): Promise<string> => {
+  const text = await ip(netns, "-6", "addr", "show", "dev", "uplink", "scope", "link")
+  return /inet6 (fe80:[0-9a-f:]+)/.exec(text)?.[1] ?? ""
 }
 
 interface KernelRoute {

@@ -59,7 +59,11 @@ export class Network {
   static async open(world: World, options: NetworkOptions): Promise<Network> {
     const nodes: Array<AgentNode> = []
     for (let i = 0; i < options.nodes; i++) {
-      const spec = nodeSpec(i, { peers: peers({ bfd: options.bfd ?? false }) })
+      const spec = nodeSpec(i, {
+        peers: options.unnumbered
+          ? [{ interface: "uplink", asn: "external", holdTimeSeconds: 9 }]
+          : peers({ bfd: options.bfd ?? false })
+      })
       nodes.push(await AgentNode.open(world, { name: `node${i + 1}`, flags: [], spec, env: options.env?.(i) ?? {} }))
     }
     const lan = await Lan.open(world, { router: "frr", ...options, nodes: nodes.map(({ netns }) => netns) })

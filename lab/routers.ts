@@ -20,6 +20,8 @@ export interface LanOptions {
   readonly bfd?: boolean
   /** FRR only: its IPv6 sessions come from {@link ROUTER_LOOPBACK}, two hops away for GTSM. */
   readonly multihop?: boolean
+  /** BIRD only: one session a node over link-local addresses, which carries both families. */
+  readonly unnumbered?: boolean
   /** FRR only: IPv6 prefixes that it announces besides. */
   readonly announce?: ReadonlyArray<string>
 }
@@ -66,7 +68,15 @@ export const frrConfig = (
   ].join("\n")
 }
 
-export const birdRouterConfig = ({ asns = [], nodes }: LanOptions): string => {
+/** `linkLocal`: the nodes' addresses, where sessions are unnumbered. */
+export const birdRouterConfig = (
+  { asns = [], nodes, unnumbered }: LanOptions,
+  linkLocal: ReadonlyArray<string> = []
+): string => {
+  const unnumberedPeer = (i: number) =>
+    `protocol bgp n${i} { local as ${ROUTER_ASN}; neighbor ${linkLocal[i]}%lan as ${asns[i] ?? NODE_ASN}; direct;
+  hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 5; graceful restart on;
+  ipv6 { import all; export all; }; ipv4 { import all; export all; extended next hop on; }; }\n`
   const peer = (name: string, address: string, local: string, asn: number) =>
     `protocol bgp ${name} { local ${local} as ${ROUTER_ASN}; neighbor ${address} as ${asn}; direct; hold time 9;
   connect delay time 1; connect retry time 1; error wait time 1, 5; graceful restart on;
@@ -79,7 +89,13 @@ protocol kernel { ipv4 { import none; export where source = RTS_BGP; }; }
 protocol direct { ipv6; ipv4; }
 protocol static { ipv6; route ::/0 unreachable; }
 protocol static { ipv4; route 0.0.0.0/0 unreachable; }
-` + nodes.map((_, i) =>
-    peer(`n${i}v6`, node6(i), ROUTER6, asns[i] ?? NODE_ASN) + peer(`n${i}v4`, node4(i), ROUTER4, asns[i] ?? NODE_ASN)
+${
+    unnumbered
+      ? "protocol radv { interface \"lan\" { max ra interval 5; prefix 2001:db8:ffff::/64 { skip; }; }; }\n"
+      : ""
+  }` + nodes.map((_, i) =>
+    unnumbered ?
+      unnumberedPeer(i) :
+      peer(`n${i}v6`, node6(i), ROUTER6, asns[i] ?? NODE_ASN) + peer(`n${i}v4`, node4(i), ROUTER4, asns[i] ?? NODE_ASN)
   ).join("")
 }

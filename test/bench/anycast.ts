@@ -44,7 +44,8 @@ const flip = async (
  */
 const apart = (i: number): number => 45 + (i * 7) % 50
 
-const flips = async (lab: Network, count: number, log: Options["log"]) => {
+/** Milliseconds of `count` flips each way of a pod with an anycast address of each family. */
+export const flips = async (lab: Network, count: number, log: Options["log"]) => {
   const one = await lab.pod(0, "one", { anycast: [ANYCAST6, ANYCAST4] })
   const up: Array<number> = []
   const down: Array<number> = []

@@ -10,9 +10,11 @@ import { World } from "../../lab/World.ts"
 import { renderConfig } from "../../src/bird/render.ts"
 import { address } from "../../src/domain/Ip.ts"
 import { input } from "../unit/bird/inputs.ts"
+import { flips } from "./anycast.ts"
 import { type Bench, median, percentile, type Row } from "./report.ts"
 
 const IDLE_SECONDS = 30
+const FLIPS = 100
 
 /** Milliseconds per rendering of 1,000 anycast addresses and 8 peers. */
 const rendering = (): ReadonlyArray<number> => {
@@ -96,10 +98,28 @@ const cpuOf = (pid: number): number => {
   return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
+/** One pod's readiness to a BIRD router's kernel, by the sessions that the options make. */
+const readiness = async (
+  name: string,
+  options: { readonly unnumbered?: boolean },
+  log: (line: string) => void
+): Promise<ReadonlyArray<Row>> => {
+  await using world = new World()
+  const network = await Network.open(world, { nodes: 1, router: "bird", ...options })
+  const { down, up } = await flips(network, FLIPS, log)
+  return [["Ready → announced", up] as const, ["not Ready → withdrawn", down] as const].map(([what, times]) => ({
+    name: `${name}: ${what}, p50`,
+    value: median(times),
+    unit: "ms",
+    target: 8,
+    note: `${times.length} flips, p99 ${percentile(times, 0.99).toFixed(1)} ms`
+  }))
+}
+
 export const bgp: Bench = {
   name: "bgp",
-  title: "BGP: configuration, announcement, idle agent (1 node, FRR router)",
-  seconds: { once: 48, round: 8 },
+  title: "BGP: configuration, announcement, idle agent (1 node; an FRR router unless it says otherwise)",
+  seconds: { once: 110, round: 8 },
   run: async ({ log, rounds }) => {
     const rows: Array<Row> = []
     const renderings = rendering()
@@ -110,6 +130,8 @@ export const bgp: Bench = {
       target: 5,
       note: `${renderings.length} renderings, p99 ${percentile(renderings, 0.99).toFixed(1)} ms`
     })
+    rows.push(...await readiness("two sessions of a BIRD router", {}, log))
+    rows.push(...await readiness("an unnumbered one", { unnumbered: true }, log))
     await using world = new World()
     const network = await Network.open(world, { nodes: 1 })
     const node = network.node(0)

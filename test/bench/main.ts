@@ -10,12 +10,13 @@ import { anycast } from "./anycast.ts"
 import { bgp } from "./bgp.ts"
 import { cni } from "./cni.ts"
 import { cpu } from "./cpu.ts"
+import { leaves } from "./leaves.ts"
 import { busyWords, othersShare } from "./load.ts"
 import { type Bench, passes, table } from "./report.ts"
 import { spoofing } from "./spoofing.ts"
 import { withdraw } from "./withdraw.ts"
 
-const benches: ReadonlyArray<Bench> = [cni, cpu, spoofing, anycast, bgp, withdraw]
+const benches: ReadonlyArray<Bench> = [cni, cpu, spoofing, anycast, bgp, leaves, withdraw]
 
 const USAGE = `usage: npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 NAME: ${benches.map(({ name }) => name).join(", ")}`
