@@ -11,11 +11,15 @@ const ECHO = "echo { remote, error } 65536\n"
 /** Beside `came`: this connection alone may break. */
 const AGAIN = "5 seconds"
 
-/** Hands over messages, some at a time, forever. Each `came` says that BIRD has just come. */
+/**
+ * Hands over messages, some at a time, forever. Each `came` says that BIRD has just come; `onLost` runs at the moment when the
+ * connection ends.
+ */
 export const listen = (
   path: string,
   came: Queue.Dequeue<void>,
-  onMessages: (messages: ReadonlyArray<string>) => Effect.Effect<void>
+  onMessages: (messages: ReadonlyArray<string>) => Effect.Effect<void>,
+  onLost: Effect.Effect<void>
 ): Effect.Effect<never> => {
   const once = Effect.gen(function*() {
     const socket = yield* NodeSocket.makeNet({ path })
@@ -28,7 +32,8 @@ export const listen = (
       Stream.splitLines,
       Stream.filter((line) => line.startsWith("+")),
       Stream.map((line) => line.slice(1).trimEnd()),
-      Stream.runForEachArray(onMessages)
+      Stream.runForEachArray(onMessages),
+      Effect.ensuring(onLost)
     )
   }).pipe(Effect.scoped, Effect.ignore)
   return Effect.race(Queue.take(came), Effect.sleep(AGAIN)).pipe(Effect.andThen(once), Effect.forever)

@@ -68,7 +68,7 @@ const kernel = (spec: NodeConfigSpec | undefined, family: Family, resolving: boo
       ...(resolving
         ? block("import filter", [
           "if krt_source = 201 then accept;",
-          "if krt_source = 200 then reject;",
+          "if krt_source = 200 || krt_source = 203 then reject;",
           "preference = 10;",
           "accept;"
         ], ";")

@@ -13,6 +13,7 @@ import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
 import { loadKept } from "./keptFile.ts"
+import { makeKeep } from "./keptRoutes.ts"
 import { makeRetire } from "./kernelMetric.ts"
 import { linkNews, type Links } from "./linkNews.ts"
 import { listen } from "./messages.ts"
@@ -130,6 +131,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const apply = makeApply({ fs, path, control, confPath })
   const metric = yield* makeRetire(netlink)
   const state = yield* SubscriptionRef.make({ ...initialState, kept: yield* loadKept(fs, options.keptFile) })
+  const keptRoutes = yield* makeKeep(netlink, state)
   const came = yield* Queue.sliding<void>(1)
 
   const dispatch = Effect.fnUntraced(function*(event: Event): Effect.fn.Return<void> {
@@ -162,7 +164,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     Effect.gen(function*() {
       yield* dispatch({ _tag: "Heard", lines, now: yield* nowText })
       if (lines.some(isNotification)) yield* status
-    }))
+    }), keptRoutes.lost)
 
   const drain = (drained: boolean) =>
     dispatch({ _tag: "DrainAsked", drained }).pipe(
@@ -188,6 +190,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     return now || (yield* leave) ? yield* drain(true) : []
   })
 
+  const loops = [coalescer.run, watch(status, state), listening, metric.run, keptRoutes.run]
   return {
     requestReload: request,
     setExportSet: (addresses: ReadonlyArray<IpAddress>) => dispatch({ _tag: "ExportSetGiven", addresses }),
@@ -202,14 +205,8 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     mayExport: mayExport(control),
     withdrawAll,
     restoreAll: drain(false),
-    run: Effect.all(
-      [
-        coalescer.run,
-        watch(status, state),
-        listening,
-        metric.run,
-        ...follow(kube, netlink, state, coalescer, linkChanged)
-      ],
+    run: Effect.all<ReadonlyArray<Effect.Effect<unknown>>, { concurrency: "unbounded"; discard: true }>(
+      [...follow(kube, netlink, state, coalescer, linkChanged), ...loops],
       { concurrency: "unbounded", discard: true }
     ).pipe(Effect.andThen(Effect.never))
   }

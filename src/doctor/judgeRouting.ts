@@ -22,7 +22,7 @@ const judgeDaemons = ({ agent, bgpPort, daemons }: Facts): ReadonlyArray<Finding
       severity: "warning" as const,
       check: "router-daemon",
       problem: `${routers.map(({ name, pid }) => `${name} (process ${pid})`).join(", ")} may change this node's routes`,
-      remedy: "see that it leaves routes of protocols 200, 201 and 202 and the node's prefixes alone, or stop it"
+      remedy: "see that it leaves routes of protocols 200 to 203 and the node's prefixes alone, or stop it"
     }]),
     ...(bgpPort === undefined || birdUp || others.length > 0 || "unreachable" in agent ? [] : [{
       severity: "error" as const,

@@ -10,6 +10,8 @@ export const PROTOCOL_POD = 200
 export const PROTOCOL_EXPORT = 201
 /** Route protocol of anycast addresses that have, or had a moment ago, one of protocol 201: late packets reach the pod. */
 export const PROTOCOL_LINGERING = 202
+/** What was learned, while BIRD is not there. */
+export const PROTOCOL_KEPT = 203
 
 /**
  * Metric (`RTA_PRIORITY`) of our routes. Several routes to one destination stand side by side only if their metrics
@@ -19,7 +21,9 @@ export const PROTOCOL_LINGERING = 202
 export const METRICS: ReadonlyMap<number, number> = new Map([
   [PROTOCOL_EXPORT, 512],
   [PROTOCOL_POD, 1024],
-  [PROTOCOL_LINGERING, 2048]
+  [PROTOCOL_LINGERING, 2048],
+  // Above BIRD's own.
+  [PROTOCOL_KEPT, 131_072]
 ])
 
 /** `FLOCK_IF_PREFIX` + 8 hex digits is a host-side link of ours. */

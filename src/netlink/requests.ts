@@ -81,12 +81,17 @@ const rtmsg = (destination: Cidr, protocol: number, scope: number, flags: number
   return head
 }
 
-const gateway = (via: IpAddress | undefined): ReadonlyArray<Uint8Array> =>
-  via === undefined ? [] : [attr(C.RTA_GATEWAY, toBytes(via))]
+/** IPv4 over an IPv6 next hop (RFC 8950) has struct rtvia. */
+const gateway = (family: 4 | 6, via: IpAddress | undefined): ReadonlyArray<Uint8Array> =>
+  via === undefined
+    ? []
+    : via.family === family
+    ? [attr(C.RTA_GATEWAY, toBytes(via))]
+    : [attr(C.RTA_VIA, concat([Uint8Array.of(familyNumber(via.family), 0), toBytes(via)]))]
 
 /** struct rtnexthop with its attributes. */
-const rtnexthop = (hop: NextHop): Uint8Array => {
-  const attributes = concat(gateway(hop.via))
+const rtnexthop = (family: 4 | 6) => (hop: NextHop): Uint8Array => {
+  const attributes = concat(gateway(family, hop.via))
   const head = new Uint8Array(8)
   const view = new DataView(head.buffer)
   view.setUint16(0, 8 + attributes.length, true)
@@ -110,8 +115,8 @@ const routeMessage = (route: RouteSpec, flags: number): Message => {
       ...(route.destination.prefix === 0 ? [] : [attr(C.RTA_DST, baseBytes(route.destination))]),
       ...(metric === undefined ? [] : [attr(C.RTA_PRIORITY, u32(metric))]),
       ...(single !== undefined
-        ? [...gateway(single.via), attr(C.RTA_OIF, u32(single.ifIndex))]
-        : [attr(C.RTA_MULTIPATH, concat(route.nextHops.map(rtnexthop)))])
+        ? [...gateway(route.destination.family, single.via), attr(C.RTA_OIF, u32(single.ifIndex))]
+        : [attr(C.RTA_MULTIPATH, concat(route.nextHops.map(rtnexthop(route.destination.family))))])
     ])
   }
 }
@@ -192,7 +197,7 @@ export const deleteHop = (destination: Cidr, protocol: number, { ifIndex, via }:
   body: concat([
     rtmsg(destination, protocol, C.RT_SCOPE_NOWHERE, 0),
     ...(destination.prefix === 0 ? [] : [attr(C.RTA_DST, baseBytes(destination))]),
-    ...gateway(via),
+    ...gateway(destination.family, via),
     attr(C.RTA_OIF, u32(ifIndex))
   ])
 })

@@ -15,18 +15,14 @@ const outwards = async (lab: LeafNode, event: () => Promise<unknown>) => {
   return [out.ipv6, out.ipv4]
 }
 
-describe.each([{ unnumbered: false }, { unnumbered: true }])("two leaves, %j", (options) => {
-  const world = new World()
-  let lab: LeafNode
+const world = new World()
+afterAll(() => world.close())
 
-  beforeAll(async () => {
-    lab = await LeafNode.open(world, options)
-  })
-  afterAll(() => world.close())
-
+/** What holds with sessions of either kind. */
+const common = (lab: () => LeafNode): void => {
   it("are one multipath route per family in the node's kernel, and nothing is lost at rest", async () => {
-    assert.isTrue(await lab.nodeWays([0, 1]))
-    for (const { lost, sent } of await outwards(lab, () => sleep(500))) {
+    assert.isTrue(await lab().nodeWays([0, 1]))
+    for (const { lost, sent } of await outwards(lab(), () => sleep(500))) {
       assert.strictEqual(lost, 0)
       assert.isAbove(sent, 500)
     }
@@ -34,28 +30,53 @@ describe.each([{ unnumbered: false }, { unnumbered: true }])("two leaves, %j", (
 
   it("of which one loses its power: the node goes on by the other within 0.2 s", async () => {
     const gone = async () => {
-      await lab.fabric.leaf(0).kill()
-      await lab.nodeWays([1])
+      await lab().fabric.leaf(0).kill()
+      await lab().nodeWays([1])
     }
-    for (const { silence } of await outwards(lab, gone)) assert.isBelow(silence, 200)
+    for (const { silence } of await outwards(lab(), gone)) assert.isBelow(silence, 200)
     const back = async () => {
-      await lab.fabric.leaf(0).revive()
-      await lab.nodeWays([0, 1])
+      await lab().fabric.leaf(0).revive()
+      await lab().nodeWays([0, 1])
     }
-    for (const { silence } of await outwards(lab, back)) assert.isBelow(silence, 200)
+    for (const { silence } of await outwards(lab(), back)) assert.isBelow(silence, 200)
   })
+
+  it("go on when BIRD is killed and started, though FRR says End-of-RIB before its routes", async () => {
+    const { node } = lab()
+    const kept = async () =>
+      (await ip(node.netns, "route", "show", "default", "proto", "203")) +
+      (await ip(node.netns, "-6", "route", "show", "default", "proto", "203"))
+    const again = async () => {
+      await node.stopBird("SIGKILL")
+      await until("copies of both families", async () => (await kept()).match(/nexthop/g)?.length === 4)
+      await node.startBird()
+      await until(
+        "new sessions",
+        async () => (await node.status()).bird.peers.every(({ state }) => state === "Established"),
+        30
+      )
+      await lab().nodeWays([0, 1])
+    }
+    for (const { lost } of await outwards(lab(), again)) assert.strictEqual(lost, 0)
+  })
+}
+
+describe("two leaves, unnumbered", () => {
+  let lab: LeafNode
+  beforeAll(async () => {
+    lab = await LeafNode.open(world, { unnumbered: true })
+  })
+  common(() => lab)
 })
 
-describe("of two leaves", () => {
-  const world = new World()
+describe("two leaves", () => {
   let lab: LeafNode
-
   beforeAll(async () => {
     lab = await LeafNode.open(world)
   })
-  afterAll(() => world.close())
+  common(() => lab)
 
-  it("one's daemons end and leave it without routes: nothing stale stays on the node", async () => {
+  it("of which one's daemons end and leave it without routes: nothing stale stays on the node", async () => {
     const gone = async () => {
       await lab.fabric.leaf(1).stop()
       await lab.nodeWays([0])
@@ -65,7 +86,7 @@ describe("of two leaves", () => {
     assert.isTrue(await lab.whole())
   })
 
-  it("one is about to be worked on (RFC 8326): its sessions stay, and nothing goes out by it", async () => {
+  it("of which one is about to be worked on (RFC 8326): its sessions stay, and nothing goes out by it", async () => {
     const shutdown = (no: string) =>
       lab.fabric.leaf(0).configure(`router bgp ${leafAsn(0)}`, `${no} bgp graceful-shutdown`)
     const drained = async () => {
@@ -79,14 +100,14 @@ describe("of two leaves", () => {
     assert.isTrue(await lab.nodeWays([0, 1]))
   })
 
-  it("one loses the spine: it takes its default routes back, and the node sends nothing there", async () => {
+  it("of which one loses the spine: it takes its default routes back, and the node sends nothing there", async () => {
     await lab.fabric.leaf(1).uplink("down")
     await lab.nodeWays([0])
     await lab.fabric.leaf(1).uplink("up")
     assert.isTrue(await lab.nodeWays([0, 1]))
   })
 
-  it("what is learned goes before the node's own default route where preferLearned says so, and no edit of that loses anything", async () => {
+  it("go before the node's own default route where preferLearned says so, and no edit of that loses anything", async () => {
     const { node, node: { netns } } = lab
     // Nobody announces a narrower prefix.
     const targets = [["-6", "2001:db8:dddd::1"], ["-4", "192.0.2.200"]] as const

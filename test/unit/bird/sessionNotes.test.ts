@@ -85,11 +85,15 @@ describe("what BIRD says once of a session", () => {
       })
       const came = yield* Queue.sliding<void>(1)
       const told = yield* Queue.unbounded<string>()
-      yield* Effect.forkScoped(listen(bird.socketPath, came, (messages) => Queue.offerAll(told, messages)))
+      const lost = yield* Queue.unbounded<void>()
+      yield* Effect.forkScoped(
+        listen(bird.socketPath, came, (messages) => Queue.offerAll(told, messages), Queue.offer(lost, undefined))
+      )
       for (const _ of [1, 2]) {
         yield* Queue.offer(came, undefined)
         assert.deepStrictEqual(yield* Queue.takeN(told, 2), ["peer_1: Received: Cease", "x: y"])
         bird.closeAll()
+        yield* Queue.take(lost)
       }
     }).pipe(Effect.scoped))
 })
