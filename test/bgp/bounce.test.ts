@@ -76,7 +76,7 @@ const measure = async (it: Case, what: string, goAway: () => Promise<unknown>, c
 }
 
 /** A router that has lost its link tries every second here, and BIRD waits a second after an error. */
-const SOON = 6
+const SOON = 8
 
 describe("an uplink", () => {
   it.each<[string, Families]>([["IPv4-only", [4]], ["IPv6-only", [6]], ["dual-stack", [6, 4]]])(
@@ -114,4 +114,34 @@ describe("an uplink", () => {
       for (const seconds of [down, carrier, anew]) assert.isBelow(seconds, SOON)
     }
   )
+
+  it("that is renamed, that a bridge takes, and that is given back, as a bond or a VLAN would", async () => {
+    const it = await open([6, 4])
+    const { node } = it
+    const down = () => node.ip("link", "set", "uplink", "down")
+    const named = await measure(it, "renamed", down, async () => {
+      await node.ip("link", "set", "uplink", "name", "lan0")
+      await node.ip("link", "set", "lan0", "up")
+      await addressAgain(node, [6], "lan0")
+    })
+    // The link has no address any more: another device has them.
+    const taken = await measure(
+      it,
+      "with its addresses on a bridge",
+      () => node.ip("addr", "flush", "dev", "lan0"),
+      async () => {
+        await node.ip("link", "add", "br0", "type", "bridge")
+        await node.ip("link", "set", "lan0", "master", "br0")
+        await node.ip("link", "set", "br0", "up")
+        await addressAgain(node, [6, 4], "br0")
+      }
+    )
+    const back = await measure(
+      it,
+      "without the bridge",
+      () => node.ip("link", "del", "br0"),
+      () => addressAgain(node, [6, 4], "lan0")
+    )
+    for (const seconds of [named, taken, back]) assert.isBelow(seconds, SOON)
+  })
 })
