@@ -3,7 +3,7 @@
  * ask for, and go neither to the kernel nor to a peer. All other routes that are not to be learned are dropped as they
  * come, so a router's full table takes no memory. Pure.
  */
-import { bitsOf, type Cidr, type Family, formatCidr, overlaps } from "../domain/Ip.ts"
+import { bitsOf, type Cidr, containsCidr, type Family, formatCidr, overlaps } from "../domain/Ip.ts"
 import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 
 /** The node's prefix of this family, if there is a router that could announce something of it. */
@@ -25,6 +25,12 @@ const sharedOf = ({ anycast: { allowedCIDRs, grants } }: NodeConfigSpec, pool: C
     .map((cidr) => `${formatCidr(cidr)}{${bits},${bits}}`)
 }
 
+/** What of the prefix this node announces itself as a whole: all of it, and parts that `spec.bgp.advertise` has. */
+const ownOf = ({ bgp }: NodeConfigSpec, pool: Cidr): ReadonlyArray<string> => {
+  const parts = (bgp?.advertise ?? []).filter((cidr) => containsCidr(pool, cidr))
+  return [...new Set([pool, ...parts].map(formatCidr))]
+}
+
 /** Members of the prefix sets that {@link poolLines} looks into, by name. */
 export const poolSets = (
   spec: NodeConfigSpec,
@@ -35,13 +41,14 @@ export const poolSets = (
   const shared = sharedOf(spec, pool)
   return [
     [`flock_pool${family}`, [`${formatCidr(pool)}+`]],
+    [`flock_own${family}`, ownOf(spec, pool)],
     ...(shared.length === 0 ? [] : [[`flock_shared${family}`, shared] as const])
   ]
 }
 
 /**
- * Lines of the import filter: keeps what can only be somebody else's. The whole prefix may be this node's own announcement
- * that a router gives back, or a static route of the router to this node. That it is another node's shows by its origin, by
+ * Lines of the import filter: keeps what can only be somebody else's. What this node announces as a whole may be that
+ * announcement, which a router gives back, or a static route of the router to this node. That it is another node's shows by its origin, by
  * a route reflector's mark (BIRD drops this node's own), or by a next hop that is neither the router nor this node (BIRD
  * drops that too).
  */
@@ -57,7 +64,7 @@ export const poolLines = (
   return [
     `  if net ~ flock_pool${family} then {`,
     ...(sharedOf(spec, pool).length === 0 ? [] : [`    if net ~ flock_shared${family} then reject;`]),
-    `    if net = ${formatCidr(pool)} then {`,
+    `    if net ~ flock_own${family} then {`,
     "      if bgp_path.len = 0 && !defined(bgp_originator_id) then reject;",
     `      if bgp_path.len > 0 && (${origin} = ${spec.bgp?.asn} || ${origin} = bgp_path.first) then {`,
     ...(third === undefined ? ["        reject;"] : [`        if !(${third}) then reject;`]),

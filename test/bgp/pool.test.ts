@@ -23,6 +23,7 @@ const occupied = ({ facts }: Pick<BirdNode, "facts">): Promise<Occupied> =>
     Effect.flatMap(NodeNetwork, (network) => network.occupied(spec)).pipe(Effect.provideContext(facts.context))
   )
 
+/** By the NodeConfig of {@link open}. */
 const conflicts = async (node: Pick<BirdNode, "facts">) => (await occupied(node)).conflicts
 
 /** The router announces prefixes besides, each with this AS path behind its own number and this next hop. */
@@ -86,7 +87,12 @@ describe.concurrent("what a router announces of the node's prefixes", () => {
       const node = await open(BGP)
       await established(node, 2)
       const setOf = (more: object) =>
-        nodeConfig({ ...spec, bgp: BGP, cidr6: "2001:db8:100::/64", cidr4: "10.42.0.0/24", ...more }, "node1")
+        nodeConfig({
+          bgp: { ...BGP, advertise: ["10.42.0.192/26"] },
+          cidr6: "2001:db8:100::/64",
+          cidr4: "10.42.0.0/24",
+          ...more
+        }, "node1")
       await Effect.runPromise(node.facts.kube.setNodeConfig({
         current: Option.some(setOf({ anycast: { allowedCIDRs: ["10.42.0.64/26", "2001:db8:100::a:0/112"] } }))
       }))
@@ -96,6 +102,7 @@ describe.concurrent("what a router announces of the node's prefixes", () => {
         ["2001:db8:100::/56", "65009"],
         // This node's AS number behind the router's: its own announcement, as far as anybody can tell.
         ["10.42.0.0/24", "65001"],
+        ["10.42.0.192/26", "65001"],
         // The router's own.
         ["2001:db8:100::/64"],
         ["10.42.0.66/32", "65009"],

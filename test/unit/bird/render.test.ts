@@ -56,7 +56,7 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
     }
   }, { exportSet }),
   advertise: input({
-    ...bgp([peer6, peer4], { advertise: ["192.0.2.0/24", "10.96.0.0/12", "2001:db8:a:1::/72"] }),
+    ...bgp([peer6, peer4], { advertise: ["192.0.2.0/24", "10.96.0.0/12", "2001:db8:a:1::/72", "10.42.1.128/25"] }),
     anycast
   }, { exportSet }),
   "summary-only": input({
