@@ -181,7 +181,11 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     yield* dispatch({ _tag: "LeaveAsked" })
     yield* request
     yield* Effect.logInfo(`everything is announced with GRACEFUL_SHUTDOWN for ${seconds} s, then the sessions are shut`)
-    yield* Effect.sleep(Duration.seconds(seconds))
+    const decided = SubscriptionRef.changes(state).pipe(
+      Stream.filter(({ drained, leaving }) => drained || !leaving),
+      Stream.runHead
+    )
+    yield* Effect.raceFirst(Effect.sleep(Duration.seconds(seconds)), decided)
     const after = yield* SubscriptionRef.get(state)
     return after.leaving || after.drained
   })

@@ -28,7 +28,7 @@ describe("withdraw", () => {
   it("moves traffic to the other node first, then ends the sessions, and loses no packet", async () => {
     const lab = await Network.open(world, { nodes: 2 })
     const leaving = lab.node(0)
-    leaving.writeNodeConfig(nodeSpec(0, { withdraw: { gracefulShutdownSeconds: 8, med: 4242 } }))
+    leaving.writeNodeConfig(nodeSpec(0, { withdraw: { gracefulShutdownSeconds: 60, med: 4242 } }))
     for (const i of [0, 1]) (await lab.pod(i, `pod${i}`, { anycast: [ANYCAST6, ANYCAST4] })).set({ ready: true })
     for (const address of [ANYCAST6, ANYCAST4]) await lab.ways(address, 2)
     const pings = [ANYCAST6, ANYCAST4].map((address) => pinging(lab.lan.client, address, 5))
@@ -37,12 +37,12 @@ describe("withdraw", () => {
     const said = until("status says that it leaves", async () => {
       const { stdout } = await leaving.tool("status")
       return stdout.includes("leaving: everything is announced with GRACEFUL_SHUTDOWN")
-    }, 8)
+    }, 30)
     for (const [address, node] of [[ANYCAST6, node6(0)], [ANYCAST4, node4(0)]] as const) {
       const path = await until("FRR's last choice", async () => {
         const path = await pathBy(lab, address, node)
         return path?.locPrf === 0 && path
-      }, 8)
+      }, 30)
       assert.strictEqual(path.community.string, "graceful-shutdown")
       assert.strictEqual(path.metric, 4242)
       await lab.ways(address, 1)
@@ -54,10 +54,12 @@ describe("withdraw", () => {
     assert.isTrue(await lab.isRouted(0))
     await said
     assert.include((await leaving.tool("why", ANYCAST6)).stdout, "announces with GRACEFUL_SHUTDOWN until then")
+    // No need to wait for the end of the minute.
+    assert.strictEqual((await leaving.tool("withdraw", "--now")).code, 0)
     const { code, stdout } = await withdrawn
     assert.strictEqual(code, 0)
-    assert.match(stdout, /^peer_\w+: disabled$/m)
-    await lab.routed(0, false, 3)
+    assert.match(stdout, /^peer_\w+: (already )?disabled$/m)
+    await lab.routed(0, false, 10)
     await sleep(1000)
     for (const ping of pings) {
       const { received, sent, text } = await ping.stop()
@@ -72,7 +74,7 @@ describe("withdraw", () => {
   })
 
   it("is taken back by restore while it waits, and no session ends", async () => {
-    const node = await open({ asn: 65001, peers: [peer6], withdraw: { gracefulShutdownSeconds: 2 } })
+    const node = await open({ asn: 65001, peers: [peer6], withdraw: { gracefulShutdownSeconds: 60 } })
     const before = await established(node, 1)
     await has(node, 6)
     const withdrawn = Effect.runPromise(node.bird.withdrawAll(false))
@@ -87,7 +89,7 @@ describe("withdraw", () => {
 
   it("asks with LOCAL_PREF within an AS", async () => {
     const peers = [{ ...peer6, asn: 65000 }]
-    const node = await open({ asn: 65000, peers, withdraw: { gracefulShutdownSeconds: 2 } }, { asns: [65000] })
+    const node = await open({ asn: 65000, peers, withdraw: { gracefulShutdownSeconds: 60 } }, { asns: [65000] })
     await established(node, 1)
     await has(node, 6)
     const withdrawn = Effect.runPromise(node.bird.withdrawAll(false))
@@ -96,6 +98,7 @@ describe("withdraw", () => {
       return path?.locPrf === 0 && path
     })
     assert.strictEqual(path.community.string, "graceful-shutdown")
+    await Effect.runPromise(node.bird.withdrawAll(true))
     assert.lengthOf(await withdrawn, 1)
   })
 })
