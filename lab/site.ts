@@ -94,7 +94,7 @@ export const writeSite = (cluster: Cluster): string => {
   const kustomization = join(folder, "kustomization.yaml")
   writeFileSync(kustomization, readFileSync(kustomization, "utf8").replaceAll("registry.example.org/", "localhost/"))
   writeFileSync(
-    join(folder, "nodeconfigs.yaml"),
+    join(folder, "nodes/nodeconfigs.yaml"),
     numbers(cluster).map((i) => JSON.stringify(nodeConfig(i))).join("\n---\n")
   )
   return folder
@@ -103,10 +103,10 @@ export const writeSite = (cluster: Cluster): string => {
 /** The README's commands, in its order; then every node is Ready and its sessions are Established. */
 export const install = async (cluster: Cluster): Promise<void> => {
   const site = writeSite(cluster)
-  await cluster.try("k", ["apply", "-k", site])
-  const crd = "crd/nodeconfigs.flock.fritzlab.net"
-  await cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", crd)
   await cluster.kubectl("apply", "-k", site)
+  const crds = ["crd", "-l", "app.kubernetes.io/name=flock"]
+  await cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", ...crds)
+  await cluster.kubectl("apply", "-k", join(site, "nodes"))
   for (const i of numbers(cluster)) await cluster.kubectl("label", "node", `node${i}`, "flock.fritzlab.net/agent=")
   await cluster.kubectl("-n", "flock-system", "rollout", "status", "daemonset/flock-agent", "--timeout=90s")
   for (const i of numbers(cluster)) {

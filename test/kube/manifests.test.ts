@@ -36,7 +36,7 @@ describe.runIf(available)("the manifests, with a real API server", () => {
     )
   })
 
-  it.each([...base, ...examples, "examples/site/nodeconfigs.yaml"])(
+  it.each([...base, ...examples, "examples/site/nodes/nodeconfigs.yaml"])(
     "applies %s (server-side dry run)",
     async (file) => {
       for (const document of lab.documents(file)) {
@@ -77,6 +77,9 @@ describe.runIf(available)("the manifests, with a real API server", () => {
       const kubectl = ["--kubeconfig", api.kubeconfig("admin"), "apply", "--dry-run=server", "-f", "-"]
       const applied = spawnSync("kubectl", kubectl, { input, encoding: "utf8" })
       assert.strictEqual(applied.status, 0, applied.stderr)
+      const nodes = ["apply", "--dry-run=server", "-k", join(dir, "site/nodes")]
+      const second = spawnSync("kubectl", ["--kubeconfig", api.kubeconfig("admin"), ...nodes], { encoding: "utf8" })
+      assert.strictEqual(second.status, 0, second.stderr)
     } finally {
       rmSync(dir, { recursive: true, force: true })
     }
