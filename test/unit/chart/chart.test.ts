@@ -61,7 +61,7 @@ const VALUES = {
 describe("charts/flock", () => {
   it("is what scripts/chart.ts makes of manifests/", () => {
     for (const [path, text] of chartFiles()) {
-      assert.isTrue(existsSync(join(chart, path)) && read(chart, path) === text, `${path}: run node scripts/chart.ts`)
+      assert.isTrue(existsSync(join(chart, path)) && read(chart, path) === text, `${path}: npm run generate`)
     }
   })
 

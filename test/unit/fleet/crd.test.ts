@@ -12,7 +12,7 @@ const { spec } = parse(text).spec.versions[0].schema.openAPIV3Schema.properties
 
 describe("crd-template.yaml", () => {
   it("is what scripts/templateCrd.ts makes of crd.yaml", () => {
-    assert.isTrue(text === templateCrd(), "crd.yaml has changed: run node scripts/templateCrd.ts")
+    assert.isTrue(text === templateCrd(), "crd.yaml has changed: npm run generate")
   })
 
   it("has the defaults of the agent", () => {
