@@ -1,7 +1,7 @@
 /** FRR in a network namespace: its daemons, their answers and their configuration, in one folder. */
 import type { ChildProcess } from "node:child_process"
 import { readFileSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { end, exec, run } from "./exec.ts"
 import { until } from "./until.ts"
 import type { World } from "./World.ts"
@@ -9,7 +9,7 @@ import type { World } from "./World.ts"
 /** Where Debian has the daemons, which are in nobody's PATH: those of another version go before ({@link chooseVersions}). */
 const FRR = "/usr/lib/frr"
 
-export type FrrDaemon = "zebra" | "bgpd" | "bfdd"
+export type FrrDaemon = "mgmtd" | "zebra" | "bgpd" | "bfdd"
 
 export class Frr {
   readonly world: World
@@ -29,9 +29,28 @@ export class Frr {
     config: string,
     options: { readonly bfd?: boolean | undefined; readonly zebra?: string | undefined } = {}
   ): Promise<void> {
-    await this.startDaemon("zebra", options.zebra ?? "hostname router\n")
+    const zebra = options.zebra ?? "hostname router\n"
+    if (await this.#hasManager()) await this.#startManaged(zebra)
+    else await this.startDaemon("zebra", zebra)
     await this.startDaemon("bgpd", config, "-p", "179")
     if (options.bfd) await this.#startBfd()
+  }
+
+  /** Its sockets are at one place for all of the machine, but for those of a name of their own; it reads no file. */
+  async #startManaged(zebra: string): Promise<void> {
+    const name = basename(this.netns)
+    const runtime = join("/var/run/frr", name)
+    await run("install", "-d", "-o", "frr", "-g", "frr", runtime)
+    this.world.defer(() => run("rm", "-rf", runtime))
+    await this.startDaemon("mgmtd", "", "-N", name)
+    await this.startDaemon("zebra", zebra, "-N", name)
+    const interfaces = zebra.match(/^interface .*\n(?: .*\n)*/gm) ?? []
+    if (interfaces.length > 0) await this.configure(...interfaces.join("").trimEnd().split("\n"))
+  }
+
+  /** FRR 10 has a daemon of its own for what zebra knows of interfaces. */
+  async #hasManager(): Promise<boolean> {
+    return (await exec("mgmtd", ["--version"], { env: this.#env }).catch(() => ({ code: 127 }))).code === 0
   }
 
   /** FRR 8 has a control socket for BFD, at one place for all of the machine unless told otherwise; FRR 10 has none. */
@@ -52,7 +71,7 @@ export class Frr {
     writeFileSync(file, config)
     await run("chown", "-R", "frr:frr", directory)
     const flags = [
-      ["-f", file],
+      daemon === "mgmtd" ? [] : ["-f", file],
       ["-i", join(directory, `${daemon}.pid`)],
       ["-z", join(directory, "zserv.api")],
       ["--vty_socket", directory],

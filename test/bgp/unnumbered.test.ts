@@ -8,7 +8,7 @@ import { join } from "node:path"
 import { AgentNode, type Attached } from "../../lab/AgentNode.ts"
 import { AGENT } from "../../lab/cni.ts"
 import { enter, exec, ip, ipBatch } from "../../lab/exec.ts"
-import { Fabric, leafAsn } from "../../lab/Fabric.ts"
+import { Fabric, type FabricRouter, leafAsn } from "../../lab/Fabric.ts"
 import { CLIENT4, CLIENT6 } from "../../lab/Lan.ts"
 import { cidr4, cidr6, nodeSpec } from "../../lab/Network.ts"
 import { ping } from "../../lab/ping.ts"
@@ -33,6 +33,10 @@ interface DefaultRoute extends Hop {
   readonly nexthops?: ReadonlyArray<Hop>
 }
 
+/** Often, and as no default router. */
+const advertiseSoon = (leaf: FabricRouter) =>
+  leaf.configure("interface node0", "ipv6 nd ra-interval msec 500", "ipv6 nd ra-lifetime 0")
+
 describe("unnumbered", () => {
   const world = new World()
   let node: AgentNode
@@ -49,9 +53,7 @@ describe("unnumbered", () => {
       bfd: true,
       neighbor: ["password s3cret"]
     })
-    for (const leaf of fabric.leaves) {
-      await leaf.configure("interface node0", "ipv6 nd ra-interval msec 500", "ipv6 nd ra-lifetime 0")
-    }
+    await Promise.all(fabric.leaves.map(advertiseSoon))
     await node.start()
     await node.startBird()
     await ways([0, 1])
@@ -201,24 +203,35 @@ describe("unnumbered", () => {
     await carries()
   })
 
-  it("follows its router to another link-local address, and to another MAC", async () => {
+  it("goes to the router that takes the place of its own, on a link that stays up", async () => {
     const { netns } = fabric.leaf(1)
-    const before = await linkLocal(1)
-    ipBatch(netns, `addr add fe80::1:1/64 dev node0 nodad\naddr del ${before}/64 dev node0\n`)
-    await until("the new address", async () => {
+    await fabric.leaf(1).stop("SIGKILL")
+    ipBatch(
+      netns,
+      "link set node0 address 02:00:00:00:11:11\naddr flush dev node0\naddr add fe80::1:1/64 dev node0 nodad\n"
+    )
+    await fabric.leaf(1).run()
+    await advertiseSoon(fabric.leaf(1))
+    await until("the session with the other one", async () => {
       const peer = await peerOf(1)
       if (peer?.address !== "fe80::1:1%uplink1" || peer.state !== "Established") throw new Error(JSON.stringify(peer))
       return true
     }, 60)
     await ways([0, 1])
-    await ip(netns, "link", "set", "node0", "address", "02:00:00:00:11:11")
+    await carries()
+  })
+
+  it("stays with a router that gets another MAC", async () => {
+    const { netns } = fabric.leaf(1)
+    const since = (await peerOf(1))?.since ?? "?"
+    await ip(netns, "link", "set", "node0", "address", "02:00:00:00:22:22")
     await until(
       "the new MAC",
-      async () => (await node.ip("-6", "neigh", "show", "fe80::1:1", "dev", "uplink1")).includes("02:00:00:00:11:11"),
+      async () => (await node.ip("-6", "neigh", "show", "fe80::1:1", "dev", "uplink1")).includes("02:00:00:00:22:22"),
       60
     )
-    await ways([0, 1], 60)
     await carries()
+    assert.deepInclude(await peerOf(1), { state: "Established", since, address: "fe80::1:1%uplink1" })
   })
 
   it("waits for an interface that is not there yet, is renamed or gone, and for nobody else", async () => {
