@@ -147,9 +147,11 @@ export const permission = (address: IpAddress, { namespace, occupied, spec }: Gr
 /** By which prefix an address is allowed, in words that follow it. */
 export const allowedBy = (address: IpAddress, spec: NodeConfigSpec): string => {
   const decisive = decisiveFor(address, spec.anycast)
-  return decisive?.namespaces === undefined
-    ? "lies in spec.anycast.allowedCIDRs"
-    : `lies in ${formatCidr(decisive.cidr)}, which spec.anycast.grants gives to namespaces ${few(decisive.namespaces)}`
+  if (decisive?.namespaces === undefined) return "lies in spec.anycast.allowedCIDRs"
+  const marked = decisive.communities.length === 0 ? "" : ` and announces with ${few(decisive.communities)}`
+  return `lies in ${formatCidr(decisive.cidr)}, which spec.anycast.grants gives to namespaces ${
+    few(decisive.namespaces)
+  }${marked}`
 }
 
 const inUse = (by: string | undefined, as: "primary" | "anycast"): Refusal | undefined =>

@@ -30,6 +30,8 @@ export interface Decisive {
   readonly cidr: Cidr
   /** The names and globs that may have it; undefined: it is of `allowedCIDRs`. */
   readonly namespaces: ReadonlyArray<string> | undefined
+  /** Of the grants that decide. */
+  readonly communities: ReadonlyArray<string>
 }
 
 /** Undefined: no prefix of either list holds it. */
@@ -40,7 +42,11 @@ export const decisiveFor = (address: IpAddress, { allowedCIDRs, grants }: Anycas
   const longest = cidrs.find((cidr) => cidrs.every(({ prefix }) => prefix <= cidr.prefix))
   if (longest === undefined) return undefined
   const deciding = granted.filter(({ cidr }) => cidr.prefix === longest.prefix)
-  return { cidr: longest, namespaces: deciding.length === 0 ? undefined : deciding.flatMap((it) => it.namespaces) }
+  return {
+    cidr: longest,
+    namespaces: deciding.length === 0 ? undefined : deciding.flatMap((it) => it.namespaces),
+    communities: [...new Set(deciding.flatMap((it) => it.communities))]
+  }
 }
 
 export const isFor = ({ namespaces }: Decisive, namespace: string): boolean =>

@@ -45,6 +45,10 @@ describe("communities of grants", () => {
     assert.deepStrictEqual(await said(INNER6), ["graceful-shutdown", undefined, 0])
     assert.deepStrictEqual(await said(ANYCAST4), ["65001:4 no-peer", undefined, undefined])
     assert.deepStrictEqual(await said(cidr6(0)), [undefined, undefined, undefined])
+    assert.include(
+      (await node.tool("why", SHOP6)).stdout,
+      "gives to namespaces default and announces with 65001:1, no-export, 65001:1:2"
+    )
     // docs/router-examples.md, Communities per service
     await lab.lan.configure(
       "bgp community-list standard SHOP seq 5 permit 65001:1",

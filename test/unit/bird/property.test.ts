@@ -38,7 +38,8 @@ const u16 = fc.integer({ min: 0, max: 65535 })
 const u32 = fc.integer({ min: 0, max: 4294967295 })
 const community = fc.oneof(
   fc.tuple(u16, u16).map((parts) => parts.join(":")),
-  fc.tuple(u32, u32, u32).map((parts) => parts.join(":"))
+  fc.tuple(u32, u32, u32).map((parts) => parts.join(":")),
+  fc.constantFrom("no-export", "no-advertise", "no-peer", "graceful-shutdown")
 )
 const linkLocal = fc.bigInt({ min: 1n, max: 4n }).map((n) => ({ family: 6 as const, value: (0xfe80n << 112n) + n }))
 const link = fc.constantFrom("eth0", "eth1", "bond0.100", "br-lan")
@@ -66,16 +67,42 @@ const peer = fc.record({
   passwordSecretRef: fc.constant({ name: "tor", key: "password" }),
   hops: fc.oneof(fc.constant({}), fc.constant({ ttlSecurity: true }), fc.record({ multihop: fc.nat(255) })),
   gracefulRestart: fc.boolean(),
+  bfdTimers: fc.record({
+    receiveIntervalMilliseconds: fc.integer({ min: 10, max: 60000 }),
+    transmitIntervalMilliseconds: fc.integer({ min: 10, max: 60000 }),
+    detectMultiplier: fc.integer({ min: 2, max: 255 })
+  }, { requiredKeys: [] }),
+  passive: fc.boolean(),
+  role: fc.oneof(
+    fc.constant({}),
+    fc.record({
+      localRole: fc.constantFrom("provider", "customer", "peer", "rs-server", "rs-client"),
+      roleStrictMode: fc.boolean()
+    }, { requiredKeys: ["localRole"] })
+  ),
   communities: fc.array(community, { maxLength: 5 })
-}, { requiredKeys: ["place", "asn", "hops"] }).map(({ hops, place, ...rest }) => ({ ...rest, ...place, ...hops }))
+}, { requiredKeys: ["place", "asn", "hops", "role"] }).map(
+  ({ hops, place, role, ...rest }) => ({ ...rest, ...place, ...hops, ...role })
+)
+const grant = fc.record({
+  cidr: fc.oneof(cidr(6, 1, 128), cidr(4, 1, 32)),
+  namespaces: fc.constant(["shop"]),
+  communities: fc.array(community, { maxLength: 4 })
+})
 const spec = fc.record({
   cidr6: cidr(6, 16, 126),
   cidr4: cidr(4, 8, 30),
-  anycast: fc.record({ allowedCIDRs: fc.array(anyCidr, { maxLength: 4 }) }),
+  anycast: fc.record({
+    allowedCIDRs: fc.array(anyCidr, { maxLength: 4 }),
+    grants: fc.array(grant, { maxLength: 3 })
+  }, { requiredKeys: ["allowedCIDRs"] }),
   bgp: fc.record({
     asn,
     routerID: ipAddress(4).map(formatAddress),
     importCIDRs: fc.array(anyCidr, { maxLength: 6 }),
+    advertise: fc.array(fc.oneof(cidr(6, 1, 128), cidr(4, 1, 32)), { maxLength: 2 }),
+    export: fc.record({ summaryOnly: fc.boolean() }),
+    withdraw: fc.record({ gracefulShutdownSeconds: fc.nat(60), med: u32 }, { requiredKeys: [] }),
     peers: fc.array(peer, { maxLength: 6 })
   }, { requiredKeys: ["asn"] })
 }, { requiredKeys: [] })
