@@ -3,45 +3,15 @@
  * router say: `agreement.ts` on a whole {@link Cluster}. The container runtime tells which container is which pod's.
  */
 import { readdirSync } from "node:fs"
-import { join, resolve } from "node:path"
+import { join } from "node:path"
 import { describeDisagreement, disagreements, type NodeFacts, type Wanted } from "./agreement.ts"
 import type { Cluster, KubeObject } from "./Cluster.ts"
-import { exec, run } from "./exec.ts"
-import { namespaceFacts, nodeFacts, type Place, routerFacts, routerSessions } from "./facts.ts"
+import { sandboxesOf } from "./containerd.ts"
+import { nodeFacts, type Place, routerFacts, routerSessions } from "./facts.ts"
 import type { Frr } from "./frr.ts"
 import { kernelRoutes } from "./Lan.ts"
 import { link, prefixes } from "./site.ts"
 import { sleep } from "./until.ts"
-
-const binaries = resolve(import.meta.dirname, "../../shared/kube/kube-bin")
-
-interface Sandbox {
-  readonly id: string
-  readonly uid: string
-  /** Name of its network namespace in the node's `/run/netns`. */
-  readonly netns: string
-}
-
-/** Pods' sandboxes on a node that have a network namespace of their own which still stands. */
-const sandboxesOf = async (cluster: Cluster, i: number): Promise<ReadonlyArray<Sandbox>> => {
-  const { directory } = cluster.place
-  const ctr = join((await run(binaries)).trim(), "ctr")
-  const base = ["-a", join(directory, `node${i}/cd.sock`), "-n", "k8s.io", "containers"]
-  const ids = await run(ctr, ...base, "ls", "-q", "labels.\"io.cri-containerd.kind\"==sandbox")
-  const standing = new Set((await cluster.node(i, "ls", "/run/netns")).split("\n"))
-  const described = await Promise.all(
-    ids.split("\n").filter((id) => id !== "").map(async (id) => {
-      // One that went meanwhile is none.
-      const { code, stdout } = await exec(ctr, [...base, "info", id])
-      if (code !== 0) return []
-      const { Labels, Spec } = JSON.parse(stdout)
-      const path: string = Spec.linux.namespaces.find((n: KubeObject) => n.type === "network")?.path ?? ""
-      const netns = path.split("/").at(-1) ?? ""
-      return standing.has(netns) ? [{ id, uid: String(Labels["io.kubernetes.pod.uid"]), netns }] : []
-    })
-  )
-  return described.flat()
-}
 
 const list = (text: string | undefined): ReadonlyArray<string> =>
   (text ?? "").split(",").map((one) => one.trim()).filter((one) => one !== "")
@@ -117,17 +87,4 @@ export const settled = async (cluster: Cluster, router: Frr, seconds = 30): Prom
     if (found.length === 0 || performance.now() > end) return found
     await sleep(500)
   }
-}
-
-/** Inside a pod of node i, for whoever looks into one. */
-export const podFacts = async (cluster: Cluster, i: number, uid: string) => {
-  const sandbox = (await sandboxesOf(cluster, i)).find((one) => one.uid === uid)
-  if (sandbox === undefined) throw new Error(`no sandbox of ${uid} on node${i}`)
-  return namespaceFacts([
-    "nsenter",
-    `--mount=${join(cluster.place.directory, `mntns/${i}`)}`,
-    "ip",
-    "-n",
-    sandbox.netns
-  ])
 }

@@ -40,7 +40,7 @@ const hop = ({ dev, gateway }: { readonly dev?: string; readonly gateway?: strin
 export type Place = string | ReadonlyArray<string>
 
 /** One process for all tables of a namespace. Routes are those of the main table. */
-export const namespaceFacts = async (place: Place): Promise<Namespace> => {
+const namespaceFacts = async (place: Place): Promise<Namespace> => {
   const input = "link show\naddr show\nroute show table all\nneigh show\n"
   const words = typeof place === "string" ? ["ip", "-n", place] : place
   const [command = "", ...args] = [...words, "-j", "-batch", "-"]

@@ -14,6 +14,7 @@ import {
   podsOf,
   readyPods,
   service,
+  shellIn,
   workload
 } from "./fixture.ts"
 
@@ -70,6 +71,17 @@ onCluster("pods of every kind", ({ client, cluster }) => {
       assert.match(await until(`${address} answers`, () => fetchIn(cluster, "one", address)), /^web-/)
     }
     assert.match(await until("the node port answers", () => fetchFrom(client, "203.0.113.6", 30080)), /^web-/)
+  })
+
+  it("resolves names by a DNS server that is a pod, behind a Service", async () => {
+    await cluster.command("dns")
+    const { spec } = await cluster.get("service", "web")
+    const command = "busybox nslookup web.default.svc.cluster.local 10.96.0.10 2>&1 || true"
+    const found = await until("the name resolves", async () => {
+      const answer = await shellIn(cluster, "one", command)
+      return answer.includes("web.default") && spec.clusterIPs.some((ip: string) => answer.includes(ip)) && answer
+    }, 30)
+    assert.include(found, "10.96.0.10")
   })
 
   it("opens host ports of both families", async () => {
