@@ -6,7 +6,7 @@
 import { Effect, Queue, Stream, SubscriptionRef } from "effect"
 import { formatCidr } from "../domain/Ip.ts"
 import { type HostRoute, type Netlink, PROTOCOL_BIRD, PROTOCOL_KEPT } from "../netlink/Netlink.ts"
-import type { State } from "./birdState.ts"
+import type { State } from "./birdEvents.ts"
 
 /** After BIRD came back: its own routes of before may be there still, and go. */
 const SETTLED = "15 seconds"

@@ -2,7 +2,7 @@
 import { Effect, FileSystem } from "effect"
 import { portOwnerWords, portSockets } from "../netlink/listeners.ts"
 import type { NodeNetwork } from "../netlink/NodeNetwork.ts"
-import type { Action, Event } from "./birdState.ts"
+import type { Action, Event } from "./birdEvents.ts"
 import type { Control } from "./control.ts"
 import { saveKept } from "./keptFile.ts"
 import { countEnabled, publish } from "./metrics.ts"

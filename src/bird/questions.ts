@@ -1,7 +1,7 @@
 /** What the agent asks BIRD of its sessions, and how it shuts and opens them. */
 import { Effect } from "effect"
 import { askBfd } from "./bfd.ts"
-import type { Answer, State } from "./birdState.ts"
+import type { Answer, State } from "./birdEvents.ts"
 import type { Control } from "./control.ts"
 import { limitHits } from "./exportLimit.ts"
 import { parseHops, parseRouterId } from "./kept.ts"

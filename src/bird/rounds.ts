@@ -2,7 +2,7 @@
 import { Clock, Effect, Queue, SubscriptionRef } from "effect"
 import { monotonicMillis } from "../process/monotonic.ts"
 import type { makeApply, Outcome } from "./apply.ts"
-import type { Event, State } from "./birdState.ts"
+import type { Event, State } from "./birdEvents.ts"
 import type { Control } from "./control.ts"
 import { ask } from "./questions.ts"
 import { readWanted } from "./wanted.ts"

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Option, Redacted } from "effect"
-import { type Action, type Event, initialState, type State, step } from "../../../src/bird/birdState.ts"
+import { type Action, type Event, initialState, type State } from "../../../src/bird/birdEvents.ts"
+import { step } from "../../../src/bird/birdState.ts"
 import type { PeerStatus } from "../../../src/bird/birdStatus.ts"
 import { keepsFile } from "../../../src/bird/wanted.ts"
 import { address, cidr, formatCidr } from "../../../src/domain/Ip.ts"

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type Action, initialState, type State, step } from "../../../src/bird/birdState.ts"
+import { type Action, initialState, type State } from "../../../src/bird/birdEvents.ts"
+import { step } from "../../../src/bird/birdState.ts"
 import { exportCeiling, exportLimit, limitHits } from "../../../src/bird/exportLimit.ts"
 import { parseProtocols } from "../../../src/bird/protocols.ts"
 import { type Reply, ReplyParser } from "../../../src/bird/reply.ts"

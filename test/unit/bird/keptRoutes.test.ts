@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
-import { initialState } from "../../../src/bird/birdState.ts"
+import { initialState } from "../../../src/bird/birdEvents.ts"
 import { copies, learnedAgain, makeKeep } from "../../../src/bird/keptRoutes.ts"
 import { address, cidr } from "../../../src/domain/Ip.ts"
 import { type HostRoute, Netlink, PROTOCOL_BIRD, PROTOCOL_KEPT } from "../../../src/netlink/Netlink.ts"
