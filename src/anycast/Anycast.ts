@@ -3,7 +3,7 @@
  * holds it is Ready and not being deleted. BIRD exports those routes with no reload; its export set follows
  * allocations only.
  */
-import { Context, Effect, HashMap, Layer, Metric, Ref, Schedule, Stream, SubscriptionRef } from "effect"
+import { Context, Effect, HashMap, Layer, Metric, PubSub, Ref, Schedule, Stream, SubscriptionRef } from "effect"
 import { Attachments } from "../attachments/Attachments.ts"
 import { Bird } from "../bird/Bird.ts"
 import type { IpAddress } from "../domain/Ip.ts"
@@ -30,6 +30,8 @@ export class Anycast extends Context.Service<Anycast, {
   readonly held: Effect.Effect<ReadonlyArray<HeldAddress>>
   /** The same with what the kernel and BIRD say now: both are asked. Not for what happens often. */
   readonly status: Effect.Effect<ReadonlyArray<AnycastAddress>>
+  /** Emits when {@link status} may have changed by what is done here. */
+  readonly changes: Stream.Stream<void>
   /** Sets the gauge of what is announced, which BIRD is asked for; for the scrape. */
   readonly publish: Effect.Effect<void>
   /** The export set that BIRD was given last. */
@@ -57,7 +59,8 @@ export class Anycast extends Context.Service<Anycast, {
             ({ installed }) => HashMap.has(installed, destinationKey(flip.destination)) === flip.exported
           )
         )
-        const worker = yield* reconciler.make(state, probe.offer)
+        const changes = yield* PubSub.sliding<void>(1)
+        const worker = yield* reconciler.make(state, probe.offer, PubSub.publish(changes, undefined))
 
         /** A source that ends or fails is opened again; what was missed meanwhile is found by a full pass. */
         const forever = <E>(name: string, source: Effect.Effect<void, E>) =>
@@ -120,6 +123,7 @@ export class Anycast extends Context.Service<Anycast, {
             return heldAddresses((yield* Ref.get(state)).index, yield* cache)
           }),
           status,
+          changes: Stream.fromPubSub(changes),
           publish: status.pipe(
             Effect.map((all) => all.filter(({ state }) => state === "announced").length),
             Effect.timeoutOrElse({ duration: PUBLISH_TIMEOUT, orElse: () => Effect.succeed(0) }),

@@ -1,5 +1,5 @@
 /** An {@link Anycast} that says what a test tells it. */
-import { Context, Effect, Layer, Ref } from "effect"
+import { Context, Effect, Layer, Ref, Stream, SubscriptionRef } from "effect"
 import type { IpAddress } from "../domain/Ip.ts"
 import { Anycast } from "./Anycast.ts"
 import type { AnycastAddress } from "./AnycastAddress.ts"
@@ -13,17 +13,18 @@ export const layerTest = (
   initial: { readonly status?: ReadonlyArray<AnycastAddress>; readonly exportSet?: ReadonlyArray<IpAddress> } = {}
 ): Layer.Layer<Anycast | AnycastTest> =>
   Layer.effectContext(Effect.gen(function*() {
-    const status = yield* Ref.make(initial.status ?? [])
+    const status = yield* SubscriptionRef.make(initial.status ?? [])
     const exportSet = yield* Ref.make(initial.exportSet ?? [])
     const service = Anycast.of({
       run: Effect.never,
-      held: Ref.get(status),
-      status: Ref.get(status),
+      held: SubscriptionRef.get(status),
+      status: SubscriptionRef.get(status),
+      changes: Stream.map(SubscriptionRef.changes(status), () => undefined),
       publish: Effect.void,
       exportSet: Ref.get(exportSet)
     })
     const test = AnycastTest.of({
-      setStatus: (addresses) => Ref.set(status, addresses),
+      setStatus: (addresses) => SubscriptionRef.set(status, addresses),
       setExportSet: (addresses) => Ref.set(exportSet, addresses)
     })
     return Context.make(Anycast, service).pipe(Context.add(AnycastTest, test))

@@ -66,7 +66,9 @@ const report = Effect.fnUntraced(function*(
 /** Works on `state`, which nothing else changes. */
 export const make = Effect.fnUntraced(function*(
   state: Ref.Ref<State>,
-  onFlip: (flip: Flip) => Effect.Effect<void>
+  onFlip: (flip: Flip) => Effect.Effect<void>,
+  /** The export set or a route has changed. */
+  changed: Effect.Effect<unknown>
 ) {
   const kube = yield* KubeApi
   const bird = yield* Bird
@@ -81,11 +83,11 @@ export const make = Effect.fnUntraced(function*(
       case "LeaveLater":
         return Queue.offer(leaving, undefined)
       case "GiveExportSet":
-        return Effect.andThen(bird.setExportSet(action.addresses), bird.requestReload)
+        return Effect.all([bird.setExportSet(action.addresses), bird.requestReload, changed])
       case "RetryLater":
         return Queue.offer(retry, action.millis)
       case "Report":
-        return report(action, seen, onFlip)
+        return Effect.andThen(report(action, seen, onFlip), changed)
       default:
         return say(action, kube)
     }

@@ -94,6 +94,16 @@ export interface NodeConfigStatus {
     /** State of BFD (RFC 5880); absent: it is not wanted. */
     readonly bfd?: string
   }>
+  /** Anycast and chosen addresses of this node's pods, in order; absent: none. */
+  readonly anycast?: ReadonlyArray<{
+    readonly address: string
+    /** `AnycastAddress`. */
+    readonly state: string
+    /** `NAMESPACE/NAME` of those that hold it. */
+    readonly pods: ReadonlyArray<string>
+  }>
+  /** There are more addresses than `anycast` lists. */
+  readonly truncated?: true
 }
 
 export interface EventOn {

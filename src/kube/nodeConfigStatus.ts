@@ -48,7 +48,9 @@ export const patchOf = (status: NodeConfigStatus, transitions: Transitions, now:
     }),
     addresses: { ipv6: counts(status.addresses.ipv6), ipv4: counts(status.addresses.ipv4) },
     sessions: status.sessions ?? null,
-    peers: status.peers.map((peer) => peer.problem === undefined ? peer : { ...peer, problem: oneLine(peer.problem) })
+    peers: status.peers.map((peer) => peer.problem === undefined ? peer : { ...peer, problem: oneLine(peer.problem) }),
+    anycast: status.anycast ?? null,
+    truncated: status.truncated ?? null
   }
 })
 

@@ -1,5 +1,7 @@
 /** Tells Kubernetes how the node is: the `NetworkUnavailable` condition, NodeConfig's status, an Event; and the gauges of both. */
 import { Context, Effect, Layer, Ref, Stream, SubscriptionRef } from "effect"
+import { Anycast } from "../anycast/Anycast.ts"
+import type { AnycastAddress } from "../anycast/AnycastAddress.ts"
 import { Attachments } from "../attachments/Attachments.ts"
 import { Bird } from "../bird/Bird.ts"
 import { AntiSpoofing } from "../firewall/AntiSpoofing.ts"
@@ -25,6 +27,7 @@ const say = ({ message, reason, status }: NodeCondition): Effect.Effect<void> =>
 
 const make = Effect.gen(function*() {
   const allocations = yield* Allocations
+  const anycast = yield* Anycast
   const antiSpoofing = yield* AntiSpoofing
   const attachments = yield* Attachments
   const bird = yield* Bird
@@ -37,6 +40,7 @@ const make = Effect.gen(function*() {
   /** What is known to be full or in conflict, so that an Event tells of it once. */
   const told = yield* Ref.make<ReadonlyArray<string>>([])
   const reach = yield* Ref.make(Grace.initial(false))
+  const addresses = yield* Ref.make<ReadonlyArray<AnycastAddress>>([])
 
   const facts = yield* makeFacts
 
@@ -65,7 +69,7 @@ const make = Effect.gen(function*() {
     yield* tell(now)
     const condition = nodeCondition(now, { grace: (yield* graceLeft(now)) > 0 })
     if (!isSame(condition, yield* Ref.getAndSet(said, condition))) yield* say(condition)
-    yield* kube.setStatus(nodeConfigStatus(now))
+    yield* kube.setStatus(nodeConfigStatus(now, yield* Ref.get(addresses)))
     if (!options.repeat && isSame(condition, yield* Ref.get(reported))) return
     yield* kube.setNodeCondition(condition)
     yield* Ref.set(reported, condition)
@@ -88,12 +92,24 @@ const make = Effect.gen(function*() {
     Stream.merge(allocations.changes)
   )
 
+  /** Kernel and BIRD are asked, so not for each of many changes. */
+  const announcements = Stream.merge(anycast.changes, Stream.map(bird.statusChanges, () => undefined)).pipe(
+    Stream.debounce("1 second"),
+    Stream.runForEach(() =>
+      anycast.status.pipe(
+        Effect.flatMap((all) => Ref.set(addresses, all)),
+        Effect.andThen(report({ repeat: false }))
+      )
+    )
+  )
+
   const run = bird.status.pipe(
     Effect.andThen(allocations.list),
     // Allocations of this boot: an agent before this one served, and this start may be a roll-out.
     Effect.flatMap((served) => Ref.set(reach, Grace.initial(served.length > 0))),
     Effect.andThen(Effect.all([
       every("60 seconds")(report({ repeat: true })),
+      announcements,
       changes.pipe(
         Stream.buffer({ capacity: 1, strategy: "sliding" }),
         Stream.runForEach(() => report({ repeat: false }))
@@ -126,7 +142,7 @@ export class NodeReporter extends Context.Service<NodeReporter, {
   static readonly layer: Layer.Layer<
     NodeReporter,
     never,
-    Allocations | AntiSpoofing | Attachments | Bird | Ipam | KubeApi | NodeNetwork
+    Allocations | Anycast | AntiSpoofing | Attachments | Bird | Ipam | KubeApi | NodeNetwork
   > = Layer
     .effect(
       NodeReporter,

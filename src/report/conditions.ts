@@ -1,5 +1,6 @@
 /** What Kubernetes is told of this node, made of the same {@link Facts}: the Node's condition and NodeConfig's status. Pure. */
 import { Option } from "effect"
+import type { AnycastAddress } from "../anycast/AnycastAddress.ts"
 import { specWarnings, TEMPLATE_LABEL, type TemplateOrigin } from "../domain/NodeConfig.ts"
 import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
@@ -111,7 +112,24 @@ const followsTemplate = (origin: TemplateOrigin | undefined): ReadonlyArray<Stat
 
 const usageOf = (pool: PoolUsage | undefined) => pool && { used: pool.used, free: pool.free }
 
-export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
+/** Addresses in NodeConfig's status, and pods of one of them: a page, not a table. */
+const MOST_ADDRESSES = 100
+const MOST_PODS = 20
+
+const anycastOf = (addresses: ReadonlyArray<AnycastAddress>): Pick<NodeConfigStatus, "anycast" | "truncated"> => {
+  if (addresses.length === 0) return {}
+  const listed = addresses.toSorted((a, b) => a.address < b.address ? -1 : 1).slice(0, MOST_ADDRESSES)
+  return {
+    anycast: listed.map(({ address, holders, state }) => ({
+      address,
+      state,
+      pods: [...new Set(holders.map(({ namespace, pod }) => `${namespace}/${pod}`))].toSorted().slice(0, MOST_PODS)
+    })),
+    ...(addresses.length > MOST_ADDRESSES ? { truncated: true } : {})
+  }
+}
+
+export const nodeConfigStatus = (facts: Facts, addresses: ReadonlyArray<AnycastAddress> = []): NodeConfigStatus => {
   const { bird, nodeConfig, usage } = facts
   const established = bird.peers.filter((peer) => peer.state === "Established").length
   const rejected = Option.getOrUndefined(nodeConfig.rejected)
@@ -177,6 +195,7 @@ export const nodeConfigStatus = (facts: Facts): NodeConfigStatus => {
       ...(lastNotification === undefined ? {} : { lastNotification }),
       ...(unusable === undefined ? {} : { unusable }),
       ...(bfd === undefined ? {} : { bfd: bfd.state })
-    }))
+    })),
+    ...anycastOf(addresses)
   }
 }

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
+import { AnycastTest, layerTest as anycastTest } from "../../../src/anycast/AnycastTest.ts"
 import { Attachments } from "../../../src/attachments/Attachments.ts"
 import { BirdTest, layerTest as birdTest } from "../../../src/bird/BirdTest.ts"
 import { address } from "../../../src/domain/Ip.ts"
@@ -18,6 +19,7 @@ const world = NodeReporter.layer.pipe(
   Layer.provideMerge(Layer.orDie(NodeNetwork.layer)),
   Layer.provideMerge(Layer.mergeAll(
     AntiSpoofing.layerTest(),
+    anycastTest(),
     birdTest(),
     Ipam.layer,
     kubeTest(),
@@ -53,6 +55,42 @@ describe("NodeReporter", () => {
       yield* TestClock.adjust("60 seconds")
       yield* settle
       assert.deepStrictEqual(yield* reasons, ["FlockReady", "FlockCannotServe", "FlockCannotServe"])
+    }).pipe(Effect.provide(world)))
+
+  it.effect("lists anycast addresses in NodeConfig's status a second after they change, the first hundred", () =>
+    Effect.gen(function*() {
+      const { kube } = yield* started
+      const anycast = yield* AnycastTest
+      const held = (n: number, state: "announced" | "withdrawn") => ({
+        address: `192.0.2.${String(n).padStart(3, "0")}`,
+        state,
+        installed: state === "announced",
+        exportedTo: [],
+        holders: [1, 2].map((pod) => ({
+          owner: `c${pod}/eth0`,
+          namespace: "shop",
+          pod: `web-${pod}`,
+          hostIfName: `flock0000000${pod}`,
+          kind: "anycast" as const,
+          gate: "Ready" as const
+        }))
+      })
+      const latest = Effect.map(kube.statuses, (all) => all.at(-1))
+      assert.notProperty(yield* latest, "anycast")
+      yield* anycast.setStatus([held(2, "withdrawn"), held(1, "announced")])
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.deepStrictEqual((yield* latest)?.anycast, [
+        { address: "192.0.2.001", state: "announced", pods: ["shop/web-1", "shop/web-2"] },
+        { address: "192.0.2.002", state: "withdrawn", pods: ["shop/web-1", "shop/web-2"] }
+      ])
+      yield* anycast.setStatus(Array.from({ length: 101 }, (_, i) => held(i, "announced")))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      const status = yield* latest
+      assert.deepStrictEqual([status?.anycast?.length, status?.truncated], [100, true])
     }).pipe(Effect.provide(world)))
 
   it.effect("says that sessions are lost after 30 s, not of a restart; that they are back, at once", () =>
