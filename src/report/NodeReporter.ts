@@ -25,9 +25,21 @@ const say = ({ message, reason, status }: NodeCondition): Effect.Effect<void> =>
     Effect.annotateLogs({ reason })
   )
 
+/** Kernel and BIRD are asked, so not for each of many changes. */
+const followAnnouncements = Effect.fnUntraced(function*(
+  addresses: Ref.Ref<ReadonlyArray<AnycastAddress>>,
+  report: Effect.Effect<void>
+) {
+  const anycast = yield* Anycast
+  const bird = yield* Bird
+  return Stream.merge(anycast.changes, Stream.map(bird.statusChanges, () => undefined)).pipe(
+    Stream.debounce("1 second"),
+    Stream.runForEach(() => Effect.flatMap(anycast.status, (all) => Effect.andThen(Ref.set(addresses, all), report)))
+  )
+})
+
 const make = Effect.gen(function*() {
   const allocations = yield* Allocations
-  const anycast = yield* Anycast
   const antiSpoofing = yield* AntiSpoofing
   const attachments = yield* Attachments
   const bird = yield* Bird
@@ -92,16 +104,7 @@ const make = Effect.gen(function*() {
     Stream.merge(allocations.changes)
   )
 
-  /** Kernel and BIRD are asked, so not for each of many changes. */
-  const announcements = Stream.merge(anycast.changes, Stream.map(bird.statusChanges, () => undefined)).pipe(
-    Stream.debounce("1 second"),
-    Stream.runForEach(() =>
-      anycast.status.pipe(
-        Effect.flatMap((all) => Ref.set(addresses, all)),
-        Effect.andThen(report({ repeat: false }))
-      )
-    )
-  )
+  const announcements = yield* followAnnouncements(addresses, report({ repeat: false }))
 
   const run = bird.status.pipe(
     Effect.andThen(allocations.list),
