@@ -26,6 +26,15 @@ export const linkProblem = (interfaces: ReadonlyArray<HostInterface>, ifName: st
     : "the interface has no IPv6 link-local address: IPv6 is off there, or it is a port of a bridge or bond"
 }
 
+const MOST_NAMED = 4
+
+/** Any host of the link can make them many. */
+const listed = (addresses: ReadonlyArray<IpAddress>): string => {
+  const texts = addresses.map(formatAddress).toSorted()
+  const more = texts.length - MOST_NAMED
+  return `${texts.slice(0, MOST_NAMED).join(", ")}${more > 0 ? `, and ${more} more` : ""}`
+}
+
 /**
  * The one router of the link. `running`: the one that the session is with; it stays as long as it advertises itself, and
  * where nothing is known of any: the kernel forgets neighbours (carrier, garbage collection) that are there all the same.
@@ -44,9 +53,9 @@ export const routerOn = (
   const address = !stays && there.length === 1 ? there[0] : running
   const several = there.length > 1 && !stays
     ? `several routers advertise themselves there (${
-      there.map(formatAddress).toSorted().join(", ")
-    }); write the address ` +
-      `of the one that is meant, with %${ifName}`
+      listed(there)
+    }); write the address of the one that is meant, with ` +
+      `%${ifName}`
     : undefined
   const none = address === undefined ? "no router advertisement seen" : undefined
   return { address, problem: linkProblem(interfaces, ifName) ?? several ?? none }

@@ -34,6 +34,10 @@ const CASES: Readonly<Record<string, Case>> = {
     seen: ["fe80::9", "fe80::1"],
     problem: /^several .*\(fe80::1, fe80::9\); write the address of the one that is meant, with %eth0$/
   },
+  "a host that advertises itself from a hundred addresses": {
+    seen: Array.from({ length: 100 }, (_, i) => `fe80::${i + 256}`),
+    problem: /^several .*\(fe80::256, fe80::257, fe80::258, fe80::259, and 96 more\); write/
+  },
   "several, one of them gone": { seen: ["fe80::1!", "fe80::9"], finds: "fe80::9" },
   "a second one, beside the session's": { seen: ["fe80::1", "fe80::9"], running: "fe80::9", finds: "fe80::9" },
   "another address of the router": { seen: ["fe80::1!", "fe80::3"], running: "fe80::1", finds: "fe80::3" },

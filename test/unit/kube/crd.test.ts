@@ -85,11 +85,11 @@ describe("the CRD and the agent's schema", () => {
 
   it("take and refuse the same specs", () => {
     assert.doesNotThrow(() => fc.assert(fc.property(specs, agree), { numRuns: 3000 }))
-  })
+  }, 120_000)
 
   it("take and refuse the same fields", () => {
     assert.doesNotThrow(() => fc.assert(fc.property(single, agree), { numRuns: 6000 }))
-  })
+  }, 120_000)
 
   const withPrefix = {
     pool: (cidr: string) => ({ [cidr.includes(":") ? "cidr6" : "cidr4"]: cidr }),
