@@ -13,11 +13,12 @@ import { channelsOf } from "./channels.ts"
 import { communityFunction, grantStatements } from "./communities.ts"
 import { connectedSubnets, importFilter, prefixSets } from "./filters.ts"
 import { kernelMetric } from "./kernelMetric.ts"
-import { type LocalEnd, nodeAddresses, routerId } from "./local.ts"
+import { type LocalEnd, type NodeAddress, nodeAddresses, routerId } from "./local.ts"
 import { poolStaysOut } from "./poolFilter.ts"
 import { protocolName } from "./protocolName.ts"
 import { bfdBlock, radvBlock, sessionBlock } from "./sessionBlock.ts"
 import { PeerProblem, type RenderInput, resolveSessions, type Session } from "./sessions.ts"
+import { acceptLearned, sourceOf } from "./source.ts"
 import { announcedOnly, staticBlocks } from "./statics.ts"
 
 export interface RenderedPeer {
@@ -53,7 +54,12 @@ const WAYS = 16
 
 const FAMILIES: ReadonlyArray<Family> = [6, 4]
 
-const kernel = (spec: NodeConfigSpec | undefined, family: Family, resolving: boolean): ReadonlyArray<string> =>
+const kernel = (
+  spec: NodeConfigSpec | undefined,
+  family: Family,
+  addresses: ReadonlyArray<NodeAddress>,
+  resolving: boolean
+): ReadonlyArray<string> =>
   block(`protocol kernel kernel${family}`, [
     "learn;",
     "persist;",
@@ -78,8 +84,7 @@ const kernel = (spec: NodeConfigSpec | undefined, family: Family, resolving: boo
         ...announcedOnly(spec, family).map((name) => `if proto = "${name}" then reject;`),
         "if source = RTS_STATIC then accept;",
         ...poolStaysOut(spec, family),
-        "if source = RTS_BGP && dest != RTD_UNREACHABLE then accept;",
-        "reject;"
+        ...acceptLearned(sourceOf(spec, family, addresses))
       ], ";")
     ], ";")
   ])
@@ -146,7 +151,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
     const lines = [
       ...head(routerId(undefined, input.kept.routerId, [], [], nodeName)),
       ...device,
-      ...FAMILIES.flatMap((family) => ["", ...kernel(undefined, family, false)])
+      ...FAMILIES.flatMap((family) => ["", ...kernel(undefined, family, [], false)])
     ]
     return finish(nodeName, metric, lines, [], [])
   }
@@ -182,7 +187,7 @@ export const renderConfig = (input: RenderInput): Rendered => {
     ...prefixSets(spec, exportSet, never),
     ...device,
     ...(resolving ? ["", ...block("protocol direct", ["ipv6;", "ipv4;"])] : []),
-    ...FAMILIES.flatMap((family) => ["", ...kernel(spec, family, resolving)]),
+    ...FAMILIES.flatMap((family) => ["", ...kernel(spec, family, addresses, resolving)]),
     ...FAMILIES.flatMap((family) => staticBlocks(spec, family)),
     ...FAMILIES.flatMap((family) => communityFunction(grants, family)),
     ...FAMILIES.flatMap((family) => importFilter(spec, never, family)),

@@ -147,6 +147,8 @@ export interface HostRoute {
   readonly destination: Cidr
   readonly protocol: number
   readonly nextHops: ReadonlyArray<NextHop>
+  /** Of what the host itself sends (`RTA_PREFSRC`); absent: the kernel chooses. */
+  readonly source?: IpAddress
 }
 
 /** `RTPROT_BIRD` (linux/rtnetlink.h). */

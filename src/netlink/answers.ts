@@ -199,9 +199,11 @@ export const readRoute = (message: Received): HostRoute | undefined => {
   const destination: Cidr = { family: family === C.AF_INET ? 4 : 6, base: base?.value ?? 0n, prefix }
   const multipath = found.get(C.RTA_MULTIPATH)
   const oif = readU32(found.get(C.RTA_OIF))
+  const source = addressOf(found.get(C.RTA_PREFSRC))
   return {
     destination,
     protocol,
+    ...(source === undefined ? {} : { source }),
     nextHops: multipath !== undefined ? readMultipath(multipath) : oif === undefined ? [] : [hop(oif, found, flags)]
   }
 }

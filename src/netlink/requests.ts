@@ -62,6 +62,7 @@ export interface RouteSpec {
   readonly destination: Cidr
   readonly protocol: number
   readonly nextHops: ReadonlyArray<NextHop>
+  readonly source?: IpAddress
 }
 
 /** struct rtmsg. */
@@ -114,6 +115,7 @@ const routeMessage = (route: RouteSpec, flags: number): Message => {
       rtmsg(route.destination, route.protocol, scope, single?.onlink ? C.RTNH_F_ONLINK : 0),
       ...(route.destination.prefix === 0 ? [] : [attr(C.RTA_DST, baseBytes(route.destination))]),
       ...(metric === undefined ? [] : [attr(C.RTA_PRIORITY, u32(metric))]),
+      ...(route.source === undefined ? [] : [attr(C.RTA_PREFSRC, toBytes(route.source))]),
       ...(single !== undefined
         ? [...gateway(route.destination.family, single.via), attr(C.RTA_OIF, u32(single.ifIndex))]
         : [attr(C.RTA_MULTIPATH, concat(route.nextHops.map(rtnexthop(route.destination.family))))])

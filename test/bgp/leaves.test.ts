@@ -6,7 +6,9 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { AGENT } from "../../lab/cni.ts"
 import { enter, exec, ip } from "../../lab/exec.ts"
 import { leafAsn, linkAddresses } from "../../lab/Fabric.ts"
+import { CLIENT4, CLIENT6 } from "../../lab/Lan.ts"
 import { LeafNode } from "../../lab/LeafNode.ts"
+import { ping, pinging } from "../../lab/ping.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
 
@@ -105,6 +107,33 @@ describe("two leaves", () => {
     await lab.nodeWays([0])
     await lab.fabric.leaf(1).uplink("up")
     assert.isTrue(await lab.nodeWays([0, 1]))
+  })
+
+  it("let the node's own connections live on, with an address of its own on lo that is advertised", async () => {
+    const { fabric, node: { netns } } = lab
+    const [own6, own4] = ["2001:db8:fd::1", "192.0.2.250"]
+    for (const own of [own6, own4]) await ip(netns, "addr", "add", own, "dev", "lo")
+    lab.writeSpec({ advertise: [`${own6}/128`, `${own4}/32`] })
+    for (const [target, own] of [[CLIENT6, own6], [CLIENT4, own4]] as const) {
+      await until(
+        `packets to ${target} are from ${own}`,
+        async () => (await ip(netns, "route", "get", target)).includes(`src ${own}`)
+      )
+      await until(`answers to ${own}`, async () => (await ping(netns, target)).received === 1)
+    }
+    const pings = [pinging(netns, CLIENT6), pinging(netns, CLIENT4)]
+    await sleep(200)
+    await fabric.leaf(0).kill()
+    await lab.nodeWays([1])
+    await sleep(500)
+    for (const each of pings) {
+      const { received, sent } = await each.stop()
+      assert.isBelow(sent - received, 30)
+    }
+    await fabric.leaf(0).revive()
+    for (const own of [own6, own4]) await ip(netns, "addr", "del", own, "dev", "lo")
+    lab.writeSpec({})
+    assert.isTrue(await lab.whole())
   })
 
   it("go before the node's own default route where preferLearned says so, and no edit of that loses anything", async () => {

@@ -55,6 +55,9 @@ const GOLDEN: Readonly<Record<string, RenderInput>> = {
       ]
     }
   }, { exportSet }),
+  source: input(bgp([peer6, peer4], { importCIDRs: ["::/0", "0.0.0.0/0"], advertise: ["203.0.113.7/32"] }), {
+    interfaces: [...dual, hostInterface("lo", ["127.0.0.1/8", "203.0.113.7/32"], { ifIndex: 1 })]
+  }),
   advertise: input({
     ...bgp([peer6, peer4], { advertise: ["192.0.2.0/24", "10.96.0.0/12", "2001:db8:a:1::/72", "10.42.1.128/25"] }),
     anycast
