@@ -53,6 +53,8 @@ export interface Choice {
   readonly named?: IpAddress | undefined
   /** What the session had when it was Established last. */
   readonly kept?: IpAddress | undefined
+  /** It is Established now. */
+  readonly isAlive?: boolean
   /** The peer may be on no connected network (`multihop`). */
   readonly distant: boolean
   /** How the kernel reaches the peer. */
@@ -115,7 +117,7 @@ const freshEnd = (
 
 /**
  * The local end of a session with `peer`: the peer's own address where the node has it; else the address that the operator
- * names; else the one that the session had, while it is on the node; else a steady one, permanent before dynamic: whose
+ * names; else the one that the session had, while it is on the node (and its link up, where another one serves); else a steady one, permanent before dynamic: whose
  * interface prefix has the peer in it (longest first), or in the peer's /64 or /24, or, for a distant peer, the kernel's
  * own source, one of the interface that leads there, one of `lo` or a dummy.
  */
@@ -126,13 +128,19 @@ export const localEnd = (
 ): LocalEnd | undefined => {
   const same = addresses.find(({ address, up }) => up && equalAddress(address, peer))
   if (same !== undefined) return { ...same, reach: "node", outgoing: same.ifIndex }
-  const { kept, named } = choice
+  const { isAlive, kept, named } = choice
   const fit = addresses.filter(({ address }) => address.family === peer.family && mayReach(address, peer))
   const at = (wanted: IpAddress | undefined): LocalEnd | undefined => {
     const it = wanted && fit.find(({ address }) => equalAddress(address, wanted))
     return it && endAt(it, peer, addresses, choice)
   }
-  if (named === undefined) return at(kept) ?? freshEnd(peer, fit, addresses, choice)
+  if (named === undefined) {
+    const end = at(kept)
+    // Its link is down: no other one is taken while the session lives on, nor where there is none.
+    return end?.up === true || isAlive === true ?
+      end ?? freshEnd(peer, fit, addresses, choice)
+      : freshEnd(peer, fit, addresses, choice) ?? end
+  }
   const end = at(named)
   return end?.up === true || (kept !== undefined && equalAddress(named, kept)) ? end : undefined
 }

@@ -31,6 +31,8 @@ export interface RenderInput {
   /** How the kernel reaches a peer, by the peer's address. */
   readonly outgoing: ReadonlyMap<string, Way>
   readonly kept: Kept
+  /** Sessions that are Established now, by BIRD's name. */
+  readonly established: ReadonlySet<string>
   /** The ends that sessions were rendered with last, by BIRD's name of the session. */
   readonly ends: ReadonlyMap<string, LocalEnd>
   /** On the links of unnumbered peers. */
@@ -108,7 +110,7 @@ const localDetail = (named: IpAddress, addresses: ReadonlyArray<NodeAddress>): s
 
 /** A session over routed addresses; a string says why there is none. */
 const routedPlace = (
-  { ends, interfaces, kept, outgoing }: RenderInput,
+  { ends, established, interfaces, kept, outgoing }: RenderInput,
   peer: Peer,
   remote: IpAddress,
   addresses: ReadonlyArray<NodeAddress>
@@ -118,7 +120,7 @@ const routedPlace = (
   const distant = peer.multihop > 0
   const way = outgoing.get(formatAddress(remote))
   const named = peer.localAddress
-  const there = localEnd(remote, addresses, { named, kept: local, distant, way })
+  const there = localEnd(remote, addresses, { named, kept: local, isAlive: established.has(name), distant, way })
   const held = named === undefined || (local !== undefined && equalAddress(named, local))
     ? heldEnd(ends.get(name), local)
     : undefined

@@ -130,6 +130,7 @@ export const readWanted = Effect.fnUntraced(function*(
     routers,
     found,
     kept,
+    established: new Set(status.peers.filter(({ state }) => state === "Established").map(({ protocol }) => protocol)),
     ends,
     outgoing: config === undefined ? new Map() : yield* readOutgoing(netlink, config),
     passwords,

@@ -43,6 +43,7 @@ it("a flood of bad packets leaves the log as long as it was", async () => {
     }],
     outgoing: new Map(),
     kept: NOTHING_KEPT,
+    established: new Set(),
     ends: new Map(),
     routers: [],
     found: new Map(),

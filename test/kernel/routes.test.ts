@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
+import { until } from "../../lab/until.ts"
 import { address, cidr, type Family, formatAddress, formatCidr } from "../../src/domain/Ip.ts"
 import {
   type HostRoute,
@@ -242,6 +243,31 @@ describe("the host", () => {
       assert.deepInclude(uplink, { mtu: 9000, up: true })
       const addresses = uplink?.addresses.map((a) => `${formatAddress(a.address)}/${a.prefix}`)
       assert.includeMembers([...addresses ?? []], ["203.0.113.2/24", "2001:db8:99::2/64"])
+      // The kernel makes a temporary address of it (RFC 8981).
+      sysctl(host, "net/ipv6/conf/uplink/use_tempaddr", "2")
+      sysctl(host, "net/ipv6/conf/uplink/accept_dad", "0")
+      ip(
+        host,
+        "addr",
+        "add",
+        "2001:db8:98::4/64",
+        "dev",
+        "uplink",
+        "mngtmpaddr",
+        "valid_lft",
+        "600",
+        "preferred_lft",
+        "300"
+      )
+      yield* Effect.promise(() =>
+        until("a temporary address", () => ip(host, "addr", "show", "temporary").includes("2001:db8:98"))
+      )
+      const made = (yield* netlink.interfaces).flatMap((it) => it.addresses).filter(({ standing }) =>
+        standing === "temporary"
+      )
+      assert.strictEqual(made.length, 1)
+      // It goes with it; the kernel would have it as source towards every network.
+      ip(host, "addr", "del", "2001:db8:98::4/64", "dev", "uplink")
       const standing = new Map(uplink?.addresses.map((a) => [formatAddress(a.address), a.standing]))
       assert.deepInclude(Object.fromEntries(standing), {
         "203.0.113.2": "permanent",

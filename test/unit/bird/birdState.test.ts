@@ -268,6 +268,15 @@ describe("what BIRD does not say again", () => {
     assert.isUndefined(last(wanted, heard, lost, up([]), up([peer("Idle")])).peer?.lastNotification)
   })
 
+  it("keeps on disk what a session is Established with, once", () => {
+    const established = up([{ ...peer("Established"), localAddress: "2001:db8:ffff::2" }])
+    const saved = (...events: ReadonlyArray<Event>) => last(...events).all.filter((it) => it.startsWith("keep "))
+    assert.deepStrictEqual(saved(wanted, up([peer("Active")]), down()), [])
+    assert.deepStrictEqual(saved(wanted, established, established, up([peer("Active")]), down(), established), [
+      "keep peer_2001_db8_ffff__1"
+    ])
+  })
+
   const deafAt = (at: number) => up([peer("Down", "Error: No listening socket")], at)
   const held = (sockets: string): Event => ({ _tag: "PortOwnerFound", port: { sockets, words: "bgpd (process 7)" } })
 

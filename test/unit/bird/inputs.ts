@@ -41,6 +41,7 @@ export const input = (spec: object | undefined, options: Partial<RenderInput> = 
   interfaces: dual,
   outgoing: new Map(),
   kept: NOTHING_KEPT,
+  established: new Set(),
   ends: new Map(),
   routers: [],
   found: new Map(),

@@ -99,6 +99,18 @@ describe("localEnd", () => {
     assert.strictEqual(kept("2001:db8:9::9", eth0(true, "2001:db8:9::9/64")), undefined)
     assert.strictEqual(kept("2001:db8:9::9", eth0(true, "2001:db8:9::9/64"), 2), "2001:db8:9::9 routed")
   })
+  it("gives up what is on a link that is down where another one serves and the session has ended", () => {
+    const two = [
+      hostInterface("eth0", ["198.51.100.2/24"], { up: false }),
+      hostInterface("eth1", ["198.51.100.3/24", "10.0.0.3/24"], { ifIndex: 3 })
+    ]
+    const kept = { kept: address("198.51.100.2") }
+    assert.strictEqual(chosen("198.51.100.1", two, undefined, kept), "198.51.100.3")
+    assert.strictEqual(chosen("198.51.100.1", two, undefined, { ...kept, isAlive: true }), "198.51.100.2")
+    assert.strictEqual(chosen("198.51.100.1", two.slice(0, 1), undefined, kept), "198.51.100.2")
+    assert.strictEqual(chosen("203.0.113.9", two, 3, kept), "10.0.0.3 routed")
+    assert.strictEqual(chosen("203.0.113.9", two, 3, { ...kept, isAlive: true }), "198.51.100.2 routed")
+  })
   it("takes what the operator names, be it secondary, on lo or of another network; and nothing else", () => {
     const host = [
       hostInterface("lo", ["127.0.0.1/8", "192.0.2.9/32"], { ifIndex: 1 }),

@@ -171,6 +171,7 @@ describe("renderConfig", () => {
                   return local === undefined ? [] : [[protocolName(p), hop === undefined ? { local } : { local, hop }]]
                 }))
               },
+              established: new Set(),
               ends: new Map(),
               routers,
               found: new Map(routers.slice(1).map(({ address }) => ["peer_on_eth0", address])),
