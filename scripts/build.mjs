@@ -1,6 +1,6 @@
 /**
  * `npm run build`: src/main.ts → dist/flock-agent.mjs with koffi's native files and the licences beside it, cni/ →
- * dist/cni/flock.
+ * dist/cni/flock; src/kubectl/main.ts → dist/kubectl-flock.
  * Does nothing when no input changed. `--entry FILE` and `--out DIR` build something else (tests do); `--arch x64|arm64` builds
  * for that one, with the C compiler in CC; `--packages FILE` writes which packages the bundle has, for the SBOM.
  */
@@ -56,22 +56,21 @@ const fingerprint = (inputs) =>
     }).join("\n") + process.version
   ).digest("hex")
 
-const stampPath = join(
-  root,
-  "node_modules/.cache/flock-build",
-  createHash("sha256").update(`${entry}\n${out}`).digest("hex").slice(0, 16)
-)
+const stampOf = (entry) =>
+  join(
+    root,
+    "node_modules/.cache/flock-build",
+    createHash("sha256").update(`${entry}\n${out}`).digest("hex").slice(0, 16)
+  )
 
-const upToDate = () => {
-  if (
-    !existsSync(stampPath) ||
-    ![bundle, licence.to, thirdParty, ...natives.map(({ to }) => to)].every((path) => existsSync(path))
-  ) {
-    return false
-  }
+const upToDate = (stampPath, results) => {
+  if (!existsSync(stampPath) || !results.every((path) => existsSync(path))) return false
   const { inputs, hash } = JSON.parse(readFileSync(stampPath, "utf8"))
   return fingerprint(inputs) === hash
 }
+
+const stamp = (stampPath, inputs) =>
+  put(stampPath, Buffer.from(JSON.stringify({ inputs, hash: fingerprint(inputs) })), 0o644)
 
 /** koffi looks for its native file in node_modules; the bundle has it beside itself, for glibc and for musl. */
 const koffiBesideBundle = {
@@ -126,7 +125,8 @@ const require = globalThis.__flockRequire = __flockCreateRequire(import.meta.url
   } }`
 
 const buildAgent = async () => {
-  if (values.packages === undefined && upToDate()) return
+  const results = [bundle, licence.to, thirdParty, ...natives.map(({ to }) => to)]
+  if (values.packages === undefined && upToDate(stampOf(entry), results)) return
   const { build } = await import("esbuild")
   const result = await build({
     entryPoints: [entry],
@@ -161,7 +161,32 @@ const buildAgent = async () => {
   }
   const real = Object.keys(result.metafile.inputs).filter((path) => !path.startsWith("left-out:"))
   const inputs = [...real.map((path) => join(root, path)), ...natives.map((n) => n.from)]
-  put(stampPath, Buffer.from(JSON.stringify({ inputs, hash: fingerprint(inputs) })), 0o644)
+  stamp(stampOf(entry), inputs)
+}
+
+/** One file, for an operator's PATH: kubectl finds its plugins by their name. */
+const buildKubectl = async () => {
+  const [from, to] = [join(root, "src/kubectl/main.ts"), join(out, "kubectl-flock")]
+  if (upToDate(stampOf(from), [to])) return
+  const { build } = await import("esbuild")
+  const { metafile, outputFiles } = await build({
+    entryPoints: [from],
+    absWorkingDir: root,
+    outfile: to,
+    bundle: true,
+    write: false,
+    metafile: true,
+    platform: "node",
+    format: "esm",
+    target: "node22",
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: "inline",
+    banner: { js: banner.replace("flock-agent:", "kubectl-flock:") },
+    logLevel: "warning"
+  })
+  for (const { contents } of outputFiles) put(to, contents, 0o755)
+  stamp(stampOf(from), Object.keys(metafile.inputs).map((path) => join(root, path)))
 }
 
 const buildPlugin = async () => {
@@ -172,7 +197,10 @@ const buildPlugin = async () => {
   }
 }
 
-const results = await Promise.allSettled([buildAgent(), ...(values.entry ? [] : [buildPlugin()])])
+const results = await Promise.allSettled([
+  buildAgent(),
+  ...(values.entry ? [] : [buildPlugin(), buildKubectl()])
+])
 for (const { reason } of results.filter(({ status }) => status === "rejected")) {
   console.error(`build: ${reason.message}`)
   process.exitCode = 1

@@ -1,0 +1,264 @@
+/** `kubectl flock`: the fleet's nodes and addresses from one place. What the agents write into NodeConfigs is read; the rest is asked by exec. */
+import { Clock, Config, Console, Data, Effect, Option, Result } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { jsonFlag } from "../cli/flags.ts"
+import { table } from "../cli/table.ts"
+import { toJson } from "../cli/toJson.ts"
+import { AddressFromString, formatAddress } from "../domain/Ip.ts"
+import { oneLine } from "../domain/quote.ts"
+import { record } from "../domain/record.ts"
+import { askAll } from "./ask.ts"
+import { isQuiet, podBytes } from "./drain.ts"
+import { type AgentPod, agentPods, jsonOnNode, type Kubectl, list, make, onNode } from "./kubectl.ts"
+import { addressRows, anycastTable, nodeRows, statusTable } from "./nodes.ts"
+import { candidates, nodeAnswer, whyLines } from "./why.ts"
+
+/** Said already. */
+export class NotWell extends Data.TaggedError("NotWell")<{ readonly silent: true }> {}
+
+export class NoAgent extends Data.TaggedError("NoAgent")<{ readonly node: string }> {
+  override get message(): string {
+    return `no agent runs on ${this.node}: kubectl get pods -n flock-system -o wide; is the node labelled flock.fritzlab.net/agent?`
+  }
+}
+
+export class TrafficStays
+  extends Data.TaggedError("TrafficStays")<{ readonly node: string; readonly seconds: number }>
+{
+  override get message(): string {
+    return `${this.node} is withdrawn, and traffic to its pods went on for ${this.seconds} s: from pods of the node itself, or by a router that ` +
+      "still has a route. Look at the router's table"
+  }
+}
+
+const shared = {
+  namespace: Flag.String("namespace").pipe(
+    Flag.withAlias("n"),
+    Flag.withDescription("flock's own (default: flock-system)"),
+    Flag.withFallbackConfig(Config.String("FLOCK_NAMESPACE")),
+    Flag.withDefault("flock-system")
+  ),
+  context: Flag.String("context").pipe(Flag.withDescription("of the kubeconfig"), Flag.optional),
+  kubeconfig: Flag.String("kubeconfig").pipe(Flag.withDescription("a file"), Flag.optional)
+}
+
+const kubectlOf = (
+  flags: {
+    readonly namespace: string
+    readonly context: Option.Option<string>
+    readonly kubeconfig: Option.Option<string>
+  }
+): Kubectl =>
+  make({
+    namespace: flags.namespace,
+    context: Option.getOrUndefined(flags.context),
+    kubeconfig: Option.getOrUndefined(flags.kubeconfig)
+  })
+
+const watchFlag = Flag.Boolean("watch").pipe(
+  Flag.withAlias("w"),
+  Flag.withDescription("again every two seconds"),
+  Flag.withDefault(false)
+)
+
+const rows = (kubectl: Kubectl) =>
+  Effect.all([list(kubectl, ["nodeconfigs.flock.fritzlab.net"]), agentPods(kubectl)], { concurrency: 2 }).pipe(
+    Effect.map(([nodeConfigs, agents]) => nodeRows(nodeConfigs, agents))
+  )
+
+const COLOURS: ReadonlyArray<readonly [pattern: RegExp, code: number]> = [
+  [/\b(False|no NodeConfig|no agent|error|unknown)\b/, 31],
+  [/\b(withdrawn|pending|installed|warning)\b/, 33]
+]
+
+/** Lines with trouble in them stand out, on a terminal. */
+const coloured = (line: string): string => {
+  if (!process.stdout.isTTY || process.env["NO_COLOR"] !== undefined) return line
+  const code = COLOURS.find(([pattern]) => pattern.test(line))?.[1]
+  return code === undefined ? line : `\x1b[${code}m${line}\x1b[0m`
+}
+
+const printTable = (cells: ReadonlyArray<ReadonlyArray<string>>) =>
+  Console.log(table(cells).map((line, i) => i === 0 ? line : coloured(line)).join("\n"))
+
+const CLEAR = "\x1b[H\x1b[2J"
+
+/** Once, or every two seconds until it is interrupted. */
+const watching = <E>(watch: boolean, show: Effect.Effect<void, E>): Effect.Effect<void, E> =>
+  watch
+    ? Effect.sync(() => process.stdout.isTTY && process.stdout.write(CLEAR)).pipe(
+      Effect.andThen(show),
+      Effect.andThen(Effect.sleep("2 seconds")),
+      Effect.forever
+    )
+    : show
+
+const status = Command.make(
+  "status",
+  { ...shared, json: jsonFlag, watch: watchFlag },
+  ({ json, watch, ...flags }) =>
+    watching(
+      watch,
+      Effect.gen(function*() {
+        const all = yield* rows(kubectlOf(flags))
+        if (json) return yield* Console.log(toJson(all))
+        if (all.length === 0) return yield* Console.log("no NodeConfigs, and no agents")
+        yield* printTable(statusTable(all, yield* Clock.currentTimeMillis))
+      })
+    )
+).pipe(Command.withDescription("every node: ready, sessions, addresses, version"))
+
+const anycast = Command.make(
+  "anycast",
+  { ...shared, json: jsonFlag, watch: watchFlag },
+  ({ json, watch, ...flags }) =>
+    watching(
+      watch,
+      Effect.gen(function*() {
+        const all = yield* rows(kubectlOf(flags))
+        const addresses = addressRows(all)
+        if (json) return yield* Console.log(toJson(addresses))
+        if (addresses.length === 0) return yield* Console.log("no pod has an anycast or chosen address")
+        yield* printTable(anycastTable(addresses))
+        const cut = all.filter(({ truncated }) => truncated).map(({ node }) => node)
+        if (cut.length > 0) {
+          yield* Console.log(`\nmore than a hundred addresses, of which the first are shown: ${cut.join(", ")}`)
+        }
+      })
+    )
+).pipe(Command.withDescription("every anycast and chosen address: which nodes have pods for it, and announce it"))
+
+const why = Command.make(
+  "why",
+  {
+    ...shared,
+    address: Argument.String("address").pipe(
+      Argument.withDescription("an IPv6 or IPv4 address"),
+      Argument.withSchema(AddressFromString)
+    ),
+    json: jsonFlag
+  },
+  Effect.fn(function*({ address, json, ...flags }) {
+    const kubectl = kubectlOf(flags)
+    const text = formatAddress(address)
+    const [all, agents] = yield* Effect.all([rows(kubectl), agentPods(kubectl)], { concurrency: 2 })
+    const nodes = new Set(candidates(all, address))
+    const answers = yield* askAll(
+      agents.filter(({ node }) => nodes.has(node)),
+      (pod) => jsonOnNode(kubectl, pod, ["why", text], [0, 1])
+    )
+    const found = answers.map(nodeAnswer)
+    yield* Console.log(json ? toJson(found) : whyLines(text, found).map(oneLine).join("\n"))
+    if (!found.some(({ announced }) => announced)) return yield* new NotWell({ silent: true })
+  })
+).pipe(Command.withDescription("who announces an address, and what stops the others (exit code 1: nobody does)"))
+
+const nodeArgument = Argument.String("node").pipe(Argument.withDescription("a node's name"))
+
+const agentOn = Effect.fnUntraced(function*(kubectl: Kubectl, node: string) {
+  const pod = (yield* agentPods(kubectl)).find((it) => it.node === node)
+  return pod ?? (yield* new NoAgent({ node }))
+})
+
+const bytesOf = (kubectl: Kubectl, pod: AgentPod) =>
+  Effect.map(
+    kubectl.text(["exec", "-n", kubectl.namespace, pod.name, "-c", "agent", "--", "cat", "/proc/net/dev"]),
+    podBytes
+  )
+
+/** Looks once a second until nothing goes to pods or comes from them. */
+const waitForQuiet = Effect.fnUntraced(function*(kubectl: Kubectl, pod: AgentPod, seconds: number) {
+  const seen: Array<number> = []
+  for (let i = 0; i < seconds; i++) {
+    seen.push(yield* bytesOf(kubectl, pod))
+    if (isQuiet(seen)) return
+    yield* Effect.sleep("1 second")
+  }
+  return yield* new TrafficStays({ node: pod.node, seconds })
+})
+
+const drain = Command.make(
+  "drain",
+  {
+    ...shared,
+    node: nodeArgument,
+    cordon: Flag.Boolean("cordon").pipe(
+      Flag.withDescription("no new pods either (kubectl cordon)"),
+      Flag.withDefault(false)
+    ),
+    wait: Flag.Int("wait").pipe(
+      Flag.withDescription("seconds to wait for traffic to go (default: 60); 0: do not wait"),
+      Flag.withDefault(60)
+    )
+  },
+  Effect.fn(function*({ cordon, node, wait, ...flags }) {
+    const kubectl = kubectlOf(flags)
+    const pod = yield* agentOn(kubectl, node)
+    if (cordon) yield* Console.log((yield* kubectl.text(["cordon", node])).trim())
+    yield* Console.log((yield* onNode(kubectl, pod, ["withdraw"])).trim())
+    if (wait <= 0) return
+    yield* waitForQuiet(kubectl, pod, wait)
+    yield* Console.log(`${node}: no traffic to its pods any more`)
+  })
+).pipe(Command.withDescription("take a node's announcements back, and wait until traffic has gone elsewhere"))
+
+const restore = Command.make(
+  "restore",
+  { ...shared, node: nodeArgument },
+  Effect.fn(function*({ node, ...flags }) {
+    const kubectl = kubectlOf(flags)
+    yield* Console.log((yield* onNode(kubectl, yield* agentOn(kubectl, node), ["restore"])).trim())
+    const nodes = yield* list(kubectl, ["nodes", "--field-selector", `metadata.name=${node}`])
+    if (record(nodes[0]?.["spec"])["unschedulable"] === true) {
+      yield* Console.log((yield* kubectl.text(["uncordon", node])).trim())
+    }
+  })
+).pipe(Command.withDescription("take `drain` back: announcements, and cordon"))
+
+interface Found {
+  readonly node: string
+  readonly severity: string
+  readonly check: string
+  readonly problem: string
+  readonly remedy: string
+}
+
+const findingsOf = (node: string, answer: unknown): ReadonlyArray<Found> => {
+  const { findings } = record(answer)
+  return (Array.isArray(findings) ? findings : []).map(record).map((it) => ({
+    node,
+    severity: String(it["severity"]),
+    check: String(it["check"]),
+    problem: String(it["problem"]),
+    remedy: String(it["remedy"] ?? "")
+  }))
+}
+
+const doctor = Command.make(
+  "doctor",
+  { ...shared, node: nodeArgument.pipe(Argument.optional), json: jsonFlag },
+  Effect.fn(function*({ json, node, ...flags }) {
+    const kubectl = kubectlOf(flags)
+    const agents = Option.isSome(node) ? [yield* agentOn(kubectl, node.value)] : yield* agentPods(kubectl)
+    const answers = yield* askAll(agents, (pod) => jsonOnNode(kubectl, pod, ["doctor"], [0, 1]))
+    const found = answers.flatMap(({ answer, node }): ReadonlyArray<Found> =>
+      Result.isSuccess(answer)
+        ? findingsOf(node, answer.success)
+        : [{ node, severity: "error", check: "not-asked", problem: answer.failure.message, remedy: "" }]
+    )
+    if (json) yield* Console.log(toJson(found))
+    else if (found.length === 0) yield* Console.log(`${agents.length} nodes, and nothing found`)
+    else {
+      yield* printTable([
+        ["NODE", "SEVERITY", "CHECK", "PROBLEM"],
+        ...found.map(({ check, node, problem, severity }) => [node, severity, check, problem])
+      ])
+    }
+    if (found.some(({ severity }) => severity === "error")) return yield* new NotWell({ silent: true })
+  })
+).pipe(Command.withDescription("what is wrong on each node, or on one (exit code 1: an error)"))
+
+export const root = Command.make("kubectl-flock").pipe(
+  Command.withDescription("flock's nodes and addresses, all at once"),
+  Command.withSubcommands([status, anycast, why, drain, restore, doctor])
+)

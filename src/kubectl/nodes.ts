@@ -1,0 +1,135 @@
+/** What NodeConfigs and agents' pods say of the nodes, as rows. Pure. */
+import { record } from "../domain/record.ts"
+import type { AgentPod } from "./kubectl.ts"
+
+export interface AnycastOfNode {
+  readonly address: string
+  readonly state: string
+  readonly pods: ReadonlyArray<string>
+}
+
+export interface NodeRow {
+  readonly node: string
+  /** `True`, `False`, or why there is neither. */
+  readonly ready: string
+  readonly reason: string
+  /** RFC 3339, since when it is so; empty: not known. */
+  readonly since: string
+  readonly sessions: string
+  readonly used6: number | undefined
+  readonly used4: number | undefined
+  readonly free4: number | undefined
+  readonly template: string
+  /** Of the agent; empty: there is none. */
+  readonly version: string
+  readonly cidrs: ReadonlyArray<string>
+  readonly anycast: ReadonlyArray<AnycastOfNode>
+  readonly truncated: boolean
+}
+
+type Object = Readonly<Record<string, unknown>>
+
+const records = (value: unknown): ReadonlyArray<Object> => (Array.isArray(value) ? value : []).map(record)
+const numberOf = (value: unknown): number | undefined => typeof value === "number" ? value : undefined
+
+const rowOf = (nodeConfig: Object, agent: AgentPod | undefined): NodeRow => {
+  const { labels, name } = record(nodeConfig["metadata"])
+  const { cidr4, cidr6 } = record(nodeConfig["spec"])
+  const status = record(nodeConfig["status"])
+  const ready = records(status["conditions"]).find(({ type }) => type === "Ready")
+  const usage = record(status["addresses"])
+  return {
+    node: String(name),
+    ready: agent === undefined ? "no agent" : String(ready?.["status"] ?? "unknown"),
+    reason: String(ready?.["reason"] ?? ""),
+    since: String(ready?.["lastTransitionTime"] ?? ""),
+    sessions: String(status["sessions"] ?? ""),
+    used6: numberOf(record(usage["ipv6"])["used"]),
+    used4: numberOf(record(usage["ipv4"])["used"]),
+    free4: numberOf(record(usage["ipv4"])["free"]),
+    template: String(record(labels)["flock.fritzlab.net/template"] ?? ""),
+    version: agent?.version ?? "",
+    cidrs: [cidr6, cidr4].filter((cidr) => typeof cidr === "string"),
+    anycast: records(status["anycast"]).map(({ address, pods, state }) => ({
+      address: String(address),
+      state: String(state),
+      pods: (Array.isArray(pods) ? pods : []).map(String)
+    })),
+    truncated: status["truncated"] === true
+  }
+}
+
+/** Every node that has a NodeConfig or an agent, by name. */
+export const nodeRows = (
+  nodeConfigs: ReadonlyArray<Object>,
+  agents: ReadonlyArray<AgentPod>
+): ReadonlyArray<NodeRow> => {
+  const byNode = new Map(agents.map((agent) => [agent.node, agent]))
+  const rows = nodeConfigs.map((nodeConfig) =>
+    rowOf(nodeConfig, byNode.get(String(record(nodeConfig["metadata"])["name"])))
+  )
+  const known = new Set(rows.map(({ node }) => node))
+  const bare = agents.filter(({ node }) => !known.has(node)).map((agent): NodeRow => ({
+    ...rowOf({ metadata: { name: agent.node } }, agent),
+    ready: "no NodeConfig"
+  }))
+  return [...rows, ...bare].toSorted((a, b) => a.node < b.node ? -1 : 1)
+}
+
+const UNITS = [["d", 86_400], ["h", 3600], ["m", 60], ["s", 1]] as const
+
+/** As kubectl says ages: `3d`, `5h`, `12m`, `7s`. */
+export const age = (since: string, now: number): string => {
+  const seconds = Math.max(0, Math.floor((now - Date.parse(since)) / 1000))
+  if (Number.isNaN(seconds)) return "-"
+  const [unit, size] = UNITS.find(([, size]) => seconds >= size) ?? UNITS[3]
+  return `${Math.floor(seconds / size)}${unit}`
+}
+
+const orDash = (value: string | number | undefined): string => value === undefined || value === "" ? "-" : String(value)
+
+export const statusTable = (rows: ReadonlyArray<NodeRow>, now: number): ReadonlyArray<ReadonlyArray<string>> => [
+  ["NODE", "READY", "REASON", "SESSIONS", "USED6", "USED4", "FREE4", "ANYCAST", "TEMPLATE", "VERSION", "SINCE"],
+  ...rows.map((row) => [
+    row.node,
+    row.ready,
+    orDash(row.reason),
+    orDash(row.sessions),
+    orDash(row.used6),
+    orDash(row.used4),
+    orDash(row.free4),
+    `${row.anycast.filter(({ state }) => state === "announced").length}/${row.anycast.length}${
+      row.truncated ? "+" : ""
+    }`,
+    orDash(row.template),
+    orDash(row.version),
+    age(row.since, now)
+  ])
+]
+
+export interface AddressRow {
+  readonly address: string
+  readonly nodes: ReadonlyArray<{ readonly node: string; readonly state: string; readonly pods: ReadonlyArray<string> }>
+}
+
+/** Every anycast and chosen address of the fleet, with the nodes that have pods for it. */
+export const addressRows = (rows: ReadonlyArray<NodeRow>): ReadonlyArray<AddressRow> => {
+  const all = rows.flatMap(({ anycast, node }) => anycast.map((it) => ({ node, ...it })))
+  return [...Map.groupBy(all, ({ address }) => address)]
+    .map(([address, held]) => ({ address, nodes: held.map(({ node, pods, state }) => ({ node, state, pods })) }))
+    .toSorted((a, b) => a.address < b.address ? -1 : 1)
+}
+
+export const anycastTable = (rows: ReadonlyArray<AddressRow>): ReadonlyArray<ReadonlyArray<string>> => [
+  ["ADDRESS", "ANNOUNCED", "NODE", "STATE", "PODS"],
+  ...rows.flatMap(({ address, nodes }) => {
+    const announced = nodes.filter(({ state }) => state === "announced").length
+    return nodes.map(({ node, pods, state }, i) => [
+      i === 0 ? address : "",
+      i === 0 ? `${announced}/${nodes.length}` : "",
+      node,
+      state,
+      pods.join(", ")
+    ])
+  })
+]

@@ -1,0 +1,126 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Result } from "effect"
+import { table } from "../../../src/cli/table.ts"
+import { address } from "../../../src/domain/Ip.ts"
+import { isQuiet, podBytes } from "../../../src/kubectl/drain.ts"
+import { KubectlFailed } from "../../../src/kubectl/kubectl.ts"
+import { addressRows, age, anycastTable, nodeRows, statusTable } from "../../../src/kubectl/nodes.ts"
+import { candidates, nodeAnswer, whyLines } from "../../../src/kubectl/why.ts"
+
+const NOW = Date.parse("2026-11-26T12:00:00Z")
+
+const nodeConfig = (name: string, n: number, status: object = {}, labels: object = {}) => ({
+  metadata: { name, labels },
+  spec: { cidr4: `10.42.${n}.0/24`, cidr6: `2001:db8:${n}::/64` },
+  status: {
+    conditions: [{ type: "Ready", status: "True", reason: "FlockReady", lastTransitionTime: "2026-11-26T09:00:00Z" }],
+    addresses: { ipv4: { used: 3, free: 250 }, ipv6: { used: 3, free: 9007199254740991 } },
+    sessions: "2/2",
+    ...status
+  }
+})
+const agent = (node: string) => ({ node, name: `flock-agent-${node}`, running: true, version: "0.1.0" })
+const held = (address: string, state: string, ...pods: ReadonlyArray<string>) => ({ address, state, pods })
+
+const ROWS = nodeRows([
+  nodeConfig("host002", 2, { anycast: [held("192.0.2.1", "withdrawn", "shop/b")] }),
+  nodeConfig("host001", 1, {
+    anycast: [held("192.0.2.1", "announced", "shop/a", "shop/c"), held("2001:db8:a::1", "announced", "dns/d")]
+  }, { "flock.fritzlab.net/template": "rack-a" }),
+  { metadata: { name: "host004" }, spec: { cidr4: "10.42.4.0/24" } }
+], [agent("host001"), agent("host002"), agent("host003")])
+
+const lines = (cells: ReadonlyArray<ReadonlyArray<string>>) => table(cells).map((line) => line.replace(/ {2,}/g, "  "))
+
+describe("kubectl flock", () => {
+  it("status: every node that has a NodeConfig or an agent", () => {
+    assert.deepStrictEqual(lines(statusTable(ROWS, NOW)), [
+      "NODE  READY  REASON  SESSIONS  USED6  USED4  FREE4  ANYCAST  TEMPLATE  VERSION  SINCE",
+      "host001  True  FlockReady  2/2  3  3  250  2/2  rack-a  0.1.0  3h",
+      "host002  True  FlockReady  2/2  3  3  250  0/1  -  0.1.0  3h",
+      "host003  no NodeConfig  -  -  -  -  -  0/0  -  0.1.0  -",
+      "host004  no agent  -  -  -  -  -  0/0  -  -  -"
+    ])
+    assert.deepStrictEqual(nodeRows([], []), [])
+    const cut = nodeRows([nodeConfig("a", 1, { truncated: true })], [agent("a")])
+    assert.include(lines(statusTable(cut, NOW))[1], "0/0+")
+  })
+
+  it("anycast: every address with the nodes that have pods for it", () => {
+    assert.deepStrictEqual(lines(anycastTable(addressRows(ROWS))), [
+      "ADDRESS  ANNOUNCED  NODE  STATE  PODS",
+      "192.0.2.1  1/2  host001  announced  shop/a, shop/c",
+      "  host002  withdrawn  shop/b",
+      "2001:db8:a::1  1/1  host001  announced  dns/d"
+    ])
+  })
+
+  it("ages as kubectl says them", () => {
+    const ago = (seconds: number) => age(new Date(NOW - seconds * 1000).toISOString(), NOW)
+    assert.deepStrictEqual([0, 59, 60, 3599, 3600, 86_400, 864_000].map(ago), [
+      "0s",
+      "59s",
+      "1m",
+      "59m",
+      "1h",
+      "1d",
+      "10d"
+    ])
+    assert.deepStrictEqual([age("", NOW), ago(-5)], ["-", "0s"])
+  })
+
+  it("why asks the nodes that hold an address and those that could", () => {
+    const of = (text: string) => candidates(ROWS, address(text))
+    assert.deepStrictEqual(of("192.0.2.1"), ["host001", "host002"])
+    assert.deepStrictEqual(of("2001:db8:a:0::1"), ["host001"])
+    assert.deepStrictEqual(of("10.42.2.9"), ["host002"])
+    assert.deepStrictEqual(of("10.42.4.9"), ["host004"])
+    assert.deepStrictEqual(of("198.51.100.1"), [])
+  })
+
+  it("why says in one answer who announces it, and what stops the others", () => {
+    const answers = [
+      nodeAnswer({ node: "a", answer: Result.succeed({ announced: true, answer: "yes", steps: [] }) }),
+      nodeAnswer({
+        node: "b",
+        answer: Result.succeed({
+          announced: false,
+          answer: "no",
+          steps: [{ step: "ready", ok: true, detail: "" }, { step: "session", ok: false, detail: "tor is down" }]
+        })
+      }),
+      nodeAnswer({ node: "c", answer: Result.fail(new KubectlFailed({ args: ["exec"], detail: "gone" })) })
+    ]
+    assert.deepStrictEqual(whyLines("192.0.2.1", answers), [
+      "192.0.2.1 is announced by a.",
+      "",
+      "  b: session: tor is down",
+      "  c: kubectl exec: gone"
+    ])
+    assert.strictEqual(whyLines("192.0.2.1", answers.slice(1))[0], "192.0.2.1 is announced by no node.")
+    assert.deepStrictEqual(whyLines("192.0.2.9", []), ["192.0.2.9 is in no node's prefixes, and no pod has it."])
+  })
+
+  it("drain knows pods' traffic from the node's own, and when it has gone", () => {
+    const line = (name: string, rx: number, tx: number) => `${name}: ${rx} 1 0 0 0 0 0 0 ${tx} 1 0 0 0 0 0 0`
+    const text = [
+      "Inter-| Receive",
+      " face |bytes",
+      line("  eth0", 9e9, 9e9),
+      line("flock0a1b2c3d", 100, 20),
+      line("flock00000001", 3, 4)
+    ]
+    assert.strictEqual(podBytes(text.join("\n")), 127)
+    assert.strictEqual(podBytes(""), 0)
+    const cases: ReadonlyArray<readonly [ReadonlyArray<number>, boolean]> = [
+      [[0], false],
+      [[0, 10, 20], false],
+      [[0, 10, 20, 30], true],
+      [[0, 9000, 9010, 9020, 9030], true],
+      [[0, 10, 20, 9000], false],
+      // A pod that went takes its counters with it: that is no rate.
+      [[9000, 9010, 10, 20], false]
+    ]
+    for (const [bytes, quiet] of cases) assert.strictEqual(isQuiet(bytes), quiet, bytes.join(" "))
+  })
+})
