@@ -215,6 +215,9 @@ const restore = Command.make(
   })
 ).pipe(Command.withDescription("take `drain` back: announcements, and cordon"))
 
+/** In place of a check's name: the node's agent did not answer. */
+const NOT_ASKED = "not-asked"
+
 interface Found {
   readonly node: string
   readonly severity: string
@@ -244,7 +247,7 @@ const doctor = Command.make(
     const found = answers.flatMap(({ answer, node }): ReadonlyArray<Found> =>
       Result.isSuccess(answer)
         ? findingsOf(node, answer.success)
-        : [{ node, severity: "error", check: "not-asked", problem: answer.failure.message, remedy: "" }]
+        : [{ node, severity: "error", check: NOT_ASKED, problem: answer.failure.message, remedy: "" }]
     )
     if (json) yield* Console.log(toJson(found))
     else if (found.length === 0) yield* Console.log(`${agents.length} nodes, and nothing found`)
