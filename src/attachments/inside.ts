@@ -1,9 +1,9 @@
 /**
  * Pods that have broken their own network: what is known of each, and when to look again. Pure.
  *
- * A pod counts as broken only where its kernel is the one that answers: it has some of its addresses still, or it had all
- * that flock made when it was Ready before. Of others (gVisor takes the addresses off the link, a virtual machine takes the
- * link) nothing can be told from what is missing.
+ * A pod counts as broken only where its kernel is the one that answers: it has lost some of its addresses and not others, or
+ * it had all that flock made when it was Ready before. Of others (gVisor takes the addresses off the link, a virtual machine
+ * takes the link, source-based routing keeps default routes in another table) nothing can be told from what is missing.
  */
 import type { Unreachable } from "../domain/announcement.ts"
 import type { PodInside, PodLinkPlan } from "../netlink/Netlink.ts"

@@ -252,7 +252,7 @@ export type PodInside =
     /** Anycast addresses that it has nowhere any more. */
     readonly addresses: ReadonlyArray<IpAddress>
     readonly words: string
-    /** Some of its own addresses are on the link still. */
+    /** Some of its own addresses are gone, and others on the link still. */
     readonly partly: boolean
   }
   /** The link is not what it was, or cannot be looked at: nothing can be told. */

@@ -65,7 +65,7 @@ export const insideOf = (plan: PodLinkPlan, hostIfIndex: number, { addresses, li
       ...deaf.map(({ family }) => `it has no IPv${family} default route`),
       ...gone.map((address) => `anycast address ${formatAddress(address)} is missing`)
     ].join("; "),
-    partly: lost.length < primariesOf(plan.addresses).length
+    partly: lost.length > 0 && lost.length < primariesOf(plan.addresses).length
   }
 }
 

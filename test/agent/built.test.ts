@@ -356,16 +356,27 @@ describe("a pod that cannot be reached is not announced", () => {
       const early = await Pod.start(node, "early", { anycast: [v6(99), v4(99)] })
       await inside(early.netns, "ip", "address", "flush", "dev", "eth0")
       early.set({ ready: true })
+      // As the plugin sbr does, chained after flock: default routes are in another table.
+      const sourced = await Pod.start(node, "sourced", { anycast: [v6(98), v4(98)] })
+      await inside(
+        sourced.netns,
+        "sh",
+        "-c",
+        "ip route add default via 10.77.0.1 dev eth0 onlink table 100; ip rule add from all lookup 100 pref 100; " +
+          "ip route del default; ip -6 route add default via fe80::1 dev eth0 table 100; " +
+          "ip -6 rule add from all lookup 100 pref 100; ip -6 route del default"
+      )
+      sourced.set({ ready: true })
       const pods: Array<Pod> = []
       for (const [i, [name]] of cases.entries()) pods.push(await open(name.replace(" ", "-"), i + 1))
       const announced = async () => (await node.routes(201)).map((line) => line.split(" ")[0] ?? "").toSorted()
-      const all = [...cases.flatMap((_, i) => both(i + 1)), ...both(99)].toSorted()
+      const all = [...cases.flatMap((_, i) => both(i + 1)), ...both(98), ...both(99)].toSorted()
       await until("all are announced", async () => (await announced()).join() === all.join())
       // They have been looked into once when they were Ready.
       await sleep(16_000)
       assert.deepStrictEqual(await announced(), all)
       for (const [i, [, command]] of cases.entries()) await inside(pods[i]?.netns ?? "", "sh", "-c", command)
-      const left = [...cases.flatMap(([, , left], i) => left(i + 1)), ...both(99)].toSorted()
+      const left = [...cases.flatMap(([, , left], i) => left(i + 1)), ...both(98), ...both(99)].toSorted()
       await until("what suffers is withdrawn", async () => (await announced()).join() === left.join(), 25)
       await sleep(3000)
       assert.deepStrictEqual(await announced(), left)
