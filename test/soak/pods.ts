@@ -109,9 +109,10 @@ export const clusterPods = (node: AgentNode, api: ApiServer): Pods => {
       const path = `${CONFIGS}/${node.name}`
       if (spec === undefined) return void await call("DELETE", path, undefined, undefined, [404])
       const { status } = await call("POST", CONFIGS, object(spec), undefined, [409, 422])
-      // What the API server itself refuses is refused for the same reason as in a file.
+      // What the API server itself refuses is refused for the same reason as in a file. 404: removed in between, by a fault
+      // that puts back what is in force then.
       if (status === 409) {
-        await call("PATCH", path, [{ op: "replace", path: "/spec", value: spec }], "application/json-patch+json", [422])
+        await call("PATCH", path, [{ op: "replace", path: "/spec", value: spec }], "application/json-patch+json", [404, 422])
       }
     }
   }
