@@ -33,7 +33,7 @@ import { untilLocal } from "./ready.ts"
 import * as R from "./requests.ts"
 import { failure, REJECTED, RequestSocket } from "./socket.ts"
 import type { Step } from "./step.ts"
-import { hostSteps, podSteps } from "./steps.ts"
+import { hostSteps, passSteps, podSteps } from "./steps.ts"
 
 export interface AttachContext {
   readonly namespaces: Namespaces
@@ -224,7 +224,8 @@ const configure = <E>(
       )
     ], { concurrency: 2 })
     for (const side of sides) yield* Effect.fromResult(side)
-    yield* untilLocal(pod, done.added)
+    // Not before: which side is done last is open, and it is the second end that comes up that gives both their carrier.
+    yield* Effect.all([untilLocal(pod, done.added), run(context.host, passSteps(plan, link), done)], { concurrency: 2 })
   })
 
 const make = <E>(

@@ -4,6 +4,7 @@ import * as Answers from "./answers.ts"
 import { attach } from "./attach.ts"
 import { changes, hostChanges, linkChanges, routerChanges } from "./changes.ts"
 import { Detacher } from "./detach.ts"
+import { Gate } from "./Gate.ts"
 import { type HostContext, lookAtHostEnds, repairHostEnds } from "./hostLook.ts"
 import { lookInside } from "./lookInside.ts"
 import { Namespaces, readSysctl } from "./namespace.ts"
@@ -51,11 +52,14 @@ const make = (options: Options) =>
     const checks = yield* Semaphore.make(1)
     const lane = yield* Semaphore.make(POD_SENDS)
     const ipv6 = namespaces.visit(namespaces.host, () => readSysctl("ipv6/conf/all/forwarding") !== undefined)
+    // Closed before all that is above: an attachment is not interruptible, and goes into its pod's namespace in its middle.
+    const { pass } = yield* Effect.acquireRelease(Effect.sync(() => new Gate()), (gate) => gate.close)
     const ends: HostContext = { namespaces, dumps, requests: looks, ipv6 }
+    const attachTo = attach({ namespaces, host, ipv6, podLane: lane.withPermit, remove: detacher.detach })
     return Netlink.of({
-      attach: attach({ namespaces, host, ipv6, podLane: lane.withPermit, remove: detacher.detach }),
+      attach: (plan, beforeRoutes) => pass(`create veth ${plan.hostIfName}`, attachTo(plan, beforeRoutes)),
       detach: detacher.detach,
-      verify: (plan) => verify(ends)(plan).pipe(checks.withPermit),
+      verify: (plan) => pass(`verify ${plan.hostIfName}`, verify(ends)(plan)).pipe(checks.withPermit),
       links: Effect.map(
         dumps.dump("list links", dumpLinks),
         (messages) =>
@@ -73,8 +77,9 @@ const make = (options: Options) =>
       probeRouters: (routers) => Routes.probeRouters(host, routers),
       routerChanges: routerChanges(namespaces),
       answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
-      prepareHost: prepareHost({ namespaces, host, dumps, ipv6 }),
-      lookAtHostEnds: (plans) => lookAtHostEnds(ends, plans.filter((plan) => !detacher.isLeaving(plan.hostIfName))),
+      prepareHost: pass("prepare the host", prepareHost({ namespaces, host, dumps, ipv6 })),
+      lookAtHostEnds: (plans) =>
+        pass("look at links", lookAtHostEnds(ends, plans.filter((plan) => !detacher.isLeaving(plan.hostIfName)))),
       lookInside: lookInside(namespaces),
       repairHostEnds: (differences) => repairHostEnds(ends, differences),
       hostChanges: hostChanges(namespaces),

@@ -2,7 +2,8 @@
  * Short visits to other network namespaces. setns(2) moves only the calling thread, which is JavaScript's; a visit is
  * synchronous from entry to return, so no other code ever runs in the wrong namespace.
  */
-import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs"
+import { closeSync, constants as flags, fstatSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs"
+import { constants } from "node:os"
 import { enterNetns, SystemCallError } from "./libc.ts"
 
 /** An open network namespace. */
@@ -21,7 +22,7 @@ const codeOf = (error: unknown): string =>
 
 /** Opens any path that leads to a network namespace; throws what open(2) gives. */
 export const openNetns = (path: string): Netns => {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const fd = openSync(path, flags.O_RDONLY | flags.O_NONBLOCK)
   const { dev, ino } = fstatSync(fd)
   return { fd, identity: `${dev}:${ino}` }
 }
@@ -33,6 +34,7 @@ export class Namespaces {
   readonly #home: Netns
   /** The node's: where host ends, host routes and sockets are. */
   readonly host: Netns
+  #closed = false
 
   /** `hostPath`: the node's namespace if that is not the process's own (tests). */
   constructor(hostPath?: string) {
@@ -40,8 +42,12 @@ export class Namespaces {
     this.host = hostPath === undefined ? this.#home : openNetns(hostPath)
   }
 
-  /** Runs `visit` inside `netns`. Whatever happens, the thread is back home afterwards, or the process ends. */
+  /**
+   * Runs `visit` inside `netns`. Whatever happens, the thread is back home afterwards, or the process ends. EBADF once
+   * closed: there would be no way back.
+   */
   visit<A>(netns: Netns, visit: () => A): A {
+    if (this.#closed) throw new SystemCallError("setns", constants.errno.EBADF)
     if (netns.identity === this.#home.identity) return visit()
     enterNetns(netns.fd)
     try {
@@ -57,6 +63,8 @@ export class Namespaces {
   }
 
   close(): void {
+    if (this.#closed) return
+    this.#closed = true
     if (this.host !== this.#home) closeNetns(this.host)
     closeNetns(this.#home)
   }
@@ -90,7 +98,7 @@ export const readSysctl = (name: string): string | undefined => {
  * Opens a sysctl of the calling thread's namespace for writing: the descriptor stays tied to that namespace. Writes to
  * `disable_ipv6` and `forwarding` spin on the RTNL lock, so they are made on the thread pool with this descriptor.
  */
-export const openSysctl = (name: string): number => openSync(`${root}/${name}`, constants.O_WRONLY)
+export const openSysctl = (name: string): number => openSync(`${root}/${name}`, flags.O_WRONLY)
 
 /** Writes a sysctl that takes no lock. */
 export const writeSysctl = (name: string, value: string): void => {

@@ -58,14 +58,19 @@ export const podSteps = (plan: PodLinkPlan, index: number): ReadonlyArray<Step> 
   ]
 }
 
-/**
- * Host's end. The last step makes both ends pass packets before the caller is told that the pod is ready.
- */
-export const hostSteps = (plan: PodLinkPlan, link: Link, podMac: R.Mac, ipv6: boolean): ReadonlyArray<Step> => {
-  const { ifIndex, ifName, peerIndex = 0 } = link
-  return [
-    ...createSteps(plan, { ifIndex, ifName, podMac, ipv6 }),
-    { op: `read ${ifName}`, message: R.getLink(ifIndex) },
-    { op: `read ${plan.ifName} in the pod`, message: R.getLink(peerIndex, link.peerNsid) }
-  ]
-}
+/** Host's end. */
+export const hostSteps = (
+  plan: PodLinkPlan,
+  { ifIndex, ifName }: Link,
+  podMac: R.Mac,
+  ipv6: boolean
+): ReadonlyArray<Step> => createSteps(plan, { ifIndex, ifName, podMac, ipv6 })
+
+/** Once both ends are up: makes them pass packets before the caller is told that the pod is ready ({@link R.getLink}). */
+export const passSteps = (
+  plan: PodLinkPlan,
+  { ifIndex, ifName, peerIndex = 0, peerNsid }: Link
+): ReadonlyArray<Step> => [
+  { op: `read ${ifName}`, message: R.getLink(ifIndex) },
+  { op: `read ${plan.ifName} in the pod`, message: R.getLink(peerIndex, peerNsid) }
+]

@@ -258,6 +258,21 @@ describe("the process", () => {
     assert.strictEqual((await node.routes()).length, given.length)
   })
 
+  it("ends with 0 on SIGTERM in the middle of ADDs too, and leaves none of them half made", async () => {
+    const pods = await Promise.all(Array.from({ length: 8 }, () => node.pod()))
+    for (let i = 0; i < 4; i++) {
+      await node.start()
+      const calls = pods.map((pod) => node.cni("ADD", pod))
+      await sleep(15 + 10 * i)
+      assert.strictEqual(await node.stop("SIGTERM"), 0)
+      await Promise.all(calls)
+      await node.start()
+      for (const pod of pods) assert.strictEqual((await node.cni("DEL", pod)).code, 0)
+      await assertConsistent(new Map())
+      await node.stop("SIGTERM")
+    }
+  })
+
   it("logs one JSON object a line", async () => {
     await node.start()
     await node.stop()

@@ -215,9 +215,14 @@ describe("routes", () => {
       const churn = yield* Effect.forkChild(
         Effect.forever(Effect.andThen(netlink.attach(planOf(pod(), 6)), netlink.detach(linkName(6))))
       )
+      const wanted = all.map(text).toSorted()
+      const read = Effect.map(netlink.routes(PROTOCOL_EXPORT), (seen) => seen.map(text).toSorted())
       for (let round = 0; round < 5; round++) {
-        const seen = yield* netlink.routes(PROTOCOL_EXPORT)
-        assert.deepStrictEqual(seen.map(text).toSorted(), all.map(text).toSorted())
+        const seen = yield* read
+        assert.includeMembers(wanted, seen)
+        assert.strictEqual(new Set(seen).size, seen.length)
+        // Linux may leave out the same route of each of several dumps (`DumpSocket.dump`): not of those of the next look too.
+        if (seen.length < wanted.length) assert.deepStrictEqual(yield* read, wanted)
       }
       yield* Fiber.interrupt(churn)
       assert.deepStrictEqual(yield* netlink.deleteRoutes(all), [])

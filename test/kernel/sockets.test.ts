@@ -1,14 +1,16 @@
 /** Sockets that are closed while others still use them: the process goes on, and nobody's descriptor is touched. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { execFileSync } from "node:child_process"
 import { closeSync, fstatSync, openSync } from "node:fs"
 import { Detacher } from "../../src/netlink/detach.ts"
+import { layer } from "../../src/netlink/layer.ts"
 import { openRouteSocket, SystemCallError, watchReadable } from "../../src/netlink/libc.ts"
 import { Namespaces } from "../../src/netlink/namespace.ts"
+import { Netlink } from "../../src/netlink/Netlink.ts"
 import { dumpLinks, getLink } from "../../src/netlink/requests.ts"
 import { DumpSocket, RequestSocket } from "../../src/netlink/socket.ts"
-import { linkName, scopedWorld } from "./lab.ts"
+import { ip, linkName, planOf, scopedWorld } from "./lab.ts"
 
 /** A descriptor with the number of one that was just closed: the lowest free one is given. */
 const reuse = (closed: number): number => {
@@ -117,4 +119,41 @@ describe("a descriptor that cannot be watched", () => {
       )
       assert.deepStrictEqual(output.trim().split("\n"), ["uncaught: of the callback", "sent: 0"])
     }))
+})
+
+describe("a layer that closes in the middle", () => {
+  it.live("waits for the attachments under way, and begins none: none is half made, and the process goes on", () =>
+    Effect.gen(function*() {
+      const world = yield* scopedWorld
+      const host = world.netns("node")
+      ip(host, "link", "set", "lo", "up")
+      const pods = Array.from({ length: 8 }, () => world.netns("pod"))
+      for (let round = 0; round < 6; round++) {
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(layer({ netns: `/run/netns/${host}` }), scope)
+        const netlink = yield* Netlink.pipe(Effect.provideContext(context))
+        const attached = yield* Effect.forEach(
+          pods,
+          (pod, i) => Effect.forkDetach(Effect.result(netlink.attach(planOf(pod, 5 + i))), { startImmediately: true })
+        )
+        yield* Effect.sleep(`${round} millis`)
+        yield* Scope.close(scope, Exit.void)
+        const results = yield* Effect.forEach(attached, (fiber) => Fiber.join(fiber))
+        const links = ip(host, "-o", "link").split("\n").filter((line) => line.includes("flock"))
+        assert.strictEqual(links.length, results.filter(({ _tag }) => _tag === "Success").length, links.join("\n"))
+        for (const result of results) {
+          if (result._tag === "Failure") assert.match(result.failure.message, /EBADF/)
+        }
+        const late = yield* Effect.flip(netlink.attach(planOf(pods[0] ?? "", 5)))
+        assert.match(late.message, /^create veth flock00000005: EBADF/)
+        for (const line of links) ip(host, "link", "del", /flock[0-9a-f]{8}/.exec(line)?.[0] ?? "")
+      }
+    }))
+
+  it("no namespace is entered without a way back", () => {
+    const namespaces = new Namespaces()
+    namespaces.close()
+    namespaces.close()
+    assert.throws(() => namespaces.visit(namespaces.host, () => undefined), SystemCallError, "EBADF")
+  })
 })

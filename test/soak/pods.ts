@@ -112,7 +112,10 @@ export const clusterPods = (node: AgentNode, api: ApiServer): Pods => {
       // What the API server itself refuses is refused for the same reason as in a file. 404: removed in between, by a fault
       // that puts back what is in force then.
       if (status === 409) {
-        await call("PATCH", path, [{ op: "replace", path: "/spec", value: spec }], "application/json-patch+json", [404, 422])
+        await call("PATCH", path, [{ op: "replace", path: "/spec", value: spec }], "application/json-patch+json", [
+          404,
+          422
+        ])
       }
     }
   }
