@@ -125,6 +125,7 @@ export const takeInside = (
 ): readonly [ReadonlyArray<{ readonly plan: PodLinkPlan; readonly ifIndex: number }>, State] => {
   const { inside, insideSuspects, links } = state
   const due = new Set(dueInside(inside, now))
+  if (insideSuspects !== "all" && insideSuspects.size + due.size === 0) return [[], state]
   const targets = [...state.wanted].flatMap(([name, { allocation, plan }]) => {
     if (insideSuspects !== "all" && !insideSuspects.has(name) && !due.has(name)) return []
     const link = links.get(name)
