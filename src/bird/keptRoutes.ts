@@ -34,16 +34,26 @@ export const makeKeep = Effect.fnUntraced(function*(
   /** The generation of the connection that was lost. */
   const losses = yield* Queue.sliding<number>(1)
 
+  const keep = (which: (route: HostRoute) => boolean, why: string) =>
+    Effect.gen(function*() {
+      const wanted = copies(yield* netlink.routes(PROTOCOL_BIRD)).filter(which)
+      if (wanted.length === 0) return
+      const failed = yield* netlink.putRoutes(wanted)
+      const kept = wanted.length - failed.length
+      yield* Effect.logInfo(`${why}: ${kept} routes that BIRD has learned are kept until it has them again`)
+    }).pipe(Effect.catch(({ message }) => Effect.logWarning(`learned routes cannot be kept for BIRD: ${message}`)))
+
   const lost = Effect.gen(function*() {
     const { generation } = yield* SubscriptionRef.get(state)
-    const wanted = copies(yield* netlink.routes(PROTOCOL_BIRD))
-    const failed = wanted.length === 0 ? [] : yield* netlink.putRoutes(wanted)
-    if (wanted.length > 0) {
-      const kept = wanted.length - failed.length
-      yield* Effect.logInfo(`BIRD is gone: ${kept} routes that it had learned are kept until it has them again`)
-    }
+    yield* keep(() => true, "BIRD is gone")
     yield* Queue.offer(losses, generation)
-  }).pipe(Effect.catch(({ message }) => Effect.logWarning(`learned routes cannot be kept for BIRD: ${message}`)))
+  })
+
+  /**
+   * A roll-out ends BIRD together with the agent. Nobody looks after the copies then, so they are of default routes only:
+   * none of them can be in the way of a better route.
+   */
+  const leave = keep(({ destination }) => destination.prefix === 0, "the agent ends")
 
   const remove = (which: (kept: ReadonlyArray<HostRoute>) => Effect.Effect<ReadonlyArray<HostRoute>, unknown>) =>
     netlink.routes(PROTOCOL_KEPT).pipe(
@@ -70,7 +80,8 @@ export const makeKeep = Effect.fnUntraced(function*(
     /** First those of the agent before. */
     run: Stream.concat(Stream.succeed(0), Stream.fromQueue(losses)).pipe(
       Stream.switchMap((generation) => Stream.fromEffect(letGo(generation))),
-      Stream.runDrain
+      Stream.runDrain,
+      Effect.onInterrupt(() => leave)
     )
   }
 })

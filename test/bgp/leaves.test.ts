@@ -78,6 +78,22 @@ describe("two leaves", () => {
   })
   common(() => lab)
 
+  it("go on over a roll-out, which ends agent and BIRD together", async () => {
+    const { node } = lab
+    const rollOut = async () => {
+      await Promise.all([node.stop(), node.stopBird("SIGKILL")])
+      await node.startBird()
+      await node.start()
+      await until(
+        "new sessions",
+        async () => (await node.status()).bird.peers.every(({ state }) => state === "Established"),
+        30
+      )
+      await lab.nodeWays([0, 1])
+    }
+    for (const { lost } of await outwards(lab, rollOut)) assert.strictEqual(lost, 0)
+  })
+
   it("of which one's daemons end and leave it without routes: nothing stale stays on the node", async () => {
     const gone = async () => {
       await lab.fabric.leaf(1).stop()

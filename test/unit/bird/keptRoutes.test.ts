@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, SubscriptionRef } from "effect"
+import { Effect, Fiber, Layer, SubscriptionRef } from "effect"
 import { TestClock } from "effect/testing"
 import { initialState } from "../../../src/bird/birdEvents.ts"
 import { copies, learnedAgain, makeKeep } from "../../../src/bird/keptRoutes.ts"
@@ -32,12 +32,12 @@ describe("makeKeep", () => {
     const netlink = yield* Effect.provide(Netlink, layerTest(kernel).pipe(Layer.orDie))
     const state = yield* SubscriptionRef.make(initialState)
     const { lost, run } = yield* makeKeep(netlink, state)
-    yield* Effect.forkChild(run)
+    const fiber = yield* Effect.forkChild(run)
     yield* Effect.yieldNow
     const status = (up: boolean, generation: number) =>
       SubscriptionRef.update(state, (now) => ({ ...now, generation, status: { ...now.status, up } }))
     const kept = () => kernel.routesOf(PROTOCOL_KEPT)
-    return { kernel, lost, status, kept }
+    return { kernel, lost, status, kept, fiber }
   })
 
   it.effect("copies when BIRD goes, and lets go of what it has again some time after it is back", () =>
@@ -89,5 +89,13 @@ describe("makeKeep", () => {
       yield* status(true, 1)
       yield* TestClock.adjust("2 minutes")
       assert.deepStrictEqual(kept(), [])
+    }))
+
+  it.effect("keeps default routes when the agent ends, and nothing that could be in the way of another", () =>
+    Effect.gen(function*() {
+      const { fiber, kept, kernel } = yield* open
+      for (const route of [both, four, learned("2001:db8::/32", "2001:db8:ff00::1")]) kernel.putRoute(route)
+      yield* Fiber.interrupt(fiber)
+      assert.sameDeepMembers([...kept()], [...copies([both, four])])
     }))
 })
