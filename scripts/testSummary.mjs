@@ -56,7 +56,9 @@ for (const exitFile of readdirSync(directory).filter((name) => name.endsWith(".e
   for (const error of errors.slice(0, FAILURES)) print("error outside of the tests:", [error])
   const runFailed = failures.length + broken.length
   const runPassed = tests.filter(({ state }) => state === "passed").length
-  if (exit !== 0 && runFailed === 0) console.log(`${name} ended with exit code ${exit}`)
+  if (runFailed === 0 && (exit !== 0 || runPassed === 0)) {
+    console.log(`${name} ended with exit code ${exit}, ${runPassed} tests passed`)
+  }
   passed += runPassed
   failed += runFailed > 0 || (exit === 0 && runPassed > 0) ? runFailed : 1
 }
