@@ -8,6 +8,7 @@ import type { BfdStatus } from "./bfd.ts"
 import { type BirdStatus, initial, type LogLine, type PeerStatus } from "./birdStatus.ts"
 import type { LimitHit } from "./exportLimit.ts"
 import { type InForce, type Kept, NOTHING_KEPT } from "./kept.ts"
+import { NO_PROBE, type Probe } from "./linkRouter.ts"
 import type { LocalEnd } from "./local.ts"
 import * as Overlaps from "./overlaps.ts"
 import type { Recovery } from "./recovery.ts"
@@ -36,6 +37,8 @@ export interface State {
   readonly ends: ReadonlyMap<string, LocalEnd>
   /** Indexes of the interfaces of unnumbered peers, as far as they are there. */
   readonly links: ReadonlyArray<number>
+  /** Routers of such links that were asked last whether they are still there. */
+  readonly probed: Probe
   /** The NodeConfig that was rendered last. */
   readonly config: NodeConfig | undefined
   /** What of the NodeConfig is not in force. */
@@ -75,6 +78,7 @@ export const initialState: State = {
   kept: NOTHING_KEPT,
   ends: new Map(),
   links: [],
+  probed: NO_PROBE,
   config: undefined,
   problems: [],
   waiting: [],
@@ -126,6 +130,7 @@ export type Event =
     readonly found: State["found"]
     readonly ends: State["ends"]
     readonly links: State["links"]
+    readonly probed: State["probed"]
   }
   | {
     readonly _tag: "Applied"

@@ -152,8 +152,8 @@ export const step = (state: State, event: Event): Step => {
     case "LeaveAsked":
       return { state: { ...state, leaving: !state.drained }, actions: [] }
     case "WantedRead": {
-      const { ceiling, config, ends, found, links, passwords, waiting } = event
-      return { state: { ...state, ceiling, config, ends, found, links, passwords, waiting }, actions: [] }
+      const { ceiling, config, ends, found, links, passwords, probed, waiting } = event
+      return { state: { ...state, ceiling, config, ends, found, links, passwords, probed, waiting }, actions: [] }
     }
     case "Applied":
       return applied(state, event)

@@ -61,21 +61,39 @@ export const routerOn = (
   return { address, problem: linkProblem(interfaces, ifName) ?? several ?? none }
 }
 
+/** Routers that were asked last whether they are still there. */
+export interface Probe {
+  /** What made them doubtful; empty: nothing does. */
+  readonly why: string
+  /** Of `monotonicMillis`. */
+  readonly at: number
+}
+
+export const NO_PROBE: Probe = { why: "", at: 0 }
+
+/** More come from somebody who makes them up. */
+const MOST_ASKED = 8
+
+/** Milliseconds until the same routers are asked again: their answers are news too. */
+const ASK_AGAIN = 15_000
+
 /**
- * Routers whose session is down while another one is on the link: left alone, the kernel takes half a minute to find that
- * an address is gone. `up`: Established sessions, by BIRD's name.
+ * Routers of links without an Established session that have several: left alone, the kernel takes half a minute and more to
+ * find that an address is gone. `up`: Established sessions, by BIRD's name.
  */
 export const doubted = (
   peers: ReadonlyArray<Peer>,
   { interfaces, routers }: Sighting,
-  found: ReadonlyMap<string, IpAddress>,
-  up: ReadonlySet<string>
-): ReadonlyArray<RouterNeighbour> =>
-  peers.filter((peer) => !up.has(protocolName(peer))).flatMap((peer) => {
-    const running = found.get(protocolName(peer))
+  up: ReadonlySet<string>,
+  before: Probe,
+  at: number
+): { readonly ask: ReadonlyArray<RouterNeighbour>; readonly probe: Probe } => {
+  const ask = peers.filter((peer) => !up.has(protocolName(peer))).flatMap((peer) => {
     const link = interfaces.find(({ ifName }) => ifName === peer.interface)
     const there = routers.filter(({ gone, ifIndex }) => ifIndex === link?.ifIndex && !gone)
-    return running === undefined || there.length < 2
-      ? []
-      : there.filter(({ address }) => equalAddress(address, running))
+    return there.length < 2 || there.length > MOST_ASKED ? [] : there
   })
+  const why = ask.map(({ address, ifIndex }) => `${formatAddress(address)}%${ifIndex}`).toSorted().join(" ")
+  if (why === "") return { ask, probe: NO_PROBE }
+  return why === before.why && at - before.at < ASK_AGAIN ? { ask: [], probe: before } : { ask, probe: { why, at } }
+}

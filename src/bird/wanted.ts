@@ -5,6 +5,7 @@ import type { NodeConfig } from "../domain/NodeConfig.ts"
 import { routedAddress } from "../domain/peerAddress.ts"
 import type { KubeApi, NodeConfigState } from "../kube/KubeApi.ts"
 import type { HostInterface, Netlink, NetlinkError, Way } from "../netlink/Netlink.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import type { State } from "./birdEvents.ts"
 import { exportCeiling } from "./exportLimit.ts"
 import { doubted } from "./linkRouter.ts"
@@ -26,6 +27,7 @@ export interface Wanted {
   readonly found: State["found"]
   readonly ends: State["ends"]
   readonly links: State["links"]
+  readonly probed: State["probed"]
 }
 
 /** Whether a file that is there must stay: what the agent does not know yet may be in it. */
@@ -90,12 +92,9 @@ const linksOf = (config: NodeConfig | undefined, interfaces: ReadonlyArray<HostI
 /** `drained`, `leaving`, `exportSet` and the known passwords come from the state, the rest is read anew. */
 export const readWanted = Effect.fnUntraced(function*(
   { confPath, fs, kube, netlink, nodeName }: Deps,
-  { ceiling: before, drained, ends, exportSet, found, kept, leaving, links: linksBefore, passwords: known, status }:
-    Pick<
-      State,
-      "ceiling" | "drained" | "ends" | "exportSet" | "found" | "kept" | "leaving" | "links" | "passwords" | "status"
-    >
+  state: State
 ): Effect.fn.Return<Wanted, NetlinkError> {
+  const { ceiling: before, drained, ends, exportSet, found, kept, leaving, passwords: known, probed } = state
   const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
   const refused = Option.isSome(nodeConfig.rejected) ? [nodeConfig.rejected.value.message] : []
   const exists = yield* fs.exists(confPath).pipe(Effect.orElseSucceed(() => false))
@@ -109,7 +108,8 @@ export const readWanted = Effect.fnUntraced(function*(
       passwords: known,
       found,
       ends,
-      links: linksBefore
+      links: state.links,
+      probed
     }
   }
   const config = Option.getOrUndefined(nodeConfig.current)
@@ -120,9 +120,14 @@ export const readWanted = Effect.fnUntraced(function*(
   const interfaces = yield* netlink.interfaces
   const links = linksOf(config, interfaces)
   const routers = yield* netlink.routers(links)
-  yield* netlink.probeRouters(
-    doubted(config?.spec.bgp?.peers ?? [], { interfaces, routers }, found, establishedOf(status))
+  const { ask, probe } = doubted(
+    config?.spec.bgp?.peers ?? [],
+    { interfaces, routers },
+    establishedOf(state.status),
+    probed,
+    yield* monotonicMillis
   )
+  yield* netlink.probeRouters(ask)
   const rendered = renderConfig({
     nodeName,
     config: exportSet === undefined ? undefined : config,
@@ -141,5 +146,16 @@ export const readWanted = Effect.fnUntraced(function*(
   })
   const { waiting } = rendered
   const problems = [...refused, ...waiting.map((problem) => problem.message)]
-  return { rendered, problems, waiting, ceiling, config, passwords, found: rendered.found, ends: rendered.ends, links }
+  return {
+    rendered,
+    problems,
+    waiting,
+    ceiling,
+    config,
+    passwords,
+    found: rendered.found,
+    ends: rendered.ends,
+    links,
+    probed: probe
+  }
 })

@@ -53,7 +53,11 @@ describe("unnumbered", () => {
       bfd: true,
       neighbor: ["password s3cret"]
     })
+    // Some switches have the same one on each port.
+    for (const { netns } of fabric.leaves) ipBatch(netns, "addr flush dev node0\naddr add fe80::1/64 dev node0 nodad\n")
     await Promise.all(fabric.leaves.map(advertiseSoon))
+    // What they advertised before.
+    await node.ip("-6", "route", "flush", "proto", "ra")
     await node.start()
     await node.startBird()
     await ways([0, 1])

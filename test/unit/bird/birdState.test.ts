@@ -3,6 +3,7 @@ import { Option, Redacted } from "effect"
 import { type Action, type Event, initialState, type State } from "../../../src/bird/birdEvents.ts"
 import { step } from "../../../src/bird/birdState.ts"
 import type { PeerStatus } from "../../../src/bird/birdStatus.ts"
+import { NO_PROBE } from "../../../src/bird/linkRouter.ts"
 import { keepsFile } from "../../../src/bird/wanted.ts"
 import { address, cidr, formatCidr } from "../../../src/domain/Ip.ts"
 import { NodeConfigUnreadable } from "../../../src/kube/KubeApi.ts"
@@ -66,7 +67,8 @@ const wanted: Event = {
   passwords: new Map(),
   found: new Map(),
   ends: new Map(),
-  links: []
+  links: [],
+  probed: NO_PROBE
 }
 const refused = { _tag: "Rejected", detail: "bird.conf.new:7:13 syntax error" } as const
 

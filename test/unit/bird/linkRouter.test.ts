@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { doubted, routerOn } from "../../../src/bird/linkRouter.ts"
+import { doubted, NO_PROBE, type Probe, routerOn } from "../../../src/bird/linkRouter.ts"
 import { address, formatAddress } from "../../../src/domain/Ip.ts"
 import type { HostInterface } from "../../../src/netlink/Netlink.ts"
 import { hostInterface, nodeConfig } from "./inputs.ts"
@@ -70,21 +70,26 @@ describe("doubted", () => {
     cidr6: "2001:db8:1::/64",
     bgp: { asn: 65001, peers: [{ interface: "eth0", asn: 65000 }, { address: "fe80::1%eth1", asn: 65000 }] }
   })
-  const ask = (seen: ReadonlyArray<string>, running: string | undefined, ...up: ReadonlyArray<string>) =>
-    doubted(
-      spec.bgp?.peers ?? [],
-      { interfaces, routers: seen.map(router) },
-      new Map(running === undefined ? [] : [["peer_on_eth0", address(running)]]),
-      new Set(up)
-    ).map((it) => formatAddress(it.address))
+  const judge = (seen: ReadonlyArray<string>, before: Probe, at: number, ...up: ReadonlyArray<string>) =>
+    doubted(spec.bgp?.peers ?? [], { interfaces, routers: seen.map(router) }, new Set(up), before, at)
+  const ask = (seen: ReadonlyArray<string>, ...up: ReadonlyArray<string>) =>
+    judge(seen, NO_PROBE, 1, ...up).ask.map((it) => formatAddress(it.address))
 
-  it("is the router of a session that is down, while another one is on its link", () => {
-    assert.deepStrictEqual(ask(["fe80::1", "fe80::9"], "fe80::1"), ["fe80::1"])
-    assert.deepStrictEqual(ask(["fe80::1", "fe80::9"], "fe80::1", "peer_on_eth0"), [])
-    assert.deepStrictEqual(ask(["fe80::1"], "fe80::1"), [])
-    assert.deepStrictEqual(ask(["fe80::1", "fe80::9!"], "fe80::1"), [])
-    assert.deepStrictEqual(ask(["fe80::1", "fe80::9@3"], "fe80::1"), [])
-    assert.deepStrictEqual(ask(["fe80::8", "fe80::9"], "fe80::1"), [])
-    assert.deepStrictEqual(ask(["fe80::1", "fe80::9"], undefined), [])
+  it("are all routers of a link that has several, and no session", () => {
+    assert.deepStrictEqual(ask(["fe80::1", "fe80::9"]), ["fe80::1", "fe80::9"])
+    assert.deepStrictEqual(ask(["fe80::1", "fe80::9"], "peer_on_eth0"), [])
+    assert.deepStrictEqual(ask(["fe80::1"]), [])
+    assert.deepStrictEqual(ask(["fe80::1", "fe80::9!"]), [])
+    assert.deepStrictEqual(ask(["fe80::1", "fe80::9@3"]), [])
+  })
+
+  it("are not asked for ever: their answers are news, and somebody may make a thousand up", () => {
+    const seen = ["fe80::1", "fe80::9"]
+    const { probe } = judge(seen, NO_PROBE, 1000)
+    assert.deepStrictEqual(judge(seen.toReversed(), probe, 2000), { ask: [], probe })
+    assert.strictEqual(judge(seen, probe, 16_000).ask.length, 2)
+    assert.strictEqual(judge([...seen, "fe80::a"], probe, 2000).ask.length, 3)
+    assert.deepStrictEqual(judge(seen, probe, 2000, "peer_on_eth0"), { ask: [], probe: NO_PROBE })
+    assert.deepStrictEqual(ask(Array.from({ length: 100 }, (_, i) => `fe80::${i + 256}`)), [])
   })
 })
