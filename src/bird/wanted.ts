@@ -120,13 +120,9 @@ export const readWanted = Effect.fnUntraced(function*(
   const interfaces = yield* netlink.interfaces
   const links = linksOf(config, interfaces)
   const routers = yield* netlink.routers(links)
-  const { ask, probe } = doubted(
-    config?.spec.bgp?.peers ?? [],
-    { interfaces, routers },
-    establishedOf(state.status),
-    probed,
-    yield* monotonicMillis
-  )
+  const established = establishedOf(state.status)
+  const at = yield* monotonicMillis
+  const { ask, probe } = doubted(config?.spec.bgp?.peers ?? [], { interfaces, routers }, established, probed, at)
   yield* netlink.probeRouters(ask)
   const rendered = renderConfig({
     nodeName,
@@ -135,7 +131,7 @@ export const readWanted = Effect.fnUntraced(function*(
     routers,
     found,
     kept,
-    established: new Set(status.peers.filter(({ state }) => state === "Established").map(({ protocol }) => protocol)),
+    established,
     ends,
     outgoing: config === undefined ? new Map() : yield* readOutgoing(netlink, config),
     passwords,
