@@ -74,3 +74,18 @@ it.effect("says that an operator withdrew the node", () =>
     yield* publish(status(0, []), status(0, [], true))
     assert.include(yield* PrometheusMetrics.format(), "flock_bird_withdrawn 0\n")
   })))
+
+it.effect("an unnumbered peer keeps its series, whatever router and AS are found", () =>
+  isolated(Effect.gen(function*() {
+    const unnumbered = (address: string, asn: number) => ({
+      ...peer(address, asn),
+      interface: "eth0",
+      asnIs: "external" as const
+    })
+    yield* publish(status(0, [unnumbered("", 0)]), status(0, []))
+    yield* publish(status(0, [unnumbered("fe80::1%eth0", 65100)]), status(0, [unnumbered("", 0)]))
+    const text = yield* PrometheusMetrics.format()
+    assert.deepStrictEqual(text.match(/^flock_bgp_session_established\{.*$/gm), [
+      "flock_bgp_session_established{peer=\"eth0\",asn=\"external\"} 1"
+    ])
+  })))

@@ -106,6 +106,12 @@ describe("parseProtocols", () => {
     }])
   })
 
+  it("keeps the interface of a link-local address", () => {
+    const linkLocal = version3.replace("198.51.100.1%uplink", "fe80::1%bond0.100")
+    assert.notStrictEqual(linkLocal, version3)
+    assert.strictEqual(parseProtocols(replyOf(linkLocal))[0]?.address, "fe80::1%bond0.100")
+  })
+
   it("does not mistake a channel's counts of one protocol for another's", () => {
     const swapped = version3.replace("1002-static6    Static", "1002-static6    BGP")
     assert.deepStrictEqual(parseProtocols(replyOf(swapped)).map(({ ipv6 }) => ipv6.learned), [1, 0])

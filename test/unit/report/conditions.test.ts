@@ -35,6 +35,22 @@ const statusWith = (...peers: ReadonlyArray<PeerStatus>) => {
 }
 
 describe("a NodeConfig's status", () => {
+  it("names an unnumbered peer by its interface, with address and AS number once they are known", () => {
+    const unnumbered = (address: string, asn: number, state: string): PeerStatus => ({
+      ...peer(address, state),
+      asn,
+      asnIs: "external",
+      interface: "eth0"
+    })
+    const waiting = statusWith(unnumbered("", 0, "Down"))
+    assert.deepStrictEqual(waiting.peers, [{ interface: "eth0", state: "Down" }])
+    assert.include(waiting.bgp?.message, "not eth0 (AS external)")
+    const up = statusWith(unnumbered("fe80::1%eth0", 65100, "Established"))
+    assert.deepStrictEqual(up.peers, [
+      { interface: "eth0", address: "fe80::1%eth0", asn: 65100, state: "Established" }
+    ])
+  })
+
   it.each<[AntiSpoofingStatus, "True" | "False", string, RegExp]>([
     [{ state: "on", exempt: [] }, "True", "Enforced", /dropped/],
     [{ state: "off", exempt: [] }, "False", "SwitchedOff", /spec.antiSpoofing is false/],
