@@ -14,7 +14,7 @@ let lab: Network
 /** Before the first pod. */
 let first: string
 beforeAll(async () => {
-  lab = await Network.open(world, { nodes: 1 })
+  lab = await Network.open(world, { nodes: 1, bfd: true })
   first = await lab.node(0).metrics()
 }, 60_000)
 afterAll(() => world.close(), 30_000)

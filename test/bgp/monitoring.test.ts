@@ -20,7 +20,7 @@ const world = new World()
 let lab: Network
 let prometheus: Prometheus
 beforeAll(async () => {
-  lab = await Network.open(world, { nodes: 1 })
+  lab = await Network.open(world, { nodes: 1, bfd: true })
   prometheus = await Prometheus.open(lab.node(0), spec.groups)
   await work(lab, 12)
 }, 90_000)
