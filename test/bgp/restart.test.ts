@@ -1,23 +1,14 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs"
+import { renameSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { parse } from "yaml"
 import type { Attached } from "../../lab/AgentNode.ts"
 import { end, exec, run } from "../../lab/exec.ts"
 import { node4, node6, ROUTER4 } from "../../lab/Lan.ts"
 import { Network, nodeSpec, peers } from "../../lab/Network.ts"
 import { pinging, type Pings } from "../../lab/ping.ts"
+import { sidecar } from "../../lab/sidecar.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
-
-/** What the DaemonSet's container of BIRD runs, with the files in `directory`. */
-const sidecar = (directory: string): ReadonlyArray<string> => {
-  const daemonSet = parse(readFileSync(new URL("../../manifests/daemonset.yaml", import.meta.url), "utf8"))
-  const containers: ReadonlyArray<{ readonly name: string; readonly command: ReadonlyArray<string> }> =
-    daemonSet.spec.template.spec.containers
-  const command = containers.find(({ name }) => name === "bird")?.command ?? []
-  return command.map((word) => word.replaceAll("/run/flock/bird", directory))
-}
 
 /** Long-lived graceful restart is off always. */
 const OFF = /^ *graceful restart off;/m
