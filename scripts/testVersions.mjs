@@ -6,7 +6,7 @@
 import { spawnSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { dirname, join, resolve } from "node:path"
+import { join, resolve } from "node:path"
 
 const ROOT = resolve(import.meta.dirname, "..")
 const VERSIONS = ["", ...readFileSync(join(ROOT, "lab/versions.txt"), "utf8").trim().split("\n")]
