@@ -44,6 +44,12 @@ export interface Rendered {
 }
 
 /**
+ * Seconds. BIRD 3.1 and 3.4 install what they learned while graceful recovery went on at the next scan only, if that ended
+ * by its timeout: with 20 s a node waited as long for its first routes.
+ */
+const SCAN_TIME = 5
+
+/**
  * Bytes of kernel notifications that may wait for BIRD, taken only as they come. The kernel's default holds some 160 routes:
  * of a burst that met a busy BIRD the rest was not seen before the next scan, so withdrawn addresses stayed announced.
  */
@@ -64,7 +70,7 @@ const kernel = (
     "learn;",
     "persist;",
     `merge paths on limit ${WAYS};`,
-    "scan time 20;",
+    `scan time ${SCAN_TIME};`,
     `netlink rx buffer ${NETLINK_BUFFER};`,
     "graceful restart on;",
     `metric ${kernelMetric(spec)};`,

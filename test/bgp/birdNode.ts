@@ -24,6 +24,8 @@ export interface BirdNode {
   readonly netns: string
   readonly bird: Bird["Service"]
   readonly facts: Effect.Success<ReturnType<typeof makeFacts>>
+  /** Of BIRD's files, its log among them. */
+  readonly directory: string
   /** BIRD's process. */
   readonly process: ChildProcess
 }
@@ -50,7 +52,7 @@ export const startNode = async (
     }).pipe(Effect.provideService(Scope.Scope, scope))
   )
   await until("bird.conf", () => existsSync(join(directory, "bird.conf")))
-  return { ...node, process: await startBird(world, netns, directory, "-R") }
+  return { ...node, directory, process: await startBird(world, netns, directory, "-R") }
 }
 
 /** A node with `bgp`, a router with `options`. */
