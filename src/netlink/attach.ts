@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto"
 import { closeSync, write } from "node:fs"
 import { constants } from "node:os"
 import type { IpAddress } from "../domain/Ip.ts"
-import { readInet6Conf, readLink } from "./answers.ts"
+import { readHostEnd, readInet6Conf, readLink } from "./answers.ts"
 import { errnoName, type Message } from "./codec.ts"
 import { DEVCONF_DISABLE_IPV6, RTMGRP_IPV6_ROUTE } from "./constants.ts"
 import { differingInet6, writeInet6 } from "./hostEnd.ts"
@@ -31,7 +31,7 @@ import {
 } from "./Netlink.ts"
 import { untilLocal } from "./ready.ts"
 import * as R from "./requests.ts"
-import { failure, REJECTED, RequestSocket } from "./socket.ts"
+import { failure, REJECTED, type Reply, RequestSocket } from "./socket.ts"
 import type { Step } from "./step.ts"
 import { hostSteps, passSteps, podSteps } from "./steps.ts"
 
@@ -81,12 +81,12 @@ interface Done {
   readonly added: Array<IpAddress>
 }
 
-/** Sends all steps; fails with the first error. */
+/** Sends all steps; fails with the first error. The result has a reply for each. */
 const run = (
   socket: RequestSocket,
   steps: ReadonlyArray<Step>,
   done: Done
-): Effect.Effect<void, NetlinkError | AddressHeld> =>
+): Effect.Effect<ReadonlyArray<Reply>, NetlinkError | AddressHeld> =>
   Effect.flatMap(socket.request(steps.map((step) => step.message), true), (replies) => {
     let first: NetlinkError | AddressHeld | undefined
     for (const [i, step] of steps.entries()) {
@@ -100,7 +100,7 @@ const run = (
       } else if (code !== EEXIST) first ??= failure(step.op, ack)
       else if (!step.mayExist) first ??= failure(step.op, detail === undefined ? { code } : { code, detail })
     }
-    return first === undefined ? Effect.void : Effect.fail(first)
+    return first === undefined ? Effect.succeed(replies) : Effect.fail(first)
   })
 
 /** Interface names as the kernel takes them (`dev_valid_name`), and no `%d` pattern, which it would fill in. */
@@ -219,13 +219,18 @@ const configure = <E>(
       Effect.result(
         guarded.pipe(
           Effect.andThen(beforeRoutes),
-          Effect.andThen(run(context.host, hostSteps(plan, link, podMac, context.ipv6), done))
+          Effect.andThen(
+            run(context.host, [...hostSteps(plan, link, podMac, context.ipv6), ...passSteps(plan, link)], done)
+          )
         )
       )
     ], { concurrency: 2 })
-    for (const side of sides) yield* Effect.fromResult(side)
-    // Not before: which side is done last is open, and it is the second end that comes up that gives both their carrier.
-    yield* Effect.all([untilLocal(pod, done.added), run(context.host, passSteps(plan, link), done)], { concurrency: 2 })
+    yield* Effect.fromResult(sides[0])
+    const replies = yield* Effect.fromResult(sides[1])
+    // The second end to come up gives both their carrier. Where that was the pod's, it came after these.
+    const passes = replies.at(-2)?.answers.some((answer) => readHostEnd(answer)?.carrier === true) === true
+    const last = passes ? Effect.void : run(context.host, passSteps(plan, link), done)
+    yield* Effect.all([untilLocal(pod, done.added), last], { concurrency: 2 })
   })
 
 const make = <E>(

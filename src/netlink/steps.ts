@@ -66,7 +66,10 @@ export const hostSteps = (
   ipv6: boolean
 ): ReadonlyArray<Step> => createSteps(plan, { ifIndex, ifName, podMac, ipv6 })
 
-/** Once both ends are up: makes them pass packets before the caller is told that the pod is ready ({@link R.getLink}). */
+/**
+ * Where both ends are up by then, makes them pass packets before the caller is told that the pod is ready
+ * ({@link R.getLink}): the first answer says so, by the carrier.
+ */
 export const passSteps = (
   plan: PodLinkPlan,
   { ifIndex, ifName, peerIndex = 0, peerNsid }: Link
