@@ -12,12 +12,17 @@ const SRC = resolve(import.meta.dirname, "../../../src")
 const STAMPS = [
   "bird/rounds.ts",
   "cni/add.ts",
+  // stamps in objects' status, by which another leader goes on
+  "fleet/Fleet.ts",
+  "fleet/rollout.ts",
   // compared with the API server's
   "kube/client.ts",
   "kube/nodeCondition.ts",
   "kube/nodeConfigStatus.ts",
   "kube/recorder.ts",
   "kube/refusals.ts",
+  // ages of stamps, as kubectl prints them
+  "kubectl/commands.ts",
   "socket/Introspection.ts",
   "state/takeOver.ts"
 ]
