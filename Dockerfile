@@ -12,16 +12,20 @@ RUN apt-get -qq update \
 WORKDIR /flock
 COPY package.json package-lock.json .npmrc ./
 ARG NPM_CONFIG_REGISTRY=
-# As scripts/setup.sh does, without install scripts; a current Node comes with the packages, and `--force` takes those of the
-# other architecture too. The secret is for a network that looks into TLS.
+# As scripts/setup.sh does, without install scripts; a current Node comes with the packages. The secret is for a network that
+# looks into TLS.
 RUN --mount=type=secret,id=ca if [ -e /run/secrets/ca ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca; fi; \
     [ -n "$NPM_CONFIG_REGISTRY" ] || unset NPM_CONFIG_REGISTRY; \
-    npm ci --omit=dev --omit=peer --ignore-scripts --force --loglevel=error && rm -rf /root/.npm
+    npm ci --omit=dev --omit=peer --ignore-scripts --loglevel=error && rm -rf /root/.npm
 
 FROM npm AS build
 ARG TARGETARCH=amd64 DRIFT=
 COPY scripts/images/debian.lock scripts/images/toolchain.sh /images/
 RUN sh /images/toolchain.sh "$TARGETARCH" "$DRIFT"
+COPY scripts/images/foreign.mjs /images/
+RUN --mount=type=secret,id=ca if [ -e /run/secrets/ca ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca; fi; \
+    [ -n "$NPM_CONFIG_REGISTRY" ] || unset NPM_CONFIG_REGISTRY; \
+    node /images/foreign.mjs "$(echo "$TARGETARCH" | sed s/amd64/x64/)" && rm -rf /root/.npm
 COPY tsconfig.json LICENSE ./
 COPY cni cni
 COPY scripts scripts

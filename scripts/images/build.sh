@@ -86,8 +86,15 @@ if [ -n "$again" ] || [ ! -e "$done/flock-bird.tar" ]; then
       { cat "$work/log" >&2; exit 1; }
     grep -E '^(toolchain|rootfs): not ' "$work/log" >&2 || true
     cache_flag=''
+    if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+      # nothing in it ran here: only its name tells which machine it is for
+      image=$(buildah from --pull-never "localhost/flock-$target:$version")
+      buildah config --arch "$arch" "$image"
+      buildah commit -q --timestamp 0 "$image" "localhost/flock-$target:$version" >/dev/null
+      buildah rm "$image" >/dev/null
+    fi
     buildah push -q "localhost/flock-$target:$version" "docker-archive:$work/flock-$target.tar:localhost/flock-$target:$version"
-    image=$(buildah from --pull-never "localhost/flock-$target:$version")
+    image=$(buildah from --pull-never --arch "$arch" "localhost/flock-$target:$version")
     cp "$(buildah mount "$image")/usr/share/sbom/flock-$target.spdx.json" "$work/"
     buildah rm "$image" >/dev/null
   done

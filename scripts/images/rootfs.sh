@@ -32,7 +32,8 @@ cd /
 rm -r "$work"
 [ -n "$(ls "$root/var/lib/dpkg/status.d")" ] || { echo "rootfs: debian.lock has nothing for $image on $arch" >&2; exit 1; }
 cd "$root"
-find usr/share/doc -mindepth 1 -not -type d -not -name copyright -delete
+# a package's folder may be a link to that of another one of the same source
+find usr/share/doc -mindepth 2 -not -type d -not -name copyright -delete
 find usr/share/doc -mindepth 1 -type d -empty -delete
 rm -rf usr/share/man usr/share/info usr/share/locale usr/share/lintian usr/share/gdb usr/share/bug usr/share/bash-completion \
   usr/share/gcc usr/lib/*/gconv usr/lib/systemd usr/lib/init etc/init.d etc/default usr/share/initramfs-tools usr/share/menu \
