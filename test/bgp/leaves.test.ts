@@ -133,9 +133,10 @@ describe("two leaves", () => {
     for (const [target, own] of [[CLIENT6, own6], [CLIENT4, own4]] as const) {
       await until(
         `packets to ${target} are from ${own}`,
-        async () => (await ip(netns, "route", "get", target)).includes(`src ${own}`)
+        async () => (await ip(netns, "route", "get", target)).includes(`src ${own}`),
+        30
       )
-      await until(`answers to ${own}`, async () => (await ping(netns, target)).received === 1)
+      await until(`answers to ${own}`, async () => (await ping(netns, target)).received === 1, 30)
     }
     const pings = [pinging(netns, CLIENT6), pinging(netns, CLIENT4)]
     await sleep(200)
@@ -169,14 +170,16 @@ describe("two leaves", () => {
       await until(
         "learned ones are first, and alone",
         async () =>
-          (await used()).every((line) => line.includes("proto bird metric 16")) && !(await ofBird()).includes("65535")
+          (await used()).every((line) => line.includes("proto bird metric 16")) && !(await ofBird()).includes("65535"),
+        30
       )
       assert.include(await ofBird(), "unreachable")
       lab.writeSpec({})
       await until(
         "the node's own are first, and nothing of the other metric is left",
         async () =>
-          (await used()).every((line) => line.includes("metric 300")) && !(await ofBird()).includes("metric 16")
+          (await used()).every((line) => line.includes("metric 300")) && !(await ofBird()).includes("metric 16"),
+        30
       )
     }
     for (const { lost } of await outwards(lab, edits)) assert.strictEqual(lost, 0)
