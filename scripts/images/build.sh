@@ -68,6 +68,8 @@ done=$cache/built/$key
 if [ -n "$again" ] || [ ! -e "$done/flock-bird.tar" ]; then
   make_base
   buildah() { command buildah --root "$cache/storage" --runroot "$cache/run" --storage-driver "${IMAGES_STORAGE:-overlay}" "$@"; }
+  # Layers of former trees stay for the next one's cache: some 300 MB for each change.
+  if [ "$(du -sm "$cache/storage" 2>/dev/null | cut -f1)0" -gt 250000 ]; then buildah rmi --all --force >/dev/null; fi
   local_base=localhost/flock-base:$(sha256sum "$base" | cut -c1-16)
   if ! buildah inspect --type image "$local_base" >/dev/null 2>&1; then
     container=$(buildah from scratch)
