@@ -40,7 +40,8 @@ try {
   await cluster.command("load", await makeImage(cluster.place.directory, bin))
   await cluster.command("dns")
   console.error("conformance: running; a dot is nothing that it prints")
-  const { code } = await cluster.try("e2e", [values.focus, values.skip])
+  const { code, stderr, stdout } = await cluster.try("e2e", [values.focus, values.skip])
+  if (code !== 0) console.error(`${stdout}\n${stderr}`.slice(-8000))
   const results = globSync(join(cluster.place.directory, "e2e/junit*.xml")).flatMap((file) =>
     parseJUnit(readFileSync(file, "utf8"))
   )
