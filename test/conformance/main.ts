@@ -18,8 +18,10 @@ const FOCUS = [
   String.raw`\[sig-network\].*(IPv6DualStack|DualStack|HostPort|session affinity|TrafficPolicy|traffic policy)`
 ].join("|")
 /** For Go's regexp. What needs what is not here: a cloud's load balancer, another proxy mode, a feature that is off, the Internet. */
-const SKIP = String
-  .raw`\[Disruptive\]|\[Serial\]|\[Slow\]|LoadBalancer|\[Feature:(?!IPv6DualStack)|\[FeatureGate|\[LinuxOnly\] NetworkPolicy|Networking-IPv6`
+const SKIP = [
+  String.raw`\[Disruptive\]|\[Serial\]|\[Slow\]|LoadBalancer|NetworkPolicy`,
+  String.raw`\[Feature:[A-HJ-Z]|\[Feature:In|\[FeatureGate`
+].join("|")
 
 const { values } = parseArgs({
   options: {
