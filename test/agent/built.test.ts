@@ -272,6 +272,10 @@ const mendInside = async (netns: string) => {
   ) await inside(netns, "ip", ...words.split(" "))
 }
 
+/** Metrics are rendered once a second, so they are waited for. */
+const unreachable = (reason: string, count = 1) =>
+  new RegExp(`flock_unreachable_attachments\\{reason="${reason}"\\} ${count}`)
+
 describe("a pod that cannot be reached is not announced", () => {
   it("while it has set its interface down", async () => {
     const { pod } = await withAnycast()
@@ -284,17 +288,12 @@ describe("a pod that cannot be reached is not announced", () => {
       const why = await node.tool("why", ANYCAST[0])
       assert.include(why.stdout, "has set its interface down")
       assert.strictEqual(why.code, 1)
-      assert.match(await node.metrics(), /flock_unreachable_attachments\{reason="link-down"\} 1/)
+      await until("it is counted", async () => unreachable("link-down").test(await node.metrics()), 3)
       // What went with the interface does not come back with it.
       await inside(pod.netns, "ip", "link", "set", "eth0", "up")
       await until("why says so", async () => (await node.tool("why", ANYCAST[0])).stdout.includes("its own network"), 2)
       assert.deepStrictEqual(await node.routes(201), [])
-      // Metrics are rendered once a second.
-      await until(
-        "it is counted",
-        async () => /flock_unreachable_attachments\{reason="pod"\} 1/.test(await node.metrics()),
-        3
-      )
+      await until("it is counted as that", async () => unreachable("pod").test(await node.metrics()), 3)
       await mendInside(pod.netns)
       await until("announced again", async () => (await node.routes(201)).length === 2, 10)
     }
@@ -392,7 +391,7 @@ describe("a pod that cannot be reached is not announced", () => {
       // The node is as it was made.
       assert.match(await node.metrics("/readyz"), /^ok/)
       assert.notInclude((await node.tool("doctor", "--json")).stdout, "not-as-built")
-      assert.match(await node.metrics(), /flock_unreachable_attachments\{reason="pod"\} 5/)
+      await until("five are counted", async () => unreachable("pod", 5).test(await node.metrics()), 3)
       assert.match(await node.metrics(), /flock_unreachable_attachments\{reason="cut"\} 0/)
       await inside(pods[4]?.netns ?? "", "ip", "address", "add", v4(5), "dev", "lo")
       await until("announced again", async () => (await announced()).includes(v4(5)), 20)
@@ -429,7 +428,7 @@ describe("a pod that cannot be reached is not announced", () => {
       }, 2)
       const why = await node.tool("why", gone)
       assert.include(why.stdout, `the host sends what is for ${address} elsewhere`)
-      assert.match(await node.metrics(), /flock_unreachable_attachments\{reason="cut"\} 1/)
+      await until("it is counted", async () => unreachable("cut").test(await node.metrics()), 3)
       assert.include(node.readLog(), "a pod cannot be reached and is not announced")
       assert.match(await node.metrics("/readyz"), /^ok/)
       await sabotage(giveBack)
