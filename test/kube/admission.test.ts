@@ -13,6 +13,12 @@ const SMP = "application/strategic-merge-patch+json"
 const nodePath = (name: string) => `/api/v1/nodes/${name}`
 const nodeConfigPath = (name: string) => `${lab.NODECONFIGS}/${name}`
 
+/** Made from a template, so that no other rule refuses it as well: which of several the server names is its own affair. */
+const templated = (name: string) => {
+  const object = lab.nodeConfig(name)
+  return { ...object, metadata: { ...object.metadata, labels: { "flock.fritzlab.net/template": "rack-a" } } }
+}
+
 const unavailable = (status: string) => ({
   status: { conditions: [{ type: "NetworkUnavailable", status, reason: "FlockReady", message: "" }] }
 })
@@ -28,7 +34,7 @@ describe.runIf(available)("an agent's token, with a real API server", () => {
     api = await start(world)
     await lab.prepare(api)
     await lab.create(api, lab.node(OTHER))
-    for (const name of [lab.NODE, OTHER]) await lab.create(api, lab.nodeConfig(name))
+    for (const name of [lab.NODE, OTHER]) await lab.create(api, templated(name))
     // what kubelet and administrators have written there
     const filled = {
       metadata: { labels: { zone: "a" }, annotations: { note: "n" } },
@@ -112,7 +118,7 @@ describe.runIf(available)("an agent's token, with a real API server", () => {
         MERGE
       ],
       ["a NodeConfig", "PATCH", nodeConfigPath(OTHER), { spec: { mtu: 1400 } }, MERGE],
-      ["a NodeConfig, made", "POST", lab.NODECONFIGS, lab.nodeConfig("host003"), undefined],
+      ["a NodeConfig, made", "POST", lab.NODECONFIGS, templated("host003"), undefined],
       ["a NodeConfig, deleted", "DELETE", nodeConfigPath(OTHER), undefined, undefined],
       ["all NodeConfigs, deleted", "DELETE", lab.NODECONFIGS, undefined, undefined]
     ] as const
