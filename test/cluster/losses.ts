@@ -55,9 +55,10 @@ export const lossesDuring = async (
 const GAP_PINGS = 50
 
 /**
- * What a roll-out may not lose. It is not lossless yet: where agent and BIRD end together, on a machine that has nothing else
- * to do, the router took an anycast route away for 0.1 to 0.2 s in some four of ten roll-outs, and flows that two nodes share
- * moved (docs/tested.md). A pod's own address loses nothing, and an anycast one is silent for half a second at most.
+ * What a restart of BIRD may not lose. It is not lossless yet: on a machine that has nothing else to do, the router took an
+ * anycast route away for 0.1 to 0.2 s about when BIRD ended its graceful recovery, in some four of ten roll-outs, and flows
+ * that two nodes share moved (docs/tested.md). A pod's own address loses nothing, and an anycast one is silent for half a
+ * second at most.
  */
 export const beyondRollOut = (lost: ReadonlyArray<string>, anycast: ReadonlyArray<string>): ReadonlyArray<string> =>
   lost.filter((line) => {
