@@ -43,7 +43,7 @@ export default defineConfig({
       project("runtime", { alone: true, timeout: 180_000 }),
       project("soak", { alone: true, timeout: 300_000 }),
       project("kube", { alone: true, timeout: 180_000 }),
-      // Once more where a test failed: seen twice in five whole runs, each time another test, cause open (docs/tested.md).
+      // Once more where a test failed: each of three runs on an idle machine had one, another each time, cause open (docs/tested.md).
       project("cluster", { alone: true, retry: 1, timeout: 120_000, globalSetup: "test/cluster/setUp.ts" })
     ]
   }
