@@ -12,10 +12,12 @@ import { KubeApi, type NodeConfigState } from "../kube/KubeApi.ts"
 import { timeOf } from "../kube/nodeCondition.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { sayChanges } from "../process/sayOnce.ts"
+import type { Action, Decision, Health } from "./decision.ts"
 import { defaultGateways } from "./gateways.ts"
 import { type Known, NOTHING, onNode, onOwn, onTemplates, UNKNOWN } from "./known.ts"
 import { isSomebodyElses, nodeConfigBody, orphanBody, releaseBody, templateStatusBody } from "./objects.ts"
-import { type Action, decide, type Decision, type Health, PROBATION_MILLIS } from "./rollout.ts"
+import { decide } from "./rollout.ts"
+import { PROBATION_MILLIS } from "./trial.ts"
 
 /** After a write that was refused or not answered, seconds. */
 const AGAIN = { first: 5, most: 60 }
@@ -127,7 +129,7 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
       node: { name: nodeName, labels, annotations, podCIDRs, gateways },
       templates: all,
       nodeConfig: own.object,
-      health: healthOf(yield* SubscriptionRef.get(kube.nodeConfig), yield* bird.status),
+      health: healthOf(yield* SubscriptionRef.get(kube.nodeConfig), yield* bird.lastStatus),
       now: yield* Clock.currentTimeMillis,
       probationMillis
     })

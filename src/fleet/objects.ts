@@ -11,7 +11,8 @@ import { TEMPLATE_KIND, type TemplateFailure } from "../domain/NodeConfigTemplat
 import { oneLine } from "../domain/quote.ts"
 import { record } from "../domain/record.ts"
 import { FIELD_MANAGER } from "../kube/fleetApi.ts"
-import { HALTING, type Wanted } from "./rollout.ts"
+import type { Wanted } from "./decision.ts"
+import { HALTING } from "./failures.ts"
 
 /** The CRD's bound. */
 const MAX_MESSAGE = 2048

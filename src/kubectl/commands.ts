@@ -10,7 +10,7 @@ import { record } from "../domain/record.ts"
 import { askAll } from "./ask.ts"
 import { isQuiet, podBytes } from "./drain.ts"
 import { type AgentPod, agentPods, jsonOnNode, type Kubectl, list, make, onNode } from "./kubectl.ts"
-import { addressRows, anycastTable, nodeRows, statusTable } from "./nodes.ts"
+import { addressRows, anycastTable, type NodeRow, nodeRows, statusTable } from "./nodes.ts"
 import { candidates, nodeAnswer, whyLines } from "./why.ts"
 
 /** Said already. */
@@ -93,40 +93,47 @@ const watching = <E>(watch: boolean, show: Effect.Effect<void, E>): Effect.Effec
     )
     : show
 
-const status = Command.make(
-  "status",
-  { ...shared, json: jsonFlag, watch: watchFlag },
-  ({ json, watch, ...flags }) =>
-    watching(
-      watch,
-      Effect.gen(function*() {
-        const all = yield* rows(kubectlOf(flags))
-        if (json) return yield* Console.log(toJson(all))
-        if (all.length === 0) return yield* Console.log("no NodeConfigs, and no agents")
-        yield* printTable(statusTable(all, yield* Clock.currentTimeMillis))
-      })
-    )
-).pipe(Command.withDescription("every node: ready, sessions, addresses, version"))
+/** A command that shows the nodes in one way or another, once or again and again. */
+const nodesCommand = <Name extends string, A>(name: Name, options: {
+  readonly description: string
+  /** What is printed, and with `--json` as it is. */
+  readonly pick: (rows: ReadonlyArray<NodeRow>) => ReadonlyArray<A>
+  readonly none: string
+  readonly cells: (picked: ReadonlyArray<A>, now: number) => ReadonlyArray<ReadonlyArray<string>>
+}) =>
+  Command.make(
+    name,
+    { ...shared, json: jsonFlag, watch: watchFlag },
+    ({ json, watch, ...flags }) =>
+      watching(
+        watch,
+        Effect.gen(function*() {
+          const all = yield* rows(kubectlOf(flags))
+          const picked = options.pick(all)
+          if (json) return yield* Console.log(toJson(picked))
+          if (picked.length === 0) return yield* Console.log(options.none)
+          yield* printTable(options.cells(picked, yield* Clock.currentTimeMillis))
+          const cut = all.filter(({ truncated }) => truncated).map(({ node }) => node)
+          if (cut.length > 0) {
+            yield* Console.log(`\nmore than a hundred addresses, of which the first are counted: ${cut.join(", ")}`)
+          }
+        })
+      )
+  ).pipe(Command.withDescription(options.description))
 
-const anycast = Command.make(
-  "anycast",
-  { ...shared, json: jsonFlag, watch: watchFlag },
-  ({ json, watch, ...flags }) =>
-    watching(
-      watch,
-      Effect.gen(function*() {
-        const all = yield* rows(kubectlOf(flags))
-        const addresses = addressRows(all)
-        if (json) return yield* Console.log(toJson(addresses))
-        if (addresses.length === 0) return yield* Console.log("no pod has an anycast or chosen address")
-        yield* printTable(anycastTable(addresses))
-        const cut = all.filter(({ truncated }) => truncated).map(({ node }) => node)
-        if (cut.length > 0) {
-          yield* Console.log(`\nmore than a hundred addresses, of which the first are shown: ${cut.join(", ")}`)
-        }
-      })
-    )
-).pipe(Command.withDescription("every anycast and chosen address: which nodes have pods for it, and announce it"))
+const status = nodesCommand("status", {
+  description: "every node: ready, sessions, addresses, version",
+  pick: (all) => all,
+  none: "no NodeConfigs, and no agents",
+  cells: statusTable
+})
+
+const anycast = nodesCommand("anycast", {
+  description: "every anycast and chosen address: which nodes have pods for it, and announce it",
+  pick: addressRows,
+  none: "no pod has an anycast or chosen address",
+  cells: anycastTable
+})
 
 const why = Command.make(
   "why",

@@ -1,6 +1,6 @@
 /** CPU time of ADD and DEL, and bursts beside ptp with host-local in the same rounds: what a busy node feels. */
 import { PLUGIN } from "../../lab/cni.ts"
-import { BenchNode, callPlugin, type Lab, openLab, type Plugin } from "./lab.ts"
+import { type BenchNode, callPlugin, type Lab, type Plugin, withAgent } from "./lab.ts"
 import { ptp } from "./ptp.ts"
 import { type Bench, median, type Options, type Row } from "./report.ts"
 
@@ -109,13 +109,5 @@ export const cpu: Bench = {
   name: "cpu",
   title: `CPU time of ADD and DEL: ${CALLS} calls after ${WARM_UP} to warm up`,
   seconds: { once: 8, round: 14 },
-  run: async (options) => {
-    await using lab = await openLab()
-    const agent = await BenchNode.open(lab.world, { spec: SPEC })
-    await agent.start()
-    process.env["FLOCK_SOCKET"] = agent.socket
-    const rows = await measure(lab, agent, options)
-    await agent.stop()
-    return rows
-  }
+  run: (options) => withAgent(SPEC, (lab, agent) => measure(lab, agent, options))
 }

@@ -115,3 +115,17 @@ export class BenchNode extends AgentNode {
     return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) / 1000
   }
 }
+
+/** `measure` beside an agent that runs with this NodeConfig, which the plugin's calls reach. */
+export const withAgent = async <A>(
+  spec: unknown,
+  measure: (lab: Lab, agent: BenchNode) => Promise<A>
+): Promise<A> => {
+  await using lab = await openLab()
+  const agent = await BenchNode.open(lab.world, { spec })
+  await agent.start()
+  process.env["FLOCK_SOCKET"] = agent.socket
+  const measured = await measure(lab, agent)
+  await agent.stop()
+  return measured
+}

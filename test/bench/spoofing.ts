@@ -1,7 +1,7 @@
 /** What anti-spoofing costs an ADD: the same node with it and without it, in pairs, one after the other and then the other way. */
 import { PLUGIN } from "../../lab/cni.ts"
 import { until } from "../../lab/until.ts"
-import { BenchNode, callPlugin, type Lab, openLab, type Plugin } from "./lab.ts"
+import { type BenchNode, callPlugin, type Lab, type Plugin, withAgent } from "./lab.ts"
 import { type Bench, median, type Options, pairedRatio, type Row } from "./report.ts"
 
 const PODS = 100
@@ -66,13 +66,5 @@ export const spoofing: Bench = {
   name: "spoofing",
   title: "Anti-spoofing: ADD and DEL with it and without, in pairs",
   seconds: { once: 10, round: 12 },
-  run: async (options) => {
-    await using lab = await openLab()
-    const agent = await BenchNode.open(lab.world, { spec: SPEC })
-    await agent.start()
-    process.env["FLOCK_SOCKET"] = agent.socket
-    const rows = await measure(lab, agent, options)
-    await agent.stop()
-    return rows
-  }
+  run: (options) => withAgent(SPEC, (lab, agent) => measure(lab, agent, options))
 }

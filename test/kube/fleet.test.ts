@@ -9,8 +9,8 @@ import { until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
 import { Bird } from "../../src/bird/Bird.ts"
 import type { BirdStatus } from "../../src/bird/birdStatus.ts"
+import { place } from "../../src/fleet/failures.ts"
 import { Fleet } from "../../src/fleet/Fleet.ts"
-import { place } from "../../src/fleet/rollout.ts"
 import { KubeApi } from "../../src/kube/KubeApi.ts"
 import * as NetlinkTest from "../../src/netlink/NetlinkTest.ts"
 import * as lab from "./lab.ts"
@@ -60,7 +60,7 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
     const program = Effect.gen(function*() {
       const kube = yield* lab.agent(kubeconfig, { nodeName: name })
       const bird = Layer.mock(Bird, {
-        status: SubscriptionRef.get(status),
+        lastStatus: SubscriptionRef.get(status),
         statusChanges: SubscriptionRef.changes(status)
       })
       const layer = Fleet.layer({ nodeName: name, probationMillis: 8000 }).pipe(

@@ -14,8 +14,11 @@ import {
   RESUME_ANNOTATION,
   type TemplateFailure
 } from "../../../src/domain/NodeConfigTemplate.ts"
+import type { Action, Health } from "../../../src/fleet/decision.ts"
+import { place } from "../../../src/fleet/failures.ts"
 import type { NodeFacts } from "../../../src/fleet/resolve.ts"
-import { type Action, decide, type Health, place, PROBATION_MILLIS } from "../../../src/fleet/rollout.ts"
+import { decide } from "../../../src/fleet/rollout.ts"
+import { PROBATION_MILLIS } from "../../../src/fleet/trial.ts"
 
 interface TemplateObject {
   spec: { nodeSelector: object; priority?: number; rollout: { seconds: number }; template: Record<string, unknown> }

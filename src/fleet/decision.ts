@@ -1,0 +1,53 @@
+/** The words that the parts of a decision share: what is looked at, and what may come of it. Pure. */
+import type { NodeConfigTemplate, TemplateFailure } from "../domain/NodeConfigTemplate.ts"
+import type { Probation } from "./current.ts"
+import type { NodeFacts } from "./resolve.ts"
+
+/** How the node is, with the NodeConfig of `generation`. */
+export interface Health {
+  /** `metadata.generation` of the newest NodeConfig that the agent has seen, whether it is in force or refused. */
+  readonly generation: number
+  /** Why that one is not in force; undefined: it is. */
+  readonly rejected: string | undefined
+  /** Why BIRD does not run what it asks for; undefined: it does, or BIRD is somebody else's. */
+  readonly refusedByBird: string | undefined
+  readonly established: number
+  /** Sessions that are configured. */
+  readonly sessions: number
+}
+
+export interface World {
+  readonly node: NodeFacts
+  readonly templates: ReadonlyArray<NodeConfigTemplate>
+  /** The node's NodeConfig as the API server has it; undefined: there is none. */
+  readonly nodeConfig: unknown
+  readonly health: Health
+  /** Milliseconds of the epoch. */
+  readonly now: number
+  /** How long a NodeConfig is on trial. */
+  readonly probationMillis: number
+}
+
+/** The NodeConfig to write, by server-side apply. */
+export interface Wanted {
+  readonly template: string
+  readonly generation: number
+  readonly hash: string
+  readonly spec: unknown
+  readonly probation: Probation | undefined
+}
+
+export type Action =
+  | { readonly _tag: "Apply"; readonly wanted: Wanted; readonly why: string }
+  /** The label that says so; the spec stays. */
+  | { readonly _tag: "Orphan"; readonly why: string }
+  /** This node's own entry in the status of a template; undefined: none. */
+  | { readonly _tag: "Report"; readonly template: string; readonly failure: TemplateFailure | undefined }
+
+export interface Decision {
+  readonly actions: ReadonlyArray<Action>
+  /** In words, for `status` and the condition. */
+  readonly words: string
+  /** Milliseconds after which to look again though nothing changed; undefined: not needed. */
+  readonly lookIn?: number
+}
