@@ -11,7 +11,7 @@ process.env["PATH"] = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/s
  */
 const project = (
   name: string,
-  options: { readonly alone?: boolean; readonly retry?: number; readonly timeout?: number; readonly globalSetup?: string } = {}
+  options: { readonly alone?: boolean; readonly timeout?: number; readonly globalSetup?: string } = {}
 ) => ({
   extends: true as const,
   test: {
@@ -20,7 +20,6 @@ const project = (
     testTimeout: options.timeout ?? 10_000,
     hookTimeout: options.timeout ?? 10_000,
     ...(options.globalSetup === undefined ? {} : { globalSetup: options.globalSetup }),
-    ...(options.retry === undefined ? {} : { retry: options.retry }),
     ...(options.alone ? { fileParallelism: false } : {})
   }
 })
@@ -43,8 +42,7 @@ export default defineConfig({
       project("runtime", { alone: true, timeout: 180_000 }),
       project("soak", { alone: true, timeout: 300_000 }),
       project("kube", { alone: true, timeout: 180_000 }),
-      // Once more where a test failed: each of three runs on an idle machine had one, another each time, cause open (docs/tested.md).
-      project("cluster", { alone: true, retry: 1, timeout: 120_000, globalSetup: "test/cluster/setUp.ts" })
+      project("cluster", { alone: true, timeout: 120_000, globalSetup: "test/cluster/setUp.ts" })
     ]
   }
 })

@@ -66,13 +66,15 @@ const kernel = (
   addresses: ReadonlyArray<NodeAddress>,
   resolving: boolean
 ): ReadonlyArray<string> =>
+  // Without `graceful restart`: with it BIRD learns nothing of the kernel, and so no anycast address, before every router has
+  // come or 5 s are over, while it tells those that have come that it has said everything (End-of-RIB, RFC 4724): they let go
+  // of the addresses. What it had learned of routers itself stays by keptRoutes.ts.
   block(`protocol kernel kernel${family}`, [
     "learn;",
     "persist;",
     `merge paths on limit ${WAYS};`,
     `scan time ${SCAN_TIME};`,
     `netlink rx buffer ${NETLINK_BUFFER};`,
-    "graceful restart on;",
     `metric ${kernelMetric(spec)};`,
     ...block(`ipv${family}`, [
       // Above BGP's 100: an address that is announced from here stays announced although another node announces it too.

@@ -50,19 +50,3 @@ export const lossesDuring = async (
     ]
   }
 }
-
-/** Pings, one every 10 ms: half a second. */
-const GAP_PINGS = 50
-
-/**
- * What a restart of BIRD may not lose. It is not lossless yet: on a machine that has nothing else to do, the router took an
- * anycast route away for 0.1 to 0.2 s about when BIRD ended its graceful recovery, in some four of ten roll-outs, and flows
- * that two nodes share moved (docs/tested.md). A pod's own address loses nothing, and an anycast one is silent for half a
- * second at most.
- */
-export const beyondRollOut = (lost: ReadonlyArray<string>, anycast: ReadonlyArray<string>): ReadonlyArray<string> =>
-  lost.filter((line) => {
-    const pings = /^(\d+) of \d+ pings to ([^:\s]+(?::[^:\s]*)*): /.exec(line)
-    if (pings !== null) return !anycast.includes(pings[2] ?? "") || Number(pings[1]) > GAP_PINGS
-    return !anycast.some((address) => line.startsWith(urlOf(address)))
-  })
