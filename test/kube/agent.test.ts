@@ -96,6 +96,12 @@ describe.runIf(available)("the agent in a cluster, with a real API server", () =
 
   it(`serves with ${PODS} pods on its node, reports itself, and is forbidden nothing`, async () => {
     const ready = await startAgent()
+    // It serves from its NodeConfig on; the watch of pods is opened when their list has been taken in.
+    await until(
+      "the pods are listed",
+      async () =>
+        /flock_kube_requests_total\{verb="watch",resource="pods",code="200"\} [1-9]/.test(await node.metrics())
+    )
     const { code, json } = await add("pod-7")
     assert.strictEqual(code, 0, JSON.stringify(json))
     assert.match(JSON.stringify(json["ips"]), /"2001:db8:1:/)
