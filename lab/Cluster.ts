@@ -49,8 +49,8 @@ export class Cluster implements AsyncDisposable {
     this.place = place
   }
 
-  /** Brings one up, which takes 10 to 30 s; nodes are NotReady until there is a CNI. */
-  static async open(nodes = 2): Promise<Cluster> {
+  /** Brings one up, which takes 10 to 30 s; nodes are NotReady until there is a CNI. `env`: what the program's head names. */
+  static async open(nodes = 2, env: Readonly<Record<string, string>> = {}): Promise<Cluster> {
     const prefix = `f${randomBytes(3).toString("hex")}-`
     const directory = mkdtempSync(join(tmpdir(), "flock-cluster-"))
     // FRR's daemons give up root and have a folder in it.
@@ -68,7 +68,8 @@ export class Cluster implements AsyncDisposable {
       await ended
     }
     try {
-      await cluster.command("up", String(nodes))
+      const { code, stderr, stdout } = await cluster.try("up", [String(nodes)], undefined, env)
+      if (code !== 0) throw new Error(`cluster up: exit ${code}: ${stderr || stdout}`)
     } catch (error) {
       await cluster.close()
       throw error
@@ -87,9 +88,14 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** `cluster VERB DIR ARGS…`, whatever its exit code. */
-  try(verb: string, args: ReadonlyArray<string>, input?: string): Promise<Outcome> {
+  try(
+    verb: string,
+    args: ReadonlyArray<string>,
+    input?: string,
+    more: Readonly<Record<string, string>> = {}
+  ): Promise<Outcome> {
     const { directory, prefix } = this.place
-    const env = { ...process.env, PREFIX: prefix }
+    const env = { ...process.env, ...more, PREFIX: prefix }
     return exec(program, [verb, directory, ...args], { env, ...input !== undefined && { input } })
   }
 

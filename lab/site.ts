@@ -10,7 +10,7 @@ import { World } from "./World.ts"
 const TREE = resolve(import.meta.dirname, "..")
 
 export const ROUTER_ASN = 65000
-const NODE_ASN = 65001
+export const NODE_ASN = 65001
 
 /** Node i's prefixes; the first node is 1. */
 export const prefixes = (i: number) => ({ cidr6: `2001:db8:100:${i}::/64`, cidr4: `10.42.${i}.0/24` })
@@ -63,7 +63,7 @@ const routerConfig = (nodes: ReadonlyArray<number>): string => {
   ].join("\n")
 }
 
-const numbers = (cluster: Cluster): ReadonlyArray<number> =>
+export const numbers = (cluster: Cluster): ReadonlyArray<number> =>
   Array.from({ length: cluster.place.nodes }, (_, i) => i + 1)
 
 /** FRR in the router's namespace: for asking too, in another process than the one that started it. */
@@ -86,8 +86,8 @@ export const loadImages = async (cluster: Cluster): Promise<void> => {
   await cluster.command("load", join(out, "flock-agent.tar"), join(out, "flock-bird.tar"))
 }
 
-/** The folder that the README has people make, for this cluster's nodes and images. */
-export const writeSite = (cluster: Cluster): string => {
+/** The folder that the README has people make, for this cluster's images, with these objects in `nodes`. */
+export const writeSite = (cluster: Cluster, objects: ReadonlyArray<object>): string => {
   const folder = join(cluster.place.directory, "site")
   symlinkSync(TREE, join(cluster.place.directory, "flock"))
   cpSync(join(TREE, "manifests/examples/site"), folder, { recursive: true })
@@ -95,14 +95,17 @@ export const writeSite = (cluster: Cluster): string => {
   writeFileSync(kustomization, readFileSync(kustomization, "utf8").replaceAll("registry.example.org/", "localhost/"))
   writeFileSync(
     join(folder, "nodes/nodeconfigs.yaml"),
-    numbers(cluster).map((i) => JSON.stringify(nodeConfig(i))).join("\n---\n")
+    objects.map((object) => JSON.stringify(object)).join("\n---\n")
   )
   return folder
 }
 
-/** The README's commands, in its order; then every node is Ready and its sessions are Established. */
-export const install = async (cluster: Cluster): Promise<void> => {
-  const site = writeSite(cluster)
+/** The README's commands, in its order, `objects` as its NodeConfigs; then every node is Ready and its sessions are Established. */
+export const install = async (
+  cluster: Cluster,
+  objects: ReadonlyArray<object> = numbers(cluster).map((i) => nodeConfig(i))
+): Promise<void> => {
+  const site = writeSite(cluster, objects)
   await cluster.kubectl("apply", "-k", site)
   const crds = ["crd", "-l", "app.kubernetes.io/name=flock"]
   await cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", ...crds)

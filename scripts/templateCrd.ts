@@ -120,10 +120,16 @@ const status = {
           generation: { type: "integer", format: "int64", description: "metadata.generation that it failed with." },
           reason: {
             type: "string",
-            description: "Invalid, Rejected, RefusedByBIRD and SessionsLost halt; Unresolved and Tie do not."
+            description:
+              "Invalid, Rejected, RefusedByBIRD and SessionsLost halt, but for a node that had changed alone; Unresolved and Tie do not."
           },
           message: { type: "string", maxLength: 2048 },
-          resumed: { type: "boolean", description: "It failed after the generation had been resumed." }
+          resumed: { type: "boolean", description: "It failed after the generation had been resumed." },
+          hash: { type: "string", maxLength: 64, description: "Of the node's spec that failed on trial." },
+          alone: {
+            type: "boolean",
+            description: "The node's own labels, annotations or podCIDRs had changed: nobody else waits for it."
+          }
         }
       }
     },

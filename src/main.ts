@@ -8,6 +8,7 @@ import * as Agent from "./Agent.ts"
 import { doctor } from "./cli/doctor.ts"
 import { installCni } from "./cli/installCni.ts"
 import { status } from "./cli/status.ts"
+import { traffic } from "./cli/traffic.ts"
 import { NotAnnounced, why } from "./cli/why.ts"
 import { restore, withdraw } from "./cli/withdraw.ts"
 import { escapeJson, oneLine } from "./domain/quote.ts"
@@ -27,7 +28,7 @@ const version = Command.make("version", {}, () => Console.log(VERSION)).pipe(
 
 const root = Command.make("flock-agent").pipe(
   Command.withDescription("flock: routed pods on your own network"),
-  Command.withSubcommands([run, status, why, withdraw, restore, doctor, installCni, version])
+  Command.withSubcommands([run, status, why, withdraw, restore, traffic, doctor, installCni, version])
 )
 
 const messageOf = (error: unknown): string =>

@@ -62,6 +62,10 @@ export interface TemplateFailure {
   readonly message: string
   /** It failed after the generation had been resumed, and is not tried there again. */
   readonly resumed: boolean
+  /** Of the spec that failed on trial: another one, from other labels, is tried. Undefined: there was no trial. */
+  readonly hash?: string | undefined
+  /** The node had changed alone, by its own labels, annotations or podCIDRs: nobody waits for it. */
+  readonly alone?: boolean | undefined
 }
 
 export interface NodeConfigTemplate {
@@ -121,7 +125,9 @@ const failuresOf = (status: unknown): ReadonlyArray<TemplateFailure> => {
     generation: Number(failure["generation"] ?? 0),
     reason: String(failure["reason"] ?? ""),
     message: String(failure["message"] ?? ""),
-    resumed: failure["resumed"] === true
+    resumed: failure["resumed"] === true,
+    ...(typeof failure["hash"] === "string" ? { hash: failure["hash"] } : {}),
+    ...(failure["alone"] === true ? { alone: true } : {})
   }))
 }
 

@@ -4,7 +4,7 @@
  */
 import { Clock, Context, Effect, Layer, Option, Queue, Ref, Result, Stream, SubscriptionRef } from "effect"
 import { Bird } from "../bird/Bird.ts"
-import type { BirdStatus } from "../bird/birdStatus.ts"
+import { type BirdStatus, type PeerStatus, peerText, troubleOf } from "../bird/birdStatus.ts"
 import { decodeTemplate, type NodeConfigTemplate } from "../domain/NodeConfigTemplate.ts"
 import type { ApiError } from "../kube/access.ts"
 import type { FleetApi } from "../kube/fleetApi.ts"
@@ -22,6 +22,11 @@ import { PROBATION_MILLIS } from "./trial.ts"
 /** After a write that was refused or not answered, seconds. */
 const AGAIN = { first: 5, most: 60 }
 
+const sessionTrouble = (peer: PeerStatus): ReadonlyArray<string> => {
+  const words = troubleOf(peer)
+  return peer.state === "Established" || words === "" ? [] : [`${peerText(peer)}: ${words}`]
+}
+
 export const healthOf = ({ current, rejected }: NodeConfigState, bird: BirdStatus): Health => ({
   generation: Math.max(
     Option.match(current, { onNone: () => 0, onSome: ({ generation }) => generation }),
@@ -31,7 +36,8 @@ export const healthOf = ({ current, rejected }: NodeConfigState, bird: BirdStatu
   refusedByBird: bird.enabled && bird.up && bird.stale ? bird.configError : undefined,
   // A node that an operator drained lost nothing by its NodeConfig.
   established: bird.peers.filter(({ state }) => bird.drained === true || state === "Established").length,
-  sessions: bird.peers.length
+  sessions: bird.peers.length,
+  trouble: bird.peers.flatMap(sessionTrouble).join("; ")
 })
 
 const decodeAll = Effect.fnUntraced(function*(

@@ -20,6 +20,8 @@ export interface Probation {
   readonly since: string
   /** Sessions that were Established before. */
   readonly established: number
+  /** It was taken for what changed on this node alone, not for an edit. */
+  readonly alone?: true
   /** Undefined: there was no NodeConfig, so there is nothing to go back to. */
   readonly former?: Former
 }
@@ -42,6 +44,7 @@ const parseProbation = (text: unknown): Probation | undefined => {
     return {
       since: parsed["since"],
       established: Number(parsed["established"] ?? 0),
+      ...(parsed["alone"] === true ? { alone: true } : {}),
       ...(isRecord(former)
         ? {
           former: { spec: former["spec"], generation: Number(former["generation"]), hash: String(former["hash"]) }

@@ -14,6 +14,8 @@ export interface Health {
   readonly established: number
   /** Sessions that are configured. */
   readonly sessions: number
+  /** What is wrong with those that are not Established, in words; empty: nothing is known. */
+  readonly trouble: string
 }
 
 export interface World {

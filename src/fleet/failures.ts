@@ -18,10 +18,10 @@ export const place = (node: string, generation: number): number =>
 export const ownFailure = (template: NodeConfigTemplate, node: string): TemplateFailure | undefined =>
   template.failures.find((failure) => failure.node === node)
 
-export interface Failure {
-  readonly reason: string
-  readonly message: string
-}
+export type Failure = Pick<TemplateFailure, "reason" | "message" | "hash" | "alone">
+
+/** For the whole fleet. */
+export const halts = ({ alone, reason }: Failure): boolean => HALTING.has(reason) && alone !== true
 
 const isResumed = ({ generation, resumed }: NodeConfigTemplate): boolean => generation === resumed
 
@@ -37,7 +37,7 @@ export const report = (
   const same = before === undefined || after === undefined
     ? before === after
     : before.generation === after.generation && before.reason === after.reason && before.message === after.message &&
-      before.resumed === after.resumed
+      before.resumed === after.resumed && before.hash === after.hash && before.alone === after.alone
   return same ? [] : [{ _tag: "Report", template: template.name, failure: after }]
 }
 
@@ -45,14 +45,22 @@ export const report = (
 export const haltedBy = (template: NodeConfigTemplate): TemplateFailure | undefined =>
   isResumed(template)
     ? undefined
-    : template.failures.find(({ generation, reason }) => generation === template.generation && HALTING.has(reason))
+    : template.failures.find((failure) => failure.generation === template.generation && halts(failure))
 
-/** It failed here: only an edit, or a resumption that came after, tries it again. */
-export const failedHere = (template: NodeConfigTemplate, node: string): TemplateFailure | undefined => {
+/** The spec of that hash was on trial here, for the latest generation, and failed. */
+export const failedOnTrial = (
+  template: NodeConfigTemplate,
+  node: string,
+  hash: string
+): TemplateFailure | undefined => {
   const own = ownFailure(template, node)
-  const holds = own !== undefined && own.generation === template.generation && own.reason !== "Invalid" &&
-    HALTING.has(own.reason) && (own.resumed || !isResumed(template))
-  return holds ? own : undefined
+  return own?.generation === template.generation && own.hash === hash ? own : undefined
+}
+
+/** It failed here: only another spec, or a resumption that came after, is tried. */
+export const failedHere = (template: NodeConfigTemplate, node: string, hash: string): TemplateFailure | undefined => {
+  const own = failedOnTrial(template, node, hash)
+  return own !== undefined && (own.resumed || !isResumed(template)) ? own : undefined
 }
 
 /** Milliseconds until this node's place in the roll-out; 0: it has come. */
@@ -78,7 +86,7 @@ export const sayFailure = (world: World, template: NodeConfigTemplate, failure: 
   const said = own?.generation === template.generation ? own : undefined
   const others = template.failures.filter(({ generation, node }) => generation === template.generation && node !== name)
   const enough = HALTING.has(failure.reason)
-    ? others.some(({ reason }) => HALTING.has(reason))
+    ? others.some(halts)
     : others.length >= MOST_FAILURES
   if (said === undefined && enough) return { actions: [] }
   const seconds = Math.max(template.spec.rollout.seconds, LEAST_SPREAD_SECONDS)

@@ -12,7 +12,7 @@ import { oneLine } from "../domain/quote.ts"
 import { record } from "../domain/record.ts"
 import { FIELD_MANAGER } from "../kube/fleetApi.ts"
 import type { Wanted } from "./decision.ts"
-import { HALTING } from "./failures.ts"
+import { halts } from "./failures.ts"
 
 /** The CRD's bound. */
 const MAX_MESSAGE = 2048
@@ -91,7 +91,7 @@ export const templateStatusBody = (template: string, failure: TemplateFailure | 
     ...(failure === undefined ? {} : {
       status: {
         failures: [{ ...failure, message }],
-        ...(HALTING.has(failure.reason)
+        ...(halts(failure)
           ? {
             conditions: [{
               type: "Halted",

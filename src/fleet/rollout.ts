@@ -10,7 +10,7 @@ import type { Problem } from "../domain/schemaProblems.ts"
 import { choose, tieInWords } from "./choose.ts"
 import { type Current, currentOf, type Probation, proven } from "./current.ts"
 import type { Action, Decision, Wanted, World } from "./decision.ts"
-import { failedHere, type Failure, haltedBy, HALTING, ownFailure, report, sayFailure, waitFor } from "./failures.ts"
+import { failedHere, failedOnTrial, type Failure, haltedBy, report, sayFailure, waitFor } from "./failures.ts"
 import { type NodeFacts, resolve, specHash } from "./resolve.ts"
 import { BIRD_MILLIS, onTrial, trialLookIn } from "./trial.ts"
 
@@ -48,9 +48,8 @@ const toTake = (
   const probation: Probation = {
     since: new Date(now).toISOString(),
     established: health.established,
-    ...(current === undefined
-      ? {}
-      : { former: proven(current) })
+    ...(alone ? { alone: true } : {}),
+    ...(current === undefined ? {} : { former: proven(current) })
   }
   return {
     actions: [
@@ -102,13 +101,11 @@ const follow = (world: World, template: NodeConfigTemplate, current: Current | u
   }
   if (current?.hash === hash && current.template === template.name) {
     const settled = current.generation === template.generation && !current.orphaned
-    const own = ownFailure(template, name)
-    const ofTrial = own?.generation === template.generation && HALTING.has(own.reason) && own.reason !== "Invalid"
     const probation = settled ? current.probation : undefined
     return {
       actions: [
         // Any other is of another generation, or mended since.
-        ...(ofTrial ? [] : report(template, name, undefined)),
+        ...(failedOnTrial(template, name, hash) === undefined ? report(template, name, undefined) : []),
         ...(settled ? [] : [
           {
             _tag: "Apply",
@@ -121,7 +118,7 @@ const follow = (world: World, template: NodeConfigTemplate, current: Current | u
       ...(probation === undefined ? {} : { lookIn: trialLookIn(world, probation) })
     }
   }
-  const own = failedHere(template, name)
+  const own = failedHere(template, name, hash)
   if (own !== undefined) return { actions: [], words: `does not take ${latest} again: ${own.message}` }
   return toTake(world, template, current, wanted)
 }

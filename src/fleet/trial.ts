@@ -11,7 +11,7 @@ export const BIRD_MILLIS = 5000
 
 const trialFailure = (
   probation: Probation,
-  { health: { established, refusedByBird, rejected, sessions }, probationMillis }: World,
+  { health: { established, refusedByBird, rejected, sessions, trouble }, probationMillis }: World,
   passed: number
 ): Failure | undefined => {
   if (rejected !== undefined) return { reason: "Rejected", message: rejected }
@@ -21,7 +21,7 @@ const trialFailure = (
   return {
     reason: "SessionsLost",
     message: `${probation.established} sessions were Established before, and ${established} of ${sessions} ` +
-      `${probationMillis / 1000} s later`
+      `${probationMillis / 1000} s later${trouble === "" ? "" : `: ${trouble}`}`
   }
 }
 
@@ -30,10 +30,11 @@ const goBack = (
   world: World,
   template: NodeConfigTemplate,
   current: Current,
-  { former }: Probation,
-  failure: Failure
+  { alone, former }: Probation,
+  found: Failure
 ): Decision => {
-  const { generation } = current
+  const { generation, hash } = current
+  const failure = { ...found, hash, ...(alone ? { alone } : {}) }
   const wanted = former === undefined
     ? following(current)
     : { template: current.template, ...former, probation: undefined }

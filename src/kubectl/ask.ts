@@ -6,7 +6,7 @@ const AT_ONCE = 8
 
 export interface Answer<A> {
   readonly node: string
-  readonly answer: Result.Result<A, KubectlFailed>
+  readonly answer: Result.Result<A, { readonly message: string }>
 }
 
 /** On a terminal a line that counts; elsewhere nothing. */

@@ -8,9 +8,9 @@ import { AddressFromString, formatAddress } from "../domain/Ip.ts"
 import { oneLine } from "../domain/quote.ts"
 import { record } from "../domain/record.ts"
 import { askAll } from "./ask.ts"
-import { isQuiet, podBytes } from "./drain.ts"
+import { bytesIn, isQuiet, sessionsIn } from "./drain.ts"
 import { type AgentPod, agentPods, jsonOnNode, type Kubectl, list, make, onNode } from "./kubectl.ts"
-import { addressRows, anycastTable, type NodeRow, nodeRows, statusTable } from "./nodes.ts"
+import { addressRows, anycastTable, type NodeRow, nodeRows, statusTable, templateLines } from "./nodes.ts"
 import { candidates, nodeAnswer, whyLines } from "./why.ts"
 
 /** Said already. */
@@ -19,6 +19,16 @@ export class NotWell extends Data.TaggedError("NotWell")<{ readonly silent: true
 export class NoAgent extends Data.TaggedError("NoAgent")<{ readonly node: string }> {
   override get message(): string {
     return `no agent runs on ${this.node}: kubectl get pods -n flock-system -o wide; is the node labelled flock.fritzlab.net/agent?`
+  }
+}
+
+export class SessionsStayDown extends Data.TaggedError("SessionsStayDown")<{
+  readonly node: string
+  readonly sessions: string
+  readonly seconds: number
+}> {
+  override get message(): string {
+    return `${this.node} is restored, and ${this.seconds} s later ${this.sessions} sessions are Established: kubectl flock doctor ${this.node}`
   }
 }
 
@@ -100,6 +110,8 @@ const nodesCommand = <Name extends string, A>(name: Name, options: {
   readonly pick: (rows: ReadonlyArray<NodeRow>) => ReadonlyArray<A>
   readonly none: string
   readonly cells: (picked: ReadonlyArray<A>, now: number) => ReadonlyArray<ReadonlyArray<string>>
+  /** Below the table. */
+  readonly notes?: (kubectl: Kubectl) => Effect.Effect<ReadonlyArray<string>>
 }) =>
   Command.make(
     name,
@@ -108,7 +120,11 @@ const nodesCommand = <Name extends string, A>(name: Name, options: {
       watching(
         watch,
         Effect.gen(function*() {
-          const all = yield* rows(kubectlOf(flags))
+          const kubectl = kubectlOf(flags)
+          const [all, notes] = yield* Effect.all([
+            rows(kubectl),
+            json || options.notes === undefined ? Effect.succeed([]) : options.notes(kubectl)
+          ], { concurrency: 2 })
           const picked = options.pick(all)
           if (json) return yield* Console.log(toJson(picked))
           if (picked.length === 0) return yield* Console.log(options.none)
@@ -117,15 +133,23 @@ const nodesCommand = <Name extends string, A>(name: Name, options: {
           if (cut.length > 0) {
             yield* Console.log(`\nmore than a hundred addresses, of which the first are counted: ${cut.join(", ")}`)
           }
+          if (notes.length > 0) yield* Console.log(["", ...notes.map(oneLine)].join("\n"))
         })
       )
   ).pipe(Command.withDescription(options.description))
 
+const templateNotes = (kubectl: Kubectl) =>
+  list(kubectl, ["nodeconfigtemplates.flock.fritzlab.net"]).pipe(
+    Effect.map(templateLines),
+    Effect.catch(({ message }) => Effect.succeed([`templates not read: ${message}`]))
+  )
+
 const status = nodesCommand("status", {
-  description: "every node: ready, sessions, addresses, version",
+  description: "every node: ready, sessions, addresses, template, version; and what halts a template",
   pick: (all) => all,
   none: "no NodeConfigs, and no agents",
-  cells: statusTable
+  cells: statusTable,
+  notes: templateNotes
 })
 
 const anycast = nodesCommand("anycast", {
@@ -154,7 +178,11 @@ const why = Command.make(
       agents.filter(({ node }) => nodes.has(node)),
       (pod) => jsonOnNode(kubectl, pod, ["why", text], [0, 1])
     )
-    const found = answers.map(nodeAnswer)
+    const silent = all.filter(({ node, version }) => nodes.has(node) && version === "").map(({ node }) => ({
+      node,
+      answer: Result.fail(new NoAgent({ node }))
+    }))
+    const found = [...answers, ...silent].map(nodeAnswer)
     yield* Console.log(json ? toJson(found) : whyLines(text, found).map(oneLine).join("\n"))
     if (!found.some(({ announced }) => announced)) return yield* new NotWell({ silent: true })
   })
@@ -167,22 +195,33 @@ const agentOn = Effect.fnUntraced(function*(kubectl: Kubectl, node: string) {
   return pod ?? (yield* new NoAgent({ node }))
 })
 
-const bytesOf = (kubectl: Kubectl, pod: AgentPod) =>
-  Effect.map(
-    kubectl.text(["exec", "-n", kubectl.namespace, pod.name, "-c", "agent", "--", "cat", "/proc/net/dev"]),
-    podBytes
-  )
-
 /** Looks once a second until nothing goes to pods or comes from them. */
 const waitForQuiet = Effect.fnUntraced(function*(kubectl: Kubectl, pod: AgentPod, seconds: number) {
   const seen: Array<number> = []
   for (let i = 0; i < seconds; i++) {
-    seen.push(yield* bytesOf(kubectl, pod))
+    seen.push(bytesIn(yield* jsonOnNode(kubectl, pod, ["traffic"])))
     if (isQuiet(seen)) return
     yield* Effect.sleep("1 second")
   }
   return yield* new TrafficStays({ node: pod.node, seconds })
 })
+
+/** Looks once a second until all sessions are Established; gives them in words. */
+const waitForSessions = Effect.fnUntraced(function*(kubectl: Kubectl, pod: AgentPod, seconds: number) {
+  for (let i = 0;; i++) {
+    const { all, established } = sessionsIn(yield* jsonOnNode(kubectl, pod, ["status"]))
+    const sessions = `${established} of ${all}`
+    if (established === all) return sessions
+    if (i >= seconds) return yield* new SessionsStayDown({ node: pod.node, sessions, seconds })
+    yield* Effect.sleep("1 second")
+  }
+})
+
+const waitFlag = (what: string) =>
+  Flag.Int("wait").pipe(
+    Flag.withDescription(`seconds to wait ${what} (default: 60); 0: do not wait`),
+    Flag.withDefault(60)
+  )
 
 const drain = Command.make(
   "drain",
@@ -193,10 +232,7 @@ const drain = Command.make(
       Flag.withDescription("no new pods either (kubectl cordon)"),
       Flag.withDefault(false)
     ),
-    wait: Flag.Int("wait").pipe(
-      Flag.withDescription("seconds to wait for traffic to go (default: 60); 0: do not wait"),
-      Flag.withDefault(60)
-    )
+    wait: waitFlag("for traffic to go")
   },
   Effect.fn(function*({ cordon, node, wait, ...flags }) {
     const kubectl = kubectlOf(flags)
@@ -211,10 +247,12 @@ const drain = Command.make(
 
 const restore = Command.make(
   "restore",
-  { ...shared, node: nodeArgument },
-  Effect.fn(function*({ node, ...flags }) {
+  { ...shared, node: nodeArgument, wait: waitFlag("for sessions to come back") },
+  Effect.fn(function*({ node, wait, ...flags }) {
     const kubectl = kubectlOf(flags)
-    yield* Console.log((yield* onNode(kubectl, yield* agentOn(kubectl, node), ["restore"])).trim())
+    const pod = yield* agentOn(kubectl, node)
+    yield* Console.log((yield* onNode(kubectl, pod, ["restore"])).trim())
+    if (wait > 0) yield* Console.log(`${node}: ${yield* waitForSessions(kubectl, pod, wait)} sessions Established`)
     const nodes = yield* list(kubectl, ["nodes", "--field-selector", `metadata.name=${node}`])
     if (record(nodes[0]?.["spec"])["unschedulable"] === true) {
       yield* Console.log((yield* kubectl.text(["uncordon", node])).trim())

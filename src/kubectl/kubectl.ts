@@ -76,16 +76,16 @@ export const list = (
 export interface AgentPod {
   readonly node: string
   readonly name: string
-  readonly running: boolean
   /** Tag of the agent's image. */
   readonly version: string
 }
 
+/** Of every node, by the node's name. */
 export const agentPods = (kubectl: Kubectl): Effect.Effect<ReadonlyArray<AgentPod>, KubectlFailed> =>
   Effect.map(
     list(kubectl, ["pods", "-n", kubectl.namespace, "-l", "app.kubernetes.io/component=agent"]),
     (pods) =>
-      pods.flatMap(({ metadata, spec, status }): ReadonlyArray<AgentPod> => {
+      pods.flatMap(({ metadata, spec }): ReadonlyArray<AgentPod> => {
         const { deletionTimestamp, name } = record(metadata)
         const { containers, nodeName } = record(spec)
         if (deletionTimestamp !== undefined || typeof nodeName !== "string") return []
@@ -94,10 +94,9 @@ export const agentPods = (kubectl: Kubectl): Effect.Effect<ReadonlyArray<AgentPo
         return [{
           node: nodeName,
           name: String(name),
-          running: record(status)["phase"] === "Running",
           version: /:([^:/]+)$/.exec(image.split("@")[0] ?? "")?.[1] ?? "?"
         }]
-      })
+      }).toSorted((a, b) => a.node < b.node ? -1 : 1)
   )
 
 /** Runs `flock-agent ARGS` on a node. */

@@ -1,4 +1,5 @@
 /** What NodeConfigs and agents' pods say of the nodes, as rows. Pure. */
+import { TEMPLATE_LABEL } from "../domain/NodeConfig.ts"
 import { record } from "../domain/record.ts"
 import type { AgentPod } from "./kubectl.ts"
 
@@ -19,7 +20,10 @@ export interface NodeRow {
   readonly used6: number | undefined
   readonly used4: number | undefined
   readonly free4: number | undefined
+  /** Empty: it is written by hand. */
   readonly template: string
+  /** Reason of `FollowsTemplate`: Following, OnTrial, Orphaned; empty: not known. */
+  readonly follows: string
   /** Of the agent; empty: there is none. */
   readonly version: string
   readonly cidrs: ReadonlyArray<string>
@@ -36,7 +40,9 @@ const rowOf = (nodeConfig: Object, agent: AgentPod | undefined): NodeRow => {
   const { labels, name } = record(nodeConfig["metadata"])
   const { cidr4, cidr6 } = record(nodeConfig["spec"])
   const status = record(nodeConfig["status"])
-  const ready = records(status["conditions"]).find(({ type }) => type === "Ready")
+  const conditions = records(status["conditions"])
+  const ready = conditions.find(({ type }) => type === "Ready")
+  const reasonOf = (wanted: string) => conditions.find(({ type }) => type === wanted)?.["reason"]
   const usage = record(status["addresses"])
   return {
     node: String(name),
@@ -47,7 +53,8 @@ const rowOf = (nodeConfig: Object, agent: AgentPod | undefined): NodeRow => {
     used6: numberOf(record(usage["ipv6"])["used"]),
     used4: numberOf(record(usage["ipv4"])["used"]),
     free4: numberOf(record(usage["ipv4"])["free"]),
-    template: String(record(labels)["flock.fritzlab.net/template"] ?? ""),
+    template: String(record(labels)[TEMPLATE_LABEL] ?? ""),
+    follows: String(reasonOf("FollowsTemplate") ?? ""),
     version: agent?.version ?? "",
     cidrs: [cidr6, cidr4].filter((cidr) => typeof cidr === "string"),
     anycast: records(status["anycast"]).map(({ address, pods, state }) => ({
@@ -88,6 +95,8 @@ export const age = (since: string, now: number): string => {
 
 const orDash = (value: string | number | undefined): string => value === undefined || value === "" ? "-" : String(value)
 
+const NOT_FOLLOWING: Readonly<Record<string, string>> = { OnTrial: " (on trial)", Orphaned: " (orphaned)" }
+
 export const statusTable = (rows: ReadonlyArray<NodeRow>, now: number): ReadonlyArray<ReadonlyArray<string>> => [
   ["NODE", "READY", "REASON", "SESSIONS", "USED6", "USED4", "FREE4", "ANYCAST", "TEMPLATE", "VERSION", "SINCE"],
   ...rows.map((row) => [
@@ -101,11 +110,32 @@ export const statusTable = (rows: ReadonlyArray<NodeRow>, now: number): Readonly
     `${row.anycast.filter(({ state }) => state === "announced").length}/${row.anycast.length}${
       row.truncated ? "+" : ""
     }`,
-    orDash(row.template),
+    orDash(row.template) + (NOT_FOLLOWING[row.follows] ?? ""),
     orDash(row.version),
     age(row.since, now)
   ])
 ]
+
+/** Failures of one template that are told one by one. */
+const MOST_FAILURES = 10
+
+/** What keeps nodes from following their templates, a line each. */
+export const templateLines = (templates: ReadonlyArray<Object>): ReadonlyArray<string> =>
+  templates.flatMap(({ metadata, status }) => {
+    const { generation, name } = record(metadata)
+    const failures = records(record(status)["failures"])
+    const halted = records(record(status)["conditions"]).find(({ type, ...it }) =>
+      type === "Halted" && it["status"] === "True" && it["observedGeneration"] === generation
+    )
+    const more = failures.length - MOST_FAILURES
+    return [
+      ...(halted === undefined ? [] : [`template ${name}: generation ${generation} is halted`]),
+      ...failures.slice(0, MOST_FAILURES).map(({ message, node, reason }) =>
+        `template ${name}: ${node}: ${reason}: ${message}`
+      ),
+      ...(more > 0 ? [`template ${name}: and ${more} more nodes`] : [])
+    ]
+  })
 
 export interface AddressRow {
   readonly address: string

@@ -47,6 +47,13 @@ describe("kubectl flock", () => {
     const found = { severity: "error", check: "rp_filter", problem: "eth0 drops", remedy: "" }
     say("doctor-a", { findings: [] })
     say("doctor-b", { findings: [found] })
+    say("sessions", { bird: { peers: [{ state: "Connect" }, { state: "Established" }] } })
+    say("templates", {
+      items: [{
+        metadata: { name: "rack-a", generation: 2 },
+        status: { failures: [{ node: "b", generation: 2, reason: "Unresolved", message: "no label" }] }
+      }]
+    })
     say("nodes", { items: [{ spec: { unschedulable: true } }] })
     const script = `#!/bin/sh
 cd ${folder}
@@ -54,6 +61,7 @@ echo "$*" >>log
 case "$*" in
 *"get pods"*) cat pods ;;
 *"get nodeconfigs"*) cat nodeconfigs ;;
+*"get nodeconfigtemplates"*) cat templates ;;
 *"get nodes"*) cat nodes ;;
 *agent-a*" why "*) cat why-a ;;
 *agent-b*" why "*) cat why-b; exit 1 ;;
@@ -61,7 +69,8 @@ case "$*" in
 *agent-b*doctor*) cat doctor-b; exit 1 ;;
 *" withdraw"*) echo tor: shut ;;
 *" restore"*) echo tor: open ;;
-*/proc/net/dev*) echo "flock0a1b2c3d: 5 0 0 0 0 0 0 0 5 0" ;;
+*" traffic --json"*) echo '{"podBytes":10}' ;;
+*" status --json"*) cat sessions; echo '{"bird":{"peers":[{"state":"Established"},{"state":"Established"}]}}' >sessions ;;
 cordon*|uncordon*) echo "node/$2 $1ed" ;;
 *) echo "Error from server (Forbidden): no such right" >&2; exit 1 ;;
 esac
@@ -75,6 +84,7 @@ esac
     const { code, stdout } = flock("status")
     assert.strictEqual(code, 0)
     assert.match(stdout, /^NODE +READY[^\n]+\na +True +FlockReady +1\/1 [^\n]+ 1\/1 +- +0\.1\.0 /)
+    assert.match(stdout, /\n\ntemplate rack-a: b: Unresolved: no label\n$/)
     assert.notInclude(stdout, "\x1b")
     assert.strictEqual(JSON.parse(flock("status", "--json").stdout)[1].node, "b")
     assert.match(flock("anycast").stdout, /192\.0\.2\.1 +1\/2 +a +announced +shop\/web\n +b +withdrawn/)
@@ -108,7 +118,8 @@ esac
       "cordon a",
       "exec -n flock-system agent-a -c agent -- flock-agent withdraw"
     ])
-    assert.strictEqual(flock("restore", "a").stdout, "tor: open\nnode/a uncordoned\n")
+    const restored = "tor: open\na: 2 of 2 sessions Established\nnode/a uncordoned\n"
+    assert.strictEqual(flock("restore", "a").stdout, restored)
     const missing = flock("drain", "c")
     assert.strictEqual(missing.code, 1)
     assert.match(missing.stderr, /^kubectl-flock: no agent runs on c: /)

@@ -10,6 +10,7 @@ import { pictures } from "../../scripts/pictures/main.ts"
 import { doctor } from "../../src/cli/doctor.ts"
 import { installCni } from "../../src/cli/installCni.ts"
 import { renderStatus, status } from "../../src/cli/status.ts"
+import { traffic } from "../../src/cli/traffic.ts"
 import { why } from "../../src/cli/why.ts"
 import { restore, withdraw } from "../../src/cli/withdraw.ts"
 import { Code, SUPPORTED_VERSIONS } from "../../src/cni/spec.ts"
@@ -241,7 +242,11 @@ describe("docs/reference.md", () => {
     .filter((file) => file.endsWith(".ts")).map((file) => read(`src/${file}`))
 
   it("has every command", () => {
-    const commands = ["run", "version", ...[status, why, withdraw, restore, doctor, installCni].map(({ name }) => name)]
+    const commands = [
+      "run",
+      "version",
+      ...[status, why, withdraw, restore, traffic, doctor, installCni].map(({ name }) => name)
+    ]
     const documented = rows("docs/reference.md", "Commands").flatMap(([cell = ""]) =>
       cell.match(/[a-z-]+(?=[` ])/g) ?? []
     )

@@ -98,6 +98,7 @@ class Fleet {
         refusedByBird: undefined,
         established: 1,
         sessions: 1,
+        trouble: "",
         ...health(spec)
       },
       now: this.now,
@@ -319,6 +320,41 @@ describe("a roll-out", () => {
     it.settle()
     assert.deepStrictEqual([it.mtu("a"), it.mtu("b")], [1400, 9000])
     assert.deepStrictEqual(it.failures("t"), [])
+  })
+
+  it("a node whose own label is wrong goes back alone, and tries another value of it", () => {
+    const it = new Fleet()
+    const health: Node["health"] = ({ mtu }) => mtu === 9000 ? { established: 0, trouble: "tor: Bad peer AS" } : {}
+    it.node("a", { labels: { mtu: "1500" } }, health)
+    it.template("t", { cidr4: "10.42.1.0/24", mtu: { fromLabel: "mtu" } })
+    const label = (mtu: string) => it.of("a").facts = { ...it.of("a").facts, labels: { mtu } }
+    it.pass(100)
+    label("9000")
+    it.settle()
+    assert.strictEqual(it.mtu("a"), 9000)
+    it.pass(100)
+    assert.strictEqual(it.mtu("a"), 1500)
+    assert.deepStrictEqual(it.failures("t"), ["a SessionsLost"])
+    const [failure] = it.templates.get("t")?.failures.values() ?? []
+    assert.deepInclude(failure, {
+      alone: true,
+      message: "1 sessions were Established before, and 0 of 1 60 s later: tor: Bad peer AS"
+    })
+    // Nobody waits for it: a node that comes now takes the template.
+    it.node("b", { labels: { mtu: "1400" } })
+    it.pass(10)
+    assert.strictEqual(it.mtu("b"), 1400)
+    const quiet = it.log.length
+    it.pass(300)
+    assert.strictEqual(it.log.length - quiet, 1, "b's trial is over, and a does not try again")
+    label("1480")
+    it.settle()
+    assert.deepStrictEqual([it.mtu("a"), it.failures("t")], [1480, []])
+    label("9000")
+    it.pass(100)
+    label("1480")
+    it.settle()
+    assert.deepStrictEqual([it.mtu("a"), it.failures("t")], [1480, []])
   })
 
   it("goes back to what was proven, not to what was on trial", () => {

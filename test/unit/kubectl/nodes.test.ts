@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import { table } from "../../../src/cli/table.ts"
+import { podBytes } from "../../../src/cli/traffic.ts"
 import { address } from "../../../src/domain/Ip.ts"
-import { isQuiet, podBytes } from "../../../src/kubectl/drain.ts"
+import { bytesIn, isQuiet, sessionsIn } from "../../../src/kubectl/drain.ts"
 import { KubectlFailed } from "../../../src/kubectl/kubectl.ts"
-import { addressRows, age, anycastTable, nodeRows, statusTable } from "../../../src/kubectl/nodes.ts"
+import { addressRows, age, anycastTable, nodeRows, statusTable, templateLines } from "../../../src/kubectl/nodes.ts"
 import { candidates, nodeAnswer, whyLines } from "../../../src/kubectl/why.ts"
 
 const NOW = Date.parse("2026-11-26T12:00:00Z")
@@ -19,7 +20,7 @@ const nodeConfig = (name: string, n: number, status: object = {}, labels: object
     ...status
   }
 })
-const agent = (node: string) => ({ node, name: `flock-agent-${node}`, running: true, version: "0.1.0" })
+const agent = (node: string) => ({ node, name: `flock-agent-${node}`, version: "0.1.0" })
 const held = (address: string, state: string, ...pods: ReadonlyArray<string>) => ({ address, state, pods })
 
 const ROWS = nodeRows([
@@ -44,6 +45,34 @@ describe("kubectl flock", () => {
     assert.deepStrictEqual(nodeRows([], []), [])
     const cut = nodeRows([nodeConfig("a", 1, { truncated: true })], [agent("a")])
     assert.include(lines(statusTable(cut, NOW))[1], "0/0+")
+  })
+
+  it("status: a node on trial, one that its template left, and what halts a template", () => {
+    const follows = (reason: string) => ({ conditions: [{ type: "FollowsTemplate", status: "True", reason }] })
+    const of = (reason: string) =>
+      statusTable(
+        nodeRows([nodeConfig("a", 1, follows(reason), { "flock.fritzlab.net/template": "rack-a" })], [agent("a")]),
+        NOW
+      )[1]?.[8]
+    assert.deepStrictEqual(["Following", "OnTrial", "Orphaned", ""].map(of), [
+      "rack-a",
+      "rack-a (on trial)",
+      "rack-a (orphaned)",
+      "rack-a"
+    ])
+    const failure = (node: string) => ({ node, generation: 2, reason: "SessionsLost", message: "0 of 2" })
+    const template = (observedGeneration: number, failures: ReadonlyArray<object>) => ({
+      metadata: { name: "rack-a", generation: 2 },
+      status: { conditions: [{ type: "Halted", status: "True", observedGeneration }], failures }
+    })
+    assert.deepStrictEqual(templateLines([template(2, [failure("a")]), { metadata: { name: "rack-b" } }]), [
+      "template rack-a: generation 2 is halted",
+      "template rack-a: a: SessionsLost: 0 of 2"
+    ])
+    // Of an older generation it halts nothing.
+    assert.deepStrictEqual(templateLines([template(1, [])]), [])
+    const many = Array.from({ length: 13 }, (_, i) => failure(`n${i}`))
+    assert.strictEqual(templateLines([template(1, many)]).at(-1), "template rack-a: and 3 more nodes")
   })
 
   it("anycast: every address with the nodes that have pods for it", () => {
@@ -99,6 +128,13 @@ describe("kubectl flock", () => {
     ])
     assert.strictEqual(whyLines("192.0.2.1", answers.slice(1))[0], "192.0.2.1 is announced by no node.")
     assert.deepStrictEqual(whyLines("192.0.2.9", []), ["192.0.2.9 is in no node's prefixes, and no pod has it."])
+  })
+
+  it("drain and restore read what the node's own tool says", () => {
+    assert.deepStrictEqual([bytesIn({ podBytes: 7 }), bytesIn({})], [7, 0])
+    const peers = ["Established", "Connect"].map((state) => ({ state }))
+    assert.deepStrictEqual(sessionsIn({ bird: { peers } }), { established: 1, all: 2 })
+    assert.deepStrictEqual(sessionsIn({ bird: {} }), { established: 0, all: 0 })
   })
 
   it("drain knows pods' traffic from the node's own, and when it has gone", () => {
