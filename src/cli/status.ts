@@ -113,6 +113,7 @@ export const renderStatus = (report: StatusReport): string =>
       ? []
       : [`        kept as it was: ${report.nodeConfig.unheard}`]),
     ...(report.nodeConfig.rejected === undefined ? [] : [`        NOT in force: ${report.nodeConfig.rejected}`]),
+    ...(report.newerState ?? []).map((words) => `state   ${words}`),
     ...poolLines(report),
     ...(report.nodeConfig.conflicts ?? []).map((words) => `        no new pod gets an address: ${words}`),
     ...apiLines(report),

@@ -33,7 +33,9 @@ export const makeAdd = Effect.fnUntraced(function*({ bootId }: { readonly bootId
         message: "CNI_NETNS is empty: it must be the path of the container's network namespace"
       })
     }
-    const existing = yield* allocations.get(attachmentKey({ containerId, ifName }))
+    const key = attachmentKey({ containerId, ifName })
+    yield* allocations.assertWritable(key)
+    const existing = yield* allocations.get(key)
     if (Option.isSome(existing)) {
       const { hostIfName } = existing.value
       return yield* new CniFailure({

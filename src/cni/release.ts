@@ -30,6 +30,10 @@ export const makeRelease = Effect.fnUntraced(function*(lock: KeyedLock) {
     yield* Effect.forEach(names, netlink.detach, { concurrency: "unbounded", discard: true })
     yield* allocations.remove(key)
     yield* ipam.release(key)
+    // The file stays, and the agent that it belongs to would find its addresses with another pod.
+    for (const { addresses, file } of allocations.newer.filter((it) => it.key === key)) {
+      yield* ipam.markInUse(file, addresses)
+    }
   }, Effect.uninterruptible)
 
   const gc = Effect.fn("Cni.gc")(function*(config: NetworkConfig) {

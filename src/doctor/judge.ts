@@ -120,6 +120,12 @@ const judgeAgent = ({ agent, cni }: Facts): ReadonlyArray<Finding> => {
       problem: `the host's part of a pod's network cannot be put right: ${problem}`,
       remedy: "find what changes it or holds the address (ip route, ip address, /etc/sysctl.d), and take it away"
     })),
+    ...(agent.report.newerState ?? []).map((problem): Finding => ({
+      severity: "error",
+      check: "newer-state",
+      problem,
+      remedy: "see Upgrade and roll back in docs/operations.md"
+    })),
     ...(!bird.enabled || bird.up ? [] : [{
       severity: "error" as const,
       check: "bird",

@@ -1,5 +1,5 @@
 /** What one ADD gave to one interface of one container: the record that outlives the agent. */
-import { Schema, SchemaTransformation, Struct } from "effect"
+import { Effect, Schema, SchemaTransformation, Struct } from "effect"
 import { PodAddresses } from "./PodAddresses.ts"
 
 /** `containerId/ifName`, unique per attachment (CNI spec 1.1.0, section 2: container ID plus `CNI_IFNAME`). */
@@ -7,7 +7,8 @@ export const attachmentKey = (a: { readonly containerId: string; readonly ifName
   `${a.containerId}/${a.ifName}`
 
 const before = {
-  version: Schema.Literal(1),
+  /** Of the format, see `state/format.ts`. A new field that older agents may skip is an optional one, and no new version. */
+  version: Schema.Literal(1).pipe(Schema.withDecodingDefaultKey(Effect.succeed(1 as const))),
   /** `/proc/sys/kernel/random/boot_id`: a record of another boot describes no pod that still runs. */
   bootId: Schema.String,
   /** `name` of the CNI network configuration: GC of one network never touches another's attachments. */

@@ -13,8 +13,10 @@ import {
   type Facts,
   isWithdrawn,
   newAffected,
+  newerRecords,
   notReady,
   partlyAnnounced,
+  sealed,
   sessionsInWords
 } from "./health.ts"
 
@@ -47,6 +49,8 @@ export const nodeCondition = (facts: Facts, { grace }: { readonly grace: boolean
     return { status: "True", reason: isWithdrawn(facts) ? "FlockWithdrawn" : "FlockNoRoute", message: existing }
   }
   // New pods go elsewhere; those that run are well.
+  const newer = sealed(facts)
+  if (newer !== undefined) return { status: "True", reason: "FlockNewerState", message: newer }
   if (facts.conflicts.length > 0) {
     return { status: "True", reason: "FlockPrefixConflict", message: facts.conflicts.join("; ") }
   }
@@ -141,14 +145,14 @@ export const nodeConfigStatus = (facts: Facts, addresses: ReadonlyArray<AnycastA
   const full = exhausted(facts)
   const withdrawn = isWithdrawn(facts)
   const cutOff = existingAffected(facts)
-  const policies = policiesInWords(facts.api)
+  const notes = [newerRecords(facts), policiesInWords(facts.api)].filter((words) => words !== undefined)
   const warnings = Option.match(nodeConfig.current, { onNone: () => [], onSome: ({ spec }) => specWarnings(spec) })
   const sessions = [sessionsInWords(bird), ...bird.peers.flatMap(({ problem }) => problem ?? [])].join("; ")
   const conditions = [
     condition("Ready", rejected?.message ?? notReady(facts), [
       "FlockReady",
       withdrawn && rejected === undefined && newAffected(facts) === undefined ? "FlockWithdrawn" : "FlockNotReady"
-    ], [fineWords(facts), ...warnings, ...(policies === undefined ? [] : [policies])].join("; ")),
+    ], [fineWords(facts), ...warnings, ...notes].join("; ")),
     condition("AddressesAvailable", full.length === 0 ? undefined : full.join("; "), [
       "AddressesFree",
       "AddressesExhausted"

@@ -7,9 +7,11 @@ import { AntiSpoofing } from "../firewall/AntiSpoofing.ts"
 import { Ipam } from "../ipam/Ipam.ts"
 import { KubeApi } from "../kube/KubeApi.ts"
 import { NodeNetwork } from "../netlink/NodeNetwork.ts"
+import { Allocations } from "../state/Allocations.ts"
 import type { Facts } from "./health.ts"
 
 export const makeFacts = Effect.gen(function*() {
+  const allocations = yield* Allocations
   const antiSpoofing = yield* AntiSpoofing
   const attachments = yield* Attachments
   const bird = yield* Bird
@@ -29,6 +31,7 @@ export const makeFacts = Effect.gen(function*() {
       antiSpoofing: yield* antiSpoofing.status,
       conflicts: Object.values(occupied.conflicts),
       host: yield* attachments.problems,
+      newer: allocations.newer,
       ...(api === undefined ? {} : { api })
     } satisfies Facts
   })

@@ -8,6 +8,8 @@ import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import { type ApiHealth, deafInWords } from "../kube/apiHealth.ts"
 import type { NodeConfigState } from "../kube/KubeApi.ts"
+import { VERSION } from "../process/version.ts"
+import { type Newer, newerInWords } from "../state/format.ts"
 
 export interface Facts {
   readonly nodeConfig: NodeConfigState
@@ -18,12 +20,14 @@ export interface Facts {
   readonly conflicts: ReadonlyArray<string>
   /** What of the host's part of pods' networks cannot be put right. */
   readonly host: ReadonlyArray<string>
+  /** What on disk is of a newer format. */
+  readonly newer: ReadonlyArray<Newer>
   /** Absent where there is no API server. */
   readonly api?: ApiHealth
 }
 
 /** What the node's place in the network hangs on. */
-export type Reach = Omit<Facts, "antiSpoofing" | "conflicts" | "host">
+export type Reach = Omit<Facts, "antiSpoofing" | "conflicts" | "host" | "newer">
 
 /** BIRD has not been given a new NodeConfig's peers yet: what is configured counts as well. */
 const hasPeers = ({ bird, nodeConfig }: Reach): boolean =>
@@ -76,11 +80,26 @@ export const newAffected = ({ nodeConfig: { current, rejected, unknown } }: Reac
   })
 
 /**
+ * Why no new pod can have a record: the folder is a newer agent's. No error of STATUS, as a prefix in conflict is none: those
+ * that run are well, and a roll-back must not evict them.
+ */
+export const sealed = ({ newer }: Facts): string | undefined => {
+  const whole = newer.find(({ key }) => key === undefined)
+  return whole && newerInWords(whole, VERSION)
+}
+
+/** Records of single pods that a newer agent wrote, in words; undefined: none. */
+export const newerRecords = ({ newer }: Facts): string | undefined => {
+  const [first, ...more] = newer.filter(({ key }) => key !== undefined)
+  return first && newerInWords(first, VERSION) + (more.length === 0 ? "" : ` (and ${more.length} more)`)
+}
+
+/**
  * Why the node is not fully in the network, or takes no new pods. An API server that is not heard counts here alone: what
  * runs goes on as it was, and a node must not lose its pods for it.
  */
 export const notReady = (facts: Facts): string | undefined =>
-  newAffected(facts) ?? existingAffected(facts) ?? facts.conflicts[0] ?? deafInWords(facts.api)
+  newAffected(facts) ?? existingAffected(facts) ?? sealed(facts) ?? facts.conflicts[0] ?? deafInWords(facts.api)
 
 /**
  * One sentence for each prefix without a free address. Its own matter: containerd makes of a STATUS error a node that is

@@ -12,6 +12,7 @@ import { KubeApi } from "../kube/KubeApi.ts"
 import { NodeNetwork } from "../netlink/NodeNetwork.ts"
 import { VERSION } from "../process/version.ts"
 import { Allocations } from "../state/Allocations.ts"
+import { newerInWords } from "../state/format.ts"
 import * as Why from "../why/collect.ts"
 import type { WhyReport } from "../why/walk.ts"
 import { allocationReport, type Paths, type StatusReport } from "./StatusReport.ts"
@@ -71,6 +72,9 @@ export class Introspection extends Context.Service<Introspection, {
             announcements: yield* anycast.status,
             bird: yield* bird.status,
             ...(hostProblems.length === 0 ? {} : { hostProblems }),
+            ...(allocations.newer.length === 0
+              ? {}
+              : { newerState: allocations.newer.map((it) => newerInWords(it, VERSION)) }),
             ...(api === undefined ? {} : { api }),
             antiSpoofing: yield* antiSpoofing.status,
             drops: yield* antiSpoofing.drops

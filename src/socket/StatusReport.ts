@@ -61,6 +61,8 @@ export const StatusReport = Schema.Struct({
   bird: BirdStatus,
   /** What of the host's part of pods' networks is not as flock made it and cannot be put right; absent: nothing. */
   hostProblems: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** Files of a newer format, which were left as they are, with what that means; absent: none. */
+  newerState: Schema.optionalKey(Schema.Array(Schema.String)),
   /** Absent where there is no API server (standalone). */
   api: Schema.optionalKey(ApiHealth),
   antiSpoofing: AntiSpoofingStatus,

@@ -11,6 +11,9 @@ import { Context, Data, Effect, FileSystem, Layer, Option, PubSub, Schema, Strea
 import { Allocation, attachmentKey } from "../domain/Allocation.ts"
 import { fileProblem } from "../process/fileProblem.ts"
 import { makeFolder } from "../process/makeFolder.ts"
+import { VERSION } from "../process/version.ts"
+import { type Newer, newerInWords, newerProblem } from "./format.ts"
+import { fileOf, load, tolerate } from "./load.ts"
 
 export class StoreError extends Data.TaggedError("StoreError")<{ readonly file: string; readonly detail: string }> {
   override get message(): string {
@@ -18,72 +21,30 @@ export class StoreError extends Data.TaggedError("StoreError")<{ readonly file: 
   }
 }
 
-const JsonAllocation = Schema.fromJsonString(Allocation)
-const decode = Schema.decodeUnknownEffect(JsonAllocation)
-const encode = Schema.encodeEffect(JsonAllocation)
-
-/** `containerId@ifName`: `@` is in neither (CNI spec 1.1.0, section 2). */
-const fileOf = (key: string): string => key.replace("/", "@")
-const keyOf = (file: string): string => file.replace("@", "/").replace(/\.[a-z]+$/, "")
+const encode = Schema.encodeEffect(Schema.fromJsonString(Allocation))
 
 const storeError = (file: string) => (cause: { readonly message: string }) =>
   new StoreError({ file, detail: fileProblem(cause) })
-
-/** For what can be done without: the agent serves on, and the next start tries again. */
-const tolerate =
-  (file: string, what: string) => <E extends { readonly message: string }>(self: Effect.Effect<unknown, E>) =>
-    Effect.catch(self, (error) => Effect.logError(`${what} ${file}: ${fileProblem(error)}`))
-
-interface Loaded {
-  readonly committed: Map<string, Allocation>
-  readonly interrupted: Array<string>
-  unreadable: number
-}
-
-const load = Effect.fn("Allocations.load")(function*(fs: FileSystem.FileSystem, directory: string, bootId: string) {
-  const loaded: Loaded = { committed: new Map(), interrupted: [], unreadable: 0 }
-  yield* makeFolder(fs, directory, 0o700).pipe(tolerate(directory, "cannot make"))
-  // What cannot be read is rebuilt from the kernel.
-  const names = yield* fs.readDirectory(directory).pipe(
-    Effect.catch((error) => Effect.as(Effect.logError(`cannot read ${directory}: ${fileProblem(error)}`), []))
-  )
-  for (const name of names) {
-    if (name.endsWith(".pending")) loaded.interrupted.push(keyOf(name))
-    if (name.endsWith(".rebuilt")) yield* Effect.ignore(fs.remove(`${directory}/${name}`, { force: true }))
-    if (!name.endsWith(".json")) continue
-    const file = `${directory}/${name}`
-    const record = yield* fs.readFileString(file).pipe(Effect.flatMap(decode), Effect.result)
-    if (record._tag === "Failure") {
-      yield* Effect.logWarning(`allocation record ${name} cannot be read and was set aside: ${record.failure.message}`)
-      yield* fs.rename(file, `${file}.unreadable`).pipe(tolerate(file, "cannot rename"))
-      loaded.unreadable++
-    } else if (record.success.bootId !== bootId) {
-      yield* Effect.logInfo(`allocation record ${name} is of an earlier boot and was dropped`)
-      yield* fs.remove(file, { force: true }).pipe(tolerate(file, "cannot remove"))
-    } else {
-      loaded.committed.set(attachmentKey(record.success), record.success)
-    }
-  }
-  return loaded
-})
 
 export class Allocations extends Context.Service<Allocations, {
   /** The committed ones. */
   readonly list: Effect.Effect<ReadonlyArray<Allocation>>
   /** By `attachmentKey`. */
   readonly get: (key: string) => Effect.Effect<Option.Option<Allocation>>
+  /** Fails where no record of this name may be written, for what is there is of a newer format. */
+  readonly assertWritable: (key: string) => Effect.Effect<void, StoreError>
   /** Writes the intent. */
   readonly prepare: (allocation: Allocation) => Effect.Effect<void, StoreError>
   /** Makes a prepared allocation final: renamed before it is visible in `list`. */
   readonly commit: (allocation: Allocation) => Effect.Effect<void, StoreError>
   /**
-   * Writes and commits in one go: for state rebuilt from the kernel. Where the disk refuses, in memory alone: the kernel
-   * still has what the next agent needs.
+   * Writes and commits in one go: for state rebuilt from the kernel. Where the disk refuses, or has a newer record, in
+   * memory alone: the kernel still has what the next agent needs.
    */
   readonly adopt: (allocation: Allocation) => Effect.Effect<void>
   /**
    * Forgets an allocation or an intent. Idempotent. A file that cannot be removed is logged and does no harm: its link is
-   * gone, so the next agent drops it.
+   * gone, so the next agent drops it. One of a newer format stays.
    */
   readonly remove: (key: string) => Effect.Effect<void>
   /** Emits after every commit and removal; bursts may come as one. */
@@ -94,21 +55,39 @@ export class Allocations extends Context.Service<Allocations, {
   readonly interrupted: ReadonlyArray<string>
   /** Records that could not be read at start and were set aside. */
   readonly unreadable: number
+  /** What is of a newer format and was left as it is, the folder's own word first. */
+  readonly newer: ReadonlyArray<Newer>
 }>()("flock/Allocations") {
-  /** Loads what is in `directory`; records of another boot are dropped, unreadable ones set aside as `*.unreadable`. */
+  /**
+   * Loads what is in `directory`; records of another boot are dropped, unreadable ones set aside as `*.unreadable`, newer ones
+   * left alone.
+   */
   static readonly layer = (options: { readonly directory: string; readonly bootId: string }) =>
     Layer.effect(
       Allocations,
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
-        const { committed, interrupted, unreadable } = yield* load(fs, options.directory, options.bootId)
+        const { committed, interrupted, newer, unreadable } = yield* load(fs, options.directory, options.bootId)
+        for (const it of newer) yield* Effect.logError(newerInWords(it, VERSION))
+        /** Of a record, or of the folder and so of every record. */
+        const newerAt = (key: string) => newer.find((it) => it.key === undefined || it.key === key)
         const unwritten = new Set<string>()
         const changed = yield* PubSub.sliding<void>(1)
         const path = (key: string, suffix: "json" | "pending" | "rebuilt") =>
           `${options.directory}/${fileOf(key)}.${suffix}`
 
+        const assertWritable = (key: string) =>
+          Effect.suspend(() => {
+            const found = newerAt(key)
+            return found === undefined
+              ? Effect.void
+              : Effect.fail(new StoreError({ file: found.file, detail: newerProblem(found, VERSION) }))
+          })
+
         const write = Effect.fnUntraced(function*(allocation: Allocation, suffix: "pending" | "rebuilt") {
-          const file = path(attachmentKey(allocation), suffix)
+          const key = attachmentKey(allocation)
+          const file = path(key, suffix)
+          yield* assertWritable(key)
           yield* encode(allocation).pipe(
             Effect.flatMap((json) => {
               const write = fs.writeFileString(file, json, { mode: 0o600 })
@@ -135,6 +114,7 @@ export class Allocations extends Context.Service<Allocations, {
 
         const adopt = Effect.fnUntraced(function*(allocation: Allocation) {
           const key = attachmentKey(allocation)
+          if (newerAt(key) !== undefined) return yield* accept(allocation)
           yield* Effect.andThen(write(allocation, "rebuilt"), commit(allocation, "rebuilt")).pipe(
             Effect.andThen(Effect.sync(() => unwritten.delete(key))),
             Effect.catch(Effect.fnUntraced(function*(error) {
@@ -151,7 +131,7 @@ export class Allocations extends Context.Service<Allocations, {
         const remove = Effect.fnUntraced(function*(key: string) {
           const suffix = committed.has(key) ? "json" : "pending"
           const file = path(key, suffix)
-          yield* fs.remove(file, { force: true }).pipe(tolerate(file, "cannot remove"))
+          if (newerAt(key) === undefined) yield* fs.remove(file, { force: true }).pipe(tolerate(file, "cannot remove"))
           unwritten.delete(key)
           if (committed.delete(key)) yield* PubSub.publish(changed, undefined)
         })
@@ -159,6 +139,7 @@ export class Allocations extends Context.Service<Allocations, {
         return Allocations.of({
           list: Effect.sync(() => [...committed.values()]),
           get: (key) => Effect.sync(() => Option.fromUndefinedOr(committed.get(key))),
+          assertWritable,
           prepare: (allocation) => write(allocation, "pending"),
           commit: (allocation) => commit(allocation),
           adopt,
@@ -166,7 +147,8 @@ export class Allocations extends Context.Service<Allocations, {
           changes: Stream.fromPubSub(changed),
           unwritten: Effect.sync(() => [...committed.values()].filter((it) => unwritten.has(attachmentKey(it)))),
           interrupted,
-          unreadable
+          unreadable,
+          newer
         })
       })
     )

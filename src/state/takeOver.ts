@@ -46,7 +46,7 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
     inPods: spec === undefined || lost.length === 0
       ? new Map()
       : yield* ownWords(lost, evidence, { spec, occupied: yield* network.occupied(spec) })
-  }, { bootId: options.bootId, spec, now: DateTime.formatIso(yield* DateTime.now) })
+  }, { bootId: options.bootId, spec, now: DateTime.formatIso(yield* DateTime.now), newer: allocations.newer })
   const found = plan.rebuild.map(({ hostIfName }) => evidence.get(hostIfName) ?? Option.none())
   const isKnown = (i: number) => spec !== undefined && Option.isSome(found[i] ?? Option.none())
   const { left, rebuild: completed } = spec === undefined
@@ -65,6 +65,7 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
   const forget = [...plan.drop.map(attachmentKey), ...allocations.interrupted]
   yield* Effect.forEach(forget, allocations.remove, { discard: true })
   yield* countUnreadable("allocation", allocations.unreadable)
+  yield* countUnreadable("newer", allocations.newer.length)
   yield* Effect.logInfo("state of the agent before this one taken over").pipe(Effect.annotateLogs({
     adopted: plan.adopt.length,
     dropped: plan.drop.length,
@@ -72,7 +73,8 @@ export const takeOver = Effect.fn("takeOver")(function*(options: { readonly boot
     removedLinks: plan.remove.length,
     held: plan.hold.length,
     interrupted: allocations.interrupted.length,
-    unreadable: allocations.unreadable
+    unreadable: allocations.unreadable,
+    newer: allocations.newer.length
   }))
   return [...plan.adopt, ...rebuild].filter(({ incomplete }) => incomplete === true)
 })
@@ -126,9 +128,10 @@ export const evidenceOf = Effect.fnUntraced(function*(
 })
 
 const unreadableRecords = Metric.gauge("flock_unreadable_records", {
-  description: "Allocation records and queued DELs that could not be read and were set aside"
+  description:
+    "Allocation records and queued DELs that could not be read: set aside, or left alone if of a newer format"
 })
 
-/** Sets the gauge of what was set aside. */
-export const countUnreadable = (kind: "allocation" | "del", count: number): Effect.Effect<void> =>
+/** Sets the gauge of what was set aside, or left alone. */
+export const countUnreadable = (kind: "allocation" | "del" | "newer", count: number): Effect.Effect<void> =>
   Metric.update(Metric.withAttributes(unreadableRecords, { kind }), count)

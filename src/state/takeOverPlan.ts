@@ -5,6 +5,7 @@ import type { NodeConfigSpec } from "../domain/NodeConfig.ts"
 import * as PodAddresses from "../domain/PodAddresses.ts"
 import { gatewayOf } from "../domain/reserved.ts"
 import type { HostLink, HostRoute } from "../netlink/Netlink.ts"
+import type { Newer } from "./format.ts"
 
 /** Network name of attachments that were rebuilt from the kernel, which does not know it: the conflist's. */
 const DEFAULT_NETWORK = "flock"
@@ -34,7 +35,7 @@ export interface Plan {
   readonly rebuild: ReadonlyArray<Allocation>
   /** Links that nothing owns, or that an interrupted ADD left. */
   readonly remove: ReadonlyArray<HostLink>
-  /** Addresses that a route of ours still holds though no kept record has them, by the link's name. */
+  /** Addresses that a route of ours or a newer record still holds though no kept record has them, by the link's or file's name. */
   readonly hold: ReadonlyArray<readonly [owner: string, address: IpAddress]>
 }
 
@@ -44,7 +45,13 @@ export interface Context {
   readonly spec: NodeConfigSpec | undefined
   /** RFC 3339. */
   readonly now: string
+  /** Files of a newer format. */
+  readonly newer: ReadonlyArray<Newer>
 }
+
+/** A link that is a newer agent's, or may be: it is removed in no case. */
+const isLeftAlone = (newer: ReadonlyArray<Newer>, link: HostLink, key: string | undefined): boolean =>
+  newer.some((it) => it.key === undefined || it.key === key || it.hostIfName === link.ifName)
 
 /** What only the NodeConfig tells of a pod's primary addresses: their gateway, and which of them the operator chose. */
 export const fromSpec = (primaries: ReadonlyArray<IpAddress>, spec: NodeConfigSpec | undefined) => {
@@ -138,7 +145,7 @@ export const takeOverPlan = (
       !interrupted.includes(key) && !known.has(key)
     const allocation = ownable ? allocationFromKernel(owner, link, kernel, adopt, context) : undefined
     if (allocation === undefined) {
-      remove.push(link)
+      if (!isLeftAlone(context.newer, link, key)) remove.push(link)
     } else {
       known.add(attachmentKey(allocation))
       rebuild.push(allocation)
@@ -149,12 +156,17 @@ export const takeOverPlan = (
   const kept = new Set(
     [...adopt, ...rebuild].flatMap((a) => PodAddresses.primariesOf(a.addresses)).map((a) => `${a.family}/${a.value}`)
   )
-  const hold = kernel.podRoutes.flatMap((route) => {
+  const isKept = (a: IpAddress) => kept.has(`${a.family}/${a.value}`)
+  const routed = kernel.podRoutes.flatMap((route) => {
     const ifIndex = route.nextHops[0]?.ifIndex ?? 0
     if (removed.has(ifIndex)) return []
-    return hostAddress(route)
-      .filter((a) => !kept.has(`${a.family}/${a.value}`))
-      .map((a) => [`kernel:${names.get(ifIndex) ?? ifIndex}`, a] as const)
+    return hostAddress(route).filter((a) => !isKept(a)).map((a) =>
+      [`kernel:${names.get(ifIndex) ?? ifIndex}`, a] as const
+    )
   })
+  const recorded = context.newer.flatMap(({ addresses, file }) =>
+    addresses.filter((a) => !isKept(a) && !routed.some(([, it]) => equalAddress(it, a))).map((a) => [file, a] as const)
+  )
+  const hold = [...routed, ...recorded]
   return { adopt, drop: records.filter((a) => !matches(a)), rebuild, remove, hold }
 }

@@ -130,6 +130,12 @@ const cases: ReadonlyArray<readonly [string, Facts, string, string]> = [
     "spec.mtu: 3"
   ],
   [
+    "records of a newer format",
+    withReport({ newerState: ["/run/flock/allocations/format is of format 2, and flock 0.1.0 knows 1"] }),
+    "error newer-state",
+    "/run/flock/allocations/format is of format 2"
+  ],
+  [
     "a folder that is gone",
     withReport({ nodeConfig: { present: true, generation: 0, unheard: "there is no folder /etc/flock" } }),
     "error nodeconfig",

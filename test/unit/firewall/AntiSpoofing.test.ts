@@ -125,6 +125,7 @@ const world = Effect.gen(function*() {
     list: Ref.get(list),
     changes: Stream.fromPubSub(committed),
     unreadable: 0,
+    newer: [],
     interrupted: []
   })
   const context = yield* Layer.build(

@@ -11,6 +11,7 @@ import { judge } from "../../../src/cni/status.ts"
 import { NodeConfigUnreadable } from "../../../src/kube/KubeApi.ts"
 import { nodeCondition, nodeConfigStatus } from "../../../src/report/conditions.ts"
 import { type Facts, newAffected, notReady } from "../../../src/report/health.ts"
+import type { Newer } from "../../../src/state/format.ts"
 import { nodeConfig } from "../fixtures.ts"
 
 const NONE = { current: Option.none(), rejected: Option.none() }
@@ -42,7 +43,17 @@ const facts = (over: Partial<Facts> = {}): Facts => ({
   antiSpoofing: { state: "on", exempt: [] },
   conflicts: [],
   host: [],
+  newer: [],
   ...over
+})
+
+const newer = (key: string | undefined): Newer => ({
+  file: `/run/flock/allocations/${key ?? "format"}`,
+  version: 2,
+  by: undefined,
+  key,
+  hostIfName: undefined,
+  addresses: []
 })
 
 const full = { ipv4: { cidr: "10.42.1.0/24", used: 253, free: 0 } }
@@ -87,6 +98,19 @@ const table: Readonly<Record<string, Row>> = {
     facts: facts({ conflicts: ["spec.cidr4 10.42.1.0/24 overlaps 10.42.1.0/24"] }),
     status: 0,
     condition: ["FlockPrefixConflict", "FlockPrefixConflict"],
+    readyz: 503,
+    notTrue: ["Ready"]
+  },
+  "a record is of a newer format": {
+    facts: facts({ newer: [newer("c1/eth0")] }),
+    status: 0,
+    condition: READY,
+    readyz: 200
+  },
+  "the folder of records is of a newer format": {
+    facts: facts({ newer: [newer(undefined)] }),
+    status: 0,
+    condition: ["FlockNewerState", "FlockNewerState"],
     readyz: 503,
     notTrue: ["Ready"]
   },

@@ -26,7 +26,8 @@ const facts = (peers: ReadonlyArray<PeerStatus>, antiSpoofing: AntiSpoofingStatu
   bird: { ...initial(true), up: true, peers },
   antiSpoofing,
   conflicts: [],
-  host: []
+  host: [],
+  newer: []
 })
 
 const statusWith = (...peers: ReadonlyArray<PeerStatus>) => {

@@ -6,10 +6,11 @@ import { NOTHING_OCCUPIED } from "../../../src/domain/occupied.ts"
 import { primariesOf } from "../../../src/domain/PodAddresses.ts"
 import type { HostLink, HostRoute } from "../../../src/netlink/Netlink.ts"
 import { completeAll, completeFromPod, completeLate, exportedPrimariesAreChosen } from "../../../src/state/complete.ts"
+import type { Newer } from "../../../src/state/format.ts"
 import { type KernelState, takeOverPlan, withoutRecord } from "../../../src/state/takeOverPlan.ts"
 import { addresses, addresses6, allocation, nodeConfig } from "../fixtures.ts"
 
-const context = { bootId: "boot", spec: nodeConfig().spec, now: "2026-01-01T00:00:00.000Z" }
+const context = { bootId: "boot", spec: nodeConfig().spec, now: "2026-01-01T00:00:00.000Z", newer: [] }
 
 const linkOf = (a: Allocation, ifIndex: number, over: Partial<HostLink> = {}): HostLink => ({
   ifName: a.hostIfName,
@@ -128,6 +129,42 @@ describe("take-over at start", () => {
     const twin = linkOf(mine, 8, { ifName: "flock00000002" })
     const plan = takeOverPlan([mine], [], kernel({ links: [linkOf(mine, 7), twin], podRoutes: routes }), context)
     assert.deepStrictEqual(plan.remove, [twin])
+  })
+
+  it("removes no link that a newer record may explain, rebuilds what the kernel tells, and holds what the record names", () => {
+    const newer = (over: Partial<Newer>): Newer => ({
+      file: "c1@eth0.json",
+      version: 2,
+      by: undefined,
+      key: "c1/eth0",
+      hostIfName: undefined,
+      addresses: [address("10.42.1.2"), address("10.42.1.7")],
+      ...over
+    })
+    const plan = (link: HostLink, podRoutes: ReadonlyArray<HostRoute>, ...found: ReadonlyArray<Newer>) =>
+      takeOverPlan([], [], kernel({ links: [link], podRoutes }), { ...context, newer: found })
+    const whole = linkOf(mine, 7)
+    const known = plan(whole, routes, newer({}))
+    assert.deepStrictEqual(known.rebuild.map(({ containerId }) => containerId), ["c1"])
+    assert.deepStrictEqual([known.remove, known.hold], [[], [["c1@eth0.json", address("10.42.1.7")]]])
+    const strange = linkOf(mine, 7, { alias: "" })
+    for (
+      const [link, found] of [
+        [whole, newer({})],
+        [strange, newer({ key: "c9/eth0", hostIfName: strange.ifName })],
+        [strange, newer({ file: "format", key: undefined })]
+      ] as const
+    ) {
+      const left = plan(link, [], found)
+      assert.deepStrictEqual([left.rebuild, left.remove], [[], []], found.file)
+      assert.deepStrictEqual(left.hold.map(([file]) => file), [found.file, found.file])
+    }
+    assert.deepStrictEqual(plan(strange, [], newer({})).remove, [strange])
+    // a route's word is enough
+    assert.deepStrictEqual(plan(whole, [...routes, route("10.42.1.7", 3)], newer({})).hold, [[
+      "kernel:3",
+      address("10.42.1.7")
+    ]])
   })
 
   it("holds every address that a route of ours still has, whoever's link it is over", () => {
