@@ -14,6 +14,7 @@ import { makeFolder } from "../process/makeFolder.ts"
 import { VERSION } from "../process/version.ts"
 import { type Newer, newerInWords, newerProblem } from "./format.ts"
 import { fileOf, load, tolerate } from "./load.ts"
+import { recordFiles } from "./recordFiles.ts"
 
 export class StoreError extends Data.TaggedError("StoreError")<{ readonly file: string; readonly detail: string }> {
   override get message(): string {
@@ -68,6 +69,7 @@ export class Allocations extends Context.Service<Allocations, {
       Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
         const { committed, interrupted, newer, unreadable } = yield* load(fs, options.directory, options.bootId)
+        const files = yield* recordFiles(fs, options.directory)
         for (const it of newer) yield* Effect.logError(newerInWords(it, VERSION))
         /** Of a record, or of the folder and so of every record. */
         const newerAt = (key: string) => newer.find((it) => it.key === undefined || it.key === key)
@@ -90,13 +92,13 @@ export class Allocations extends Context.Service<Allocations, {
           yield* assertWritable(key)
           yield* encode(allocation).pipe(
             Effect.flatMap((json) => {
-              const write = fs.writeFileString(file, json, { mode: 0o600 })
+              const write = files.writeFileString(file, json, { mode: 0o600 })
               // The folder could not be made at start, or somebody removed it.
               const anew = Effect.andThen(makeFolder(fs, options.directory, 0o700), write)
               return Effect.catchReason(write, "PlatformError", "NotFound", () => anew)
             }),
             // A disk may be full in the middle: what is half-written would be undone by the next agent, link and all.
-            Effect.tapError(() => Effect.ignore(fs.remove(file, { force: true }))),
+            Effect.tapError(() => Effect.ignore(files.remove(file, { force: true }))),
             Effect.mapError(storeError(file))
           )
         })
@@ -108,7 +110,7 @@ export class Allocations extends Context.Service<Allocations, {
 
         const commit = Effect.fnUntraced(function*(allocation: Allocation, suffix: "pending" | "rebuilt" = "pending") {
           const key = attachmentKey(allocation)
-          yield* fs.rename(path(key, suffix), path(key, "json")).pipe(Effect.mapError(storeError(path(key, "json"))))
+          yield* files.rename(path(key, suffix), path(key, "json")).pipe(Effect.mapError(storeError(path(key, "json"))))
           yield* accept(allocation)
         })
 
@@ -118,7 +120,7 @@ export class Allocations extends Context.Service<Allocations, {
           yield* Effect.andThen(write(allocation, "rebuilt"), commit(allocation, "rebuilt")).pipe(
             Effect.andThen(Effect.sync(() => unwritten.delete(key))),
             Effect.catch(Effect.fnUntraced(function*(error) {
-              yield* Effect.ignore(fs.remove(path(key, "rebuilt"), { force: true }))
+              yield* Effect.ignore(files.remove(path(key, "rebuilt"), { force: true }))
               if (!unwritten.has(key)) {
                 yield* Effect.logError(`a record that was rebuilt is not on disk: ${error.message}`)
               }
@@ -131,7 +133,9 @@ export class Allocations extends Context.Service<Allocations, {
         const remove = Effect.fnUntraced(function*(key: string) {
           const suffix = committed.has(key) ? "json" : "pending"
           const file = path(key, suffix)
-          if (newerAt(key) === undefined) yield* fs.remove(file, { force: true }).pipe(tolerate(file, "cannot remove"))
+          if (newerAt(key) === undefined) {
+            yield* files.remove(file, { force: true }).pipe(tolerate(file, "cannot remove"))
+          }
           unwritten.delete(key)
           if (committed.delete(key)) yield* PubSub.publish(changed, undefined)
         })

@@ -78,6 +78,14 @@ export class BenchNode extends AgentNode {
     return node
   }
 
+  /** Records are in memory, as they are on a node: `/run` is a tmpfs. */
+  protected override async setUp(): Promise<void> {
+    mkdirSync(this.stateDirectory)
+    await run("mount", "-t", "tmpfs", "tmpfs", this.stateDirectory)
+    this.world.defer(() => run("umount", "--lazy", this.stateDirectory))
+    await super.setUp()
+  }
+
   protected override launch(command: ReadonlyArray<string>, env: NodeJS.ProcessEnv): ChildProcess {
     return this.world.spawn(command, { log: this.log, env })
   }
