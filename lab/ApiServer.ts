@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process"
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import * as https from "node:https"
 import { join, resolve } from "node:path"
-import { end } from "./exec.ts"
+import { end, exec } from "./exec.ts"
 import { Relay } from "./Relay.ts"
 import { until } from "./until.ts"
 import type { World } from "./World.ts"
@@ -40,6 +40,8 @@ export interface ApiServer {
   /** Of the API server's process. */
   readonly signal: (signal: NodeJS.Signals) => void
   readonly restart: () => void
+  /** The same, for a process that has other things to do meanwhile. */
+  readonly startAgain: () => Promise<void>
   /** A relay in front of it, and a kubeconfig that leads through the relay; see {@link Relay.open}. */
   readonly relay: (
     who?: "agent" | "admin",
@@ -113,6 +115,10 @@ export const start = async (world: World, flags = ""): Promise<ApiServer> => {
     restart: () => {
       const { status } = spawnSync(program, ["--restart-api", dir], { env, stdio: ["ignore", "ignore", "inherit"] })
       if (status !== 0) throw new Error(`kube-apiserver-up --restart-api: exit code ${status}`)
+    },
+    startAgain: async () => {
+      const { code, stderr } = await exec(program, ["--restart-api", dir], { env })
+      if (code !== 0) throw new Error(`kube-apiserver-up --restart-api: exit code ${code}: ${stderr}`)
     },
     relay: async (who = "agent", netns) => {
       const { hostname, port } = new URL(url)

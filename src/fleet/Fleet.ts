@@ -2,7 +2,7 @@
  * Keeps this node's NodeConfig as its NodeConfigTemplate says: looks whenever something changed that {@link decide} looks
  * at, does what it says, and looks again. There is nobody else: no controller, no leader.
  */
-import { Clock, Context, Effect, Layer, Option, Queue, Ref, Result, Stream, SubscriptionRef } from "effect"
+import { Clock, Context, Effect, Layer, Option, Queue, Random, Ref, Result, Stream, SubscriptionRef } from "effect"
 import { Bird } from "../bird/Bird.ts"
 import { type BirdStatus, type PeerStatus, peerText, troubleOf } from "../bird/birdStatus.ts"
 import { decodeTemplate, type NodeConfigTemplate } from "../domain/NodeConfigTemplate.ts"
@@ -19,7 +19,7 @@ import { isSomebodyElses, nodeConfigBody, orphanBody, releaseBody, templateStatu
 import { decide } from "./rollout.ts"
 import { PROBATION_MILLIS } from "./trial.ts"
 
-/** After a write that was refused or not answered, seconds. */
+/** After a write that was refused or not answered, seconds; up to half of it less by chance. */
 const AGAIN = { first: 5, most: 60 }
 
 const sessionTrouble = (peer: PeerStatus): ReadonlyArray<string> => {
@@ -159,7 +159,7 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
   const failures = yield* Ref.make(0)
   const again = Effect.fnUntraced(function*(error: ApiError) {
     const count = yield* Ref.updateAndGet(failures, (n) => n + 1)
-    const seconds = Math.min(AGAIN.first * 2 ** (count - 1), AGAIN.most)
+    const seconds = Math.ceil(Math.min(AGAIN.first * 2 ** (count - 1), AGAIN.most) * (0.5 + (yield* Random.next) / 2))
     yield* Effect.logWarning(`NodeConfigTemplate: not written, again in ${seconds} s: ${error.message}`)
     return seconds * 1000
   })

@@ -18,6 +18,9 @@ const problemsInWords = (problems: ReadonlyArray<Problem>): string =>
   problems.slice(0, 5).map(({ field, message }) => `${field}: ${message}`).join("; ") +
   (problems.length > 5 ? `; and ${problems.length - 5} more` : "")
 
+/** With a new template all nodes have nothing at one moment: they take it within so many seconds. A node that joins takes it at once. */
+const FIRST_SECONDS = 10
+
 /** A generation that the node does not follow yet. */
 const toTake = (
   world: World,
@@ -26,6 +29,7 @@ const toTake = (
   wanted: Omit<Wanted, "probation">
 ): Decision => {
   const { health, node, now } = world
+  const { rollout } = template.spec
   const halted = haltedBy(template)
   if (halted !== undefined) {
     return {
@@ -37,7 +41,8 @@ const toTake = (
   // Its own labels or podCIDRs changed, or it has nothing yet: no other node is met by that.
   const alone = current === undefined ||
     (current.template === template.name && current.generation === template.generation)
-  const wait = alone ? 0 : waitFor(template, node.name, now)
+  const first = Math.min(FIRST_SECONDS, rollout.seconds)
+  const wait = waitFor(template, node.name, now, current === undefined ? first : alone ? 0 : rollout.seconds)
   if (wait > 0) {
     return {
       actions: [],

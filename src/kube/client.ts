@@ -13,7 +13,9 @@ import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import { type Accesses, ApiError } from "./access.ts"
 import type { ApiHealth } from "./apiHealth.ts"
 import { OpenWatches } from "./openWatches.ts"
+import * as Outages from "./outage.ts"
 import { makeReadList } from "./readList.ts"
+import type { BackOff } from "./reflectorState.ts"
 import { Refusals } from "./refusals.ts"
 import { broken, describe, httpRequest, isReset, noAnswer, refusal, type Request } from "./request.ts"
 import { count } from "./requestMetrics.ts"
@@ -34,6 +36,8 @@ export interface Client {
   readonly watch: (request: Request) => Stream.Stream<WatchEvent, ApiError | WatchSilent>
   /** Whoever lists and watches says so here, and names the same subject in its requests. */
   readonly watches: Pick<OpenWatches, "follow">
+  /** For whoever had no answer. */
+  readonly outage: Pick<Outages.Outage, "end">
   readonly health: Effect.Effect<Omit<ApiHealth, "policies">>
 }
 
@@ -50,6 +54,9 @@ export interface Timing {
 }
 
 export const timing: Timing = { requestMillis: 10_000, idleMillis: 120_000 }
+
+/** The answer of a server that is not there for what was asked. */
+const isBusy = (status: number): boolean => status === 429 || status >= 500
 
 /** Watches fall silent together, when a server or a network does; they must not come back together. */
 const IDLE_JITTER = 0.25
@@ -68,21 +75,49 @@ const send = Effect.fnUntraced(function*(accesses: Accesses, request: Request) {
 const textOf = (request: Request, response: HttpClientResponse): Effect.Effect<string, ApiError> =>
   Effect.mapError(response.text, (error) => broken(request, error))
 
-export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing = timing): Client => {
+const makeClock = () => {
+  const ahead = MutableRef.make<number | undefined>(undefined)
+  return {
+    ahead: (): Pick<ApiHealth, "clockAheadSeconds"> => {
+      const clockAheadSeconds = MutableRef.get(ahead)
+      return clockAheadSeconds === undefined ? {} : { clockAheadSeconds }
+    },
+    /** The `Date` header has whole seconds (RFC 9110, section 6.6.1): half of one is added for what it leaves out. */
+    compare: ({ headers }: HttpClientResponse): Effect.Effect<void> => {
+      const theirs = Date.parse(headers["date"] ?? "")
+      return Number.isNaN(theirs)
+        ? Effect.void
+        : Effect.map(
+          Clock.currentTimeMillis,
+          (ours) => void MutableRef.set(ahead, Math.round((ours - theirs - 500) / 1000))
+        )
+    }
+  }
+}
+
+/**
+ * What is refused is known until it is answered. A token that was rotated, or a kubeconfig that was replaced, is read again
+ * and tried again, once.
+ */
+const makeNoted =
+  (accesses: Accesses, refusals: Refusals) =>
+  <A, R>(request: Request, effect: Effect.Effect<A, ApiError, R>): Effect.Effect<A, ApiError, R> =>
+    Effect.catchIf(effect, (e) => e.status === 401, () => Effect.andThen(accesses.renew, effect)).pipe(
+      Effect.tap(() => refusals.answered(request)),
+      Effect.tapError((error) => refusals.failed(request, error))
+    )
+
+/** The server says so when all of it serves; any user may ask (ClusterRole system:public-info-viewer). */
+const READY: Request = { verb: "get", resource: "readyz", path: "/readyz" }
+
+export const make = (
+  accesses: Accesses,
+  { idleMillis, requestMillis }: Timing = timing,
+  probing: BackOff = Outages.probing
+): Client => {
   const watches = new OpenWatches()
   const refusals = new Refusals()
-  const clock = MutableRef.make<number | undefined>(undefined)
-
-  /** The `Date` header has whole seconds (RFC 9110, section 6.6.1): half of one is added for what it leaves out. */
-  const compareClocks = ({ headers }: HttpClientResponse): Effect.Effect<void> => {
-    const theirs = Date.parse(headers["date"] ?? "")
-    return Number.isNaN(theirs)
-      ? Effect.void
-      : Effect.map(
-        Clock.currentTimeMillis,
-        (ours) => void MutableRef.set(clock, Math.round((ours - theirs - 500) / 1000))
-      )
-  }
+  const clock = makeClock()
 
   /** A server that lets a request hang is likely to have forgotten its watches too: those that are silent start anew. */
   const suspect = Effect.andThen(accesses.dropIdle, watches.giveUpSilent(requestMillis))
@@ -93,7 +128,8 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
       orElse: () => Effect.andThen(suspect, Effect.fail(noAnswer(request, `none within ${requestMillis} ms`)))
     }).pipe(Effect.tapError((e) => e.status === 0 ? count(request, 0) : Effect.void))
 
-  const attempt = Effect.fnUntraced(function*(request: Request) {
+  /** Head and body; counted. */
+  const exchange = Effect.fnUntraced(function*(request: Request) {
     const [response, text] = yield* timed(
       request,
       Effect.scoped(Effect.gen(function*() {
@@ -102,7 +138,19 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
       }))
     )
     yield* count(request, response.status)
-    yield* compareClocks(response)
+    return [response, text] as const
+  })
+
+  const outage = Outages.make((answered) =>
+    exchange(READY).pipe(
+      Effect.flatMap(([{ status }]) => isBusy(status) ? Effect.void : answered),
+      Effect.ignore
+    ), probing)
+
+  const attempt = Effect.fnUntraced(function*(request: Request) {
+    const [response, text] = yield* exchange(request)
+    if (!isBusy(response.status)) yield* outage.answered
+    yield* clock.compare(response)
     if (response.status < 200 || response.status > 299) return yield* refusal(request, response, text)
     return yield* Effect.try({
       try: () => JSON.parse(text) as unknown,
@@ -114,6 +162,7 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
     function*(request: Request): Effect.fn.Return<HttpClientResponse, ApiError, Scope.Scope> {
       const response = yield* timed(request, send(accesses, request))
       yield* count(request, response.status)
+      if (!isBusy(response.status)) yield* outage.answered
       if (response.status === 200) return response
       const text = yield* textOf(request, response).pipe(Effect.timeout(requestMillis), Effect.orElseSucceed(() => ""))
       return yield* refusal(request, response, text)
@@ -122,19 +171,10 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
 
   const readList = makeReadList({ open, suspect, requestMillis })
 
-  /** A token that was rotated, or a kubeconfig that was replaced: read again, try again, once. */
-  const renewed = <A, R>(effect: Effect.Effect<A, ApiError, R>): Effect.Effect<A, ApiError, R> =>
-    Effect.catchIf(effect, (e) => e.status === 401, () => Effect.andThen(accesses.renew, effect))
-
-  /** What is refused is known until it is answered. */
-  const noted = <A, R>(request: Request, effect: Effect.Effect<A, ApiError, R>): Effect.Effect<A, ApiError, R> =>
-    effect.pipe(
-      Effect.tap(() => refusals.answered(request)),
-      Effect.tapError((error) => refusals.failed(request, error))
-    )
+  const noted = makeNoted(accesses, refusals)
 
   const watch = Effect.fnUntraced(function*(request: Request) {
-    const response = yield* noted(request, renewed(open(request)))
+    const response = yield* noted(request, open(request))
     const { givenUp, heard } = yield* watches.open(request.subject)
     const millis = Math.round(idleMillis * (1 + IDLE_JITTER * (yield* Random.next)))
     return response.stream.pipe(
@@ -155,16 +195,17 @@ export const make = (accesses: Accesses, { idleMillis, requestMillis }: Timing =
   })
 
   return {
-    request: (request) => noted(request, renewed(attempt(request))),
+    request: (request) => noted(request, attempt(request)),
     list: (request, each) =>
-      noted(request, renewed(Effect.scoped(readList(request, each)))).pipe(
+      noted(request, Effect.scoped(readList(request, each))).pipe(
         Effect.tap(() => watches.heard(request.subject))
       ),
     watch: (request) => Stream.unwrap(watch(request)),
     watches,
-    health: Effect.map(Effect.all({ watches: watches.status, refused: refusals.list }), (health) => {
-      const clockAheadSeconds = MutableRef.get(clock)
-      return clockAheadSeconds === undefined ? health : { ...health, clockAheadSeconds }
-    })
+    outage,
+    health: Effect.map(Effect.all({ watches: watches.status, refused: refusals.list }), (health) => ({
+      ...health,
+      ...clock.ahead()
+    }))
   }
 }

@@ -106,7 +106,7 @@ const make = Effect.fnUntraced(function*(
   // Without any source there never will be one. A file that cannot be used may be mended while pods are served.
   if (options.kubeconfig === undefined && !Access.inCluster()) yield* Effect.mapError(accesses.get, unavailable)
   yield* started
-  const client = Client.make(accesses, options.timing)
+  const client = Client.make(accesses, options.timing, options.backOff)
   const recorder = yield* Recorder.make(client, nodeName)
   const status = yield* Status.make(client, nodeName)
   const secrets = yield* Secrets.make(client, options.namespace, times)

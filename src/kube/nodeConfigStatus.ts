@@ -2,7 +2,7 @@
  * NodeConfig's status. Callers say what is true as often as they like; it is written when it differs from what was written
  * last, at once after a quiet time and else at most every 5 s, and until the API server has taken it.
  */
-import { Clock, Effect, Queue, Ref } from "effect"
+import { Clock, Effect, Queue, Random, Ref } from "effect"
 import { API_VERSION } from "../domain/NodeConfig.ts"
 import { oneLine } from "../domain/quote.ts"
 import { record } from "../domain/record.ts"
@@ -11,6 +11,7 @@ import type { NodeConfigStatus, StatusCondition } from "./KubeApi.ts"
 import { timeOf } from "./nodeCondition.ts"
 
 const INTERVAL_MILLIS = 5000
+/** Up to half as much again by chance: what one server refuses to many nodes, they had asked together. */
 const RETRY_MILLIS = 30_000
 
 /** Transition times by condition type. */
@@ -124,12 +125,14 @@ export const make = Effect.fnUntraced(function*(client: Client, nodeName: string
     set: (wanted) => update((before) => ({ ...before, wanted })),
     observe: (object) => update((before) => observe(before, object)),
     run: writeNext.pipe(
-      Effect.catch((e) =>
-        Effect.logWarning(`NodeConfig status not written, will be in ${RETRY_MILLIS / 1000} s: ${e.message}`).pipe(
-          Effect.andThen(Effect.sleep(RETRY_MILLIS)),
-          Effect.andThen(Queue.offer(wake, undefined))
+      Effect.catch(Effect.fnUntraced(function*(e) {
+        const millis = RETRY_MILLIS * (1 + (yield* Random.next) / 2)
+        yield* Effect.logWarning(
+          `NodeConfig status not written, will be in ${Math.round(millis / 1000)} s: ${e.message}`
         )
-      ),
+        yield* Effect.sleep(millis)
+        yield* Queue.offer(wake, undefined)
+      })),
       Effect.forever
     )
   }

@@ -1,7 +1,7 @@
 /**
  * List and watch, as one endless Stream per resource, as client-go's reflector does it: list, watch from the list's version
  * with bookmarks, resume where a watch ended, list again when the server has forgotten that version (410), back off with
- * jitter while it does not answer.
+ * jitter while it refuses, and while it does not answer wait for one who asks for all.
  * https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */
 import { Effect, MutableRef, Random, Stream } from "effect"
@@ -38,8 +38,19 @@ export interface Resource<A> {
   readonly decode: (object: unknown) => A | undefined
 }
 
-/** Objects of one page of a list, where the server makes pages: for its sake, not for ours. */
+/** Objects of one page of a list from etcd: for the server's sake, not for ours. */
 const PAGE = 100
+
+/**
+ * With a `limit` a server before 1.34 reads from etcd whatever `resourceVersion` says, but for "0": all pods of the cluster for
+ * each node's. So pages only where etcd is meant, as client-go does.
+ */
+const from = (minimumVersion: string, token: string) =>
+  token !== ""
+    ? { limit: String(PAGE), continue: token }
+    : minimumVersion === ""
+    ? { limit: String(PAGE) }
+    : { resourceVersion: minimumVersion }
 
 const list = Effect.fnUntraced(function*<A>(
   client: Client,
@@ -58,8 +69,7 @@ const list = Effect.fnUntraced(function*<A>(
         path: resource.path,
         query: {
           fieldSelector: resource.fieldSelector,
-          limit: String(PAGE),
-          ...(token !== "" ? { continue: token } : minimumVersion !== "" ? { resourceVersion: minimumVersion } : {})
+          ...from(minimumVersion, token)
         }
       }, (object) => {
         const item = resource.decode(object)
@@ -153,10 +163,11 @@ export const listAndWatch = <A>(
       )
 
     const cycle = Stream.unwrap(Effect.gen(function*() {
+      if (MutableRef.get(state).away) yield* client.outage.end(times.most * (0.5 + (yield* Random.next) / 2))
       const wait = waitOf(MutableRef.get(state), yield* Random.next, times)
       if (wait > 0) yield* Effect.sleep(wait)
       const { minimumVersion, watchFrom } =
-        MutableRef.update(state, (before) => ({ ...before, pause: undefined })).current
+        MutableRef.update(state, (before) => ({ ...before, pause: undefined, away: false })).current
       if (watchFrom === undefined) return Stream.fromEffect(listed(minimumVersion))
       const seconds = 240 + Math.floor(240 * (yield* Random.next))
       return watched(watchFrom, yield* monotonicMillis, seconds)

@@ -30,6 +30,8 @@ export interface State {
   readonly failures: number
   /** Least number of milliseconds to wait before the next request; undefined: none. */
   readonly pause: number | undefined
+  /** The last request had no answer, or a proxy's: whoever waits, waits for the server's end of that. */
+  readonly away: boolean
 }
 
 export type Input =
@@ -41,7 +43,7 @@ export type Input =
   /** Nothing came for long, not even a bookmark. */
   | { readonly _tag: "WatchSilent" }
 
-export const initial: State = { watchFrom: undefined, minimumVersion: "0", failures: 0, pause: undefined }
+export const initial: State = { watchFrom: undefined, minimumVersion: "0", failures: 0, pause: undefined, away: false }
 
 /** A server that ends watches sooner must not be asked in a loop. */
 const SHORT_MILLIS = 1000
@@ -51,18 +53,21 @@ export const versionOf = (object: unknown): string | undefined => {
   return typeof version === "string" && version !== "" ? version : undefined
 }
 
-/** An `ERROR` event's object is a meta/v1 Status. */
-const codeOf = (status: unknown): number => Number(record(status)["code"] ?? 0)
+const failed = (state: State, pause = 0, away = false): State => ({
+  ...state,
+  failures: state.failures + 1,
+  pause,
+  away
+})
 
-const failed = (state: State, pause = 0): State => ({ ...state, failures: state.failures + 1, pause })
+/** No answer; or that of a proxy with nothing behind it, and of a server that starts. */
+const AWAY: ReadonlySet<number> = new Set([0, 502, 503])
 
-const refused = (state: State, { retryAfterSeconds = 0 }: ApiError): State => failed(state, retryAfterSeconds * 1000)
+const refused = (state: State, { retryAfterSeconds = 0, status }: ApiError): State =>
+  failed(state, retryAfterSeconds * 1000, AWAY.has(status))
 
 const onEvent = (state: State, { object, type }: WatchEvent): State => {
-  if (type === "ERROR") {
-    const minimumVersion = codeOf(object) === 410 ? "" : state.minimumVersion
-    return failed({ ...state, watchFrom: undefined, minimumVersion })
-  }
+  if (type === "ERROR") return failed({ ...state, watchFrom: undefined })
   const version = versionOf(object)
   return { ...state, failures: 0, ...(version === undefined ? {} : { watchFrom: version, minimumVersion: version }) }
 }
@@ -81,11 +86,9 @@ export const step = (state: State, input: Input): State => {
     case "WatchFailed": {
       const { status } = input.error
       const mayResume = status === 0 || status === 429 || status >= 500
-      return refused({
-        ...state,
-        watchFrom: mayResume ? state.watchFrom : undefined,
-        minimumVersion: status === 410 ? "" : state.minimumVersion
-      }, input.error)
+      // 410 too is followed by a list that the cache can answer: after its restart a server has forgotten what all watches of
+      // all nodes go on from, and their lists come at once.
+      return refused({ ...state, watchFrom: mayResume ? state.watchFrom : undefined }, input.error)
     }
     case "WatchEnded":
       return input.lastedMillis < SHORT_MILLIS && state.pause === undefined ? failed(state) : state

@@ -17,7 +17,8 @@ const asked: Readonly<Record<string, ReadonlyArray<Request["verb"]>>> = {
   "nodes/status": ["patch"],
   "nodeconfigs/status": ["patch"],
   events: ["create", "patch"],
-  networkpolicies: ["list"]
+  networkpolicies: ["list"],
+  readyz: ["get"]
 }
 
 /** Answers that an operator looks for: done, none, not allowed, too many, broken. */

@@ -1,162 +1,237 @@
 /**
- * `npm run scale -- [--nodes 100,300,1000] [--pods 20] [--json FILE]`: one real API server, and in this process the client
- * code of as many agents (no kernel, no BIRD): what a fleet costs its API server, and how long it takes to know a change.
+ * `npm run scale -- [--nodes 100,300,1000] [--pods 20] [--outage 30] [--rollout 60] [--json FILE]`: one real API server with
+ * its default flow control, and in this process the client code of as many agents (no kernel, no BIRD): what a fleet costs
+ * its API server, how long it takes to know a change, and what comes after an outage.
  */
-import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Context, Effect, Exit, Layer, Logger, Option, Scope, SubscriptionRef } from "effect"
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { Effect, Stream } from "effect"
+import { writeFileSync } from "node:fs"
+import { loadavg } from "node:os"
 import { parseArgs } from "node:util"
-import { type ApiServer, available, start } from "../../lab/ApiServer.ts"
+import { type ApiServer, available, start as startServer } from "../../lab/ApiServer.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
-import * as Cluster from "../../src/kube/cluster.ts"
-import { KubeApi } from "../../src/kube/KubeApi.ts"
 import * as lab from "../kube/lab.ts"
+import { type Agents, cidr4Of, cidr6Of, each, makeNodes, nameOf, start, untilAll } from "./agents.ts"
+import { ANSWERED, Recording, REFUSED, total, WRITES } from "./requests.ts"
+import { samples, sum, usage } from "./server.ts"
 
 const { values } = parseArgs({
   options: {
     nodes: { type: "string", default: "100,300,1000" },
     pods: { type: "string", default: "20" },
+    outage: { type: "string", default: "30" },
+    rollout: { type: "string", default: "60" },
+    idle: { type: "string", default: "60" },
     json: { type: "string" }
   }
 })
 const SIZES = values.nodes.split(",").map(Number)
 const PODS = Number(values.pods)
-const IDLE_SECONDS = 30
-const AT_ONCE = 32
+const OUTAGE = Number(values.outage)
+const ROLLOUT = Number(values.rollout)
+const IDLE = Number(values.idle)
+const APPLY = "application/merge-patch+json"
 
-const nameOf = (i: number): string => `node${String(i).padStart(5, "0")}`
+const WATCHES = /^watch /
+const WATCHES_OPENED = /^watch .* 200$/
 
-/** `work` for each of 0 to n - 1, several at a time. */
-const each = async (n: number, work: (i: number) => Promise<unknown>): Promise<void> => {
-  const next = { i: 0 }
-  const worker = async () => {
-    while (next.i < n) await work(next.i++)
-  }
-  await Promise.all(Array.from({ length: AT_ONCE }, worker))
-}
+const say = (words: string) => console.error(`scale: ${words}`)
 
-/** CPU seconds and MB of the API server's process (proc(5)). */
-const usage = (api: ApiServer) => {
-  const pid = readFileSync(join(api.dir, "apiserver.pid"), "utf8").trim()
-  const stat = readFileSync(`/proc/${pid}/stat`, "utf8")
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
-  const rss = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
-  return { cpu: (Number(fields[11]) + Number(fields[12])) / 100, rss: Number(rss) / 1000 }
-}
+type Row = readonly [name: string, value: number]
 
-const seconds = async (work: () => Promise<unknown>): Promise<number> => {
+/** Runs it, and says what it cost: `name: …` rows. */
+const phase = async (
+  api: ApiServer,
+  name: string,
+  work: () => Promise<ReadonlyArray<Row>>
+): Promise<ReadonlyArray<Row>> => {
+  const before = usage(api)
+  const recording = new Recording()
   const began = performance.now()
-  await work()
-  return (performance.now() - began) / 1000
+  const own = process.cpuUsage()
+  const rows = await work()
+  const took = (performance.now() - began) / 1000
+  const { all, peak } = recording.stop()
+  const after = usage(api)
+  const mine = process.cpuUsage(own)
+  say(`${name}: ${took.toFixed(1)} s, ${[...all].map(([key, n]) => `${key}: ${n}`).join(", ")}`)
+  const row = (what: string, value: number): Row => [`${name}: ${what}`, value]
+  return [
+    ...rows.map(([what, value]) => row(what, value)),
+    row("API server CPU s", after.cpu > before.cpu ? after.cpu - before.cpu : after.cpu),
+    row("API server MB", after.rss),
+    row("answers", total(all, ANSWERED)),
+    row("answers, most in a second", peak(ANSWERED)),
+    row("of them refusals", total(all, REFUSED)),
+    row("no answer", total(all, / 0$/)),
+    row("writes", total(all, WRITES)),
+    row("writes, most in a second", peak(WRITES)),
+    row("CPU s of all agents", (mine.user + mine.system) / 1e6)
+  ]
 }
 
-interface Fleet {
-  readonly agents: ReadonlyArray<KubeApi["Service"]>
-  readonly stop: () => Promise<void>
-}
+const at = (times: ReadonlyArray<number>, share: number): number =>
+  (times[Math.ceil(times.length * share) - 1] ?? 0) / 1000
 
-/** The agents' client code as `main` wires it, one per node, all at once. */
-const startFleet = async (api: ApiServer, n: number, folder: string): Promise<Fleet> => {
-  const scope = await Effect.runPromise(Scope.make())
-  const one = (i: number) =>
-    Effect.gen(function*() {
-      const stateDir = join(folder, nameOf(i))
-      mkdirSync(stateDir, { recursive: true })
-      const layer = Cluster.layer({
-        nodeName: nameOf(i),
-        // Tokens of a fleet's agents are bound to their nodes; here one identity does for all.
-        kubeconfig: api.kubeconfig("admin"),
-        stateDir,
-        namespace: lab.NAMESPACE
-      })
-      const context = yield* Layer.buildWithScope(Layer.provide(layer, NodeServices.layer), scope)
-      const kube = Context.get(context, KubeApi)
-      yield* Effect.forkIn(kube.run, scope)
-      return kube
-    }).pipe(Effect.orDie)
-  const quiet = Logger.layer([])
-  const agents = await Effect.runPromise(
-    Effect.forEach(Array.from({ length: n }, (_, i) => i), one, { concurrency: 64 }).pipe(Effect.provide(quiet))
-  )
-  return { agents, stop: () => Effect.runPromise(Scope.close(scope, Exit.void)) }
-}
-
-const count = async (fleet: Fleet, holds: (kube: KubeApi["Service"]) => Effect.Effect<boolean>): Promise<number> =>
-  (await Effect.runPromise(Effect.forEach(fleet.agents, holds))).filter((it) => it).length
-
-const everybody = (what: string, fleet: Fleet, holds: (kube: KubeApi["Service"]) => Effect.Effect<boolean>) =>
-  until(what, async () => (await count(fleet, holds)) === fleet.agents.length, 600)
-
-const mtuIs = (mtu: number) => (kube: KubeApi["Service"]) =>
-  Effect.map(
-    SubscriptionRef.get(kube.nodeConfig),
-    ({ current }) => Option.exists(current, ({ spec }) => spec.mtu === mtu)
-  )
+const spread = (times: ReadonlyArray<number>): ReadonlyArray<Row> => [
+  ["s until half know", at(times, 0.5)],
+  ["s until 99 % know", at(times, 0.99)],
+  ["s until all know", at(times, 1)]
+]
 
 const edit = (api: ApiServer, n: number, mtu: number) =>
-  each(
-    n,
-    (i) => api.call("PATCH", `${lab.NODECONFIGS}/${nameOf(i)}`, { spec: { mtu } }, "application/merge-patch+json")
-  )
+  each(n, (i) => api.call("PATCH", `${lab.NODECONFIGS}/${nameOf(i)}`, { spec: { mtu } }, APPLY))
 
-const measure = async (n: number) => {
-  await using world = new World()
-  const api = await start(world, "--max-requests-inflight=3000 --max-mutating-requests-inflight=1000")
-  await lab.prepare(api, "unused")
-  console.error(`scale: ${n} nodes, ${n * PODS} pods: making them`)
-  await each(n, (i) => lab.create(api, lab.node(nameOf(i))))
-  await each(n, (i) => lab.create(api, lab.nodeConfig(nameOf(i), { mtu: 1500 })))
-  await each(n * PODS, (i) => lab.create(api, lab.pod(`p${i}`, {}, nameOf(Math.floor(i / PODS)))))
-  const empty = usage(api)
-  const fleet = await startFleet(api, n, world.folder("states"))
-  const known = await seconds(() => everybody("all know their NodeConfig and pods", fleet, ({ synced }) => synced))
-  const begun = usage(api)
-  console.error(`scale: ${n} nodes know everything after ${known.toFixed(1)} s; ${IDLE_SECONDS} s of nothing`)
-  await sleep(IDLE_SECONDS * 1000)
-  const idle = usage(api)
-  const changed = await seconds(async () => {
-    const told = edit(api, n, 9000)
-    await everybody("all know the change", fleet, mtuIs(9000))
-    await told
-  })
-  const edited = usage(api)
-  api.signal("SIGKILL")
-  await sleep(5000)
-  api.restart()
-  const restarted = usage(api)
-  const back = await seconds(async () => {
-    const told = edit(api, n, 1500)
-    await everybody("all know a change after the restart", fleet, mtuIs(1500))
-    await told
-  })
-  const after = usage(api)
-  const own = process.memoryUsage.rss() / 1e6
-  await fleet.stop()
-  return {
-    nodes: n,
-    pods: n * PODS,
-    "s until all know": known,
-    "API server MB before, with them": [empty.rss, idle.rss],
-    "its CPU s to begin": begun.cpu - empty.cpu,
-    "its CPU % when nothing happens": (idle.cpu - begun.cpu) / IDLE_SECONDS * 100,
-    "s until all have an edit of each NodeConfig": changed,
-    "its CPU s for that": edited.cpu - idle.cpu,
-    "s until all have one after its restart": back,
-    "its CPU s for that and all lists anew": after.cpu - restarted.cpu,
-    "MB here per agent": own / n
-  }
+/** Agents hear of one pod each that becomes ready. */
+const untilReady = (agents: Agents) => {
+  const began = performance.now()
+  return Effect.runPromise(
+    Effect.forEach(
+      agents.all,
+      ({ kube }) =>
+        Stream.runDrain(Stream.take(Stream.filter(kube.podChanges, (it) => it._tag === "Changed" && it.pod.ready), 1))
+          .pipe(
+            Effect.map(() => performance.now() - began)
+          ),
+      { concurrency: "unbounded" }
+    ).pipe(Effect.timeout("20 minutes"))
+  ).then((times) => times.toSorted((a, b) => a - b))
 }
 
-const shown = (value: number | ReadonlyArray<number>): string =>
-  typeof value === "number" ? String(Math.round(value * 100) / 100) : value.map(shown).join(", ")
+const watchesOpen = async (api: ApiServer): Promise<number> =>
+  sum(await samples(api, "apiserver_longrunning_requests"), "apiserver_longrunning_requests", { verb: "WATCH" })
+
+/** Killed, away, and started again; times from the moment that it is ready. */
+const outage = async (api: ApiServer, agents: Agents, n: number) => {
+  const rows: Array<Row> = []
+  api.signal("SIGKILL")
+  await sleep(OUTAGE * 1000)
+  const recording = new Recording()
+  // In the middle of it: what an agent gets to know is what happened meanwhile.
+  const knows = untilAll(agents, ({ mtu }) => mtu === 1500)
+  const hears = untilReady(agents)
+  const began = performance.now()
+  await api.startAgain()
+  const ready = performance.now()
+  rows.push(["s until it is ready", (ready - began) / 1000])
+  const edited = edit(api, n, 1500)
+  const patched = each(n, (i) => lab.setReady(api, `p${i * PODS}`, true))
+  await Promise.all([edited, patched])
+  rows.push(["s for the edits, by another client", (performance.now() - ready) / 1000])
+  const [known, heard] = await Promise.all([knows, hears])
+  const after = (times: ReadonlyArray<number>) => times.map((ms) => Math.max(0, ms - (ready - began)))
+  rows.push(...spread(after(known)), ["s until all hear of a pod's readiness", at(after(heard), 1)])
+  const { all, peak } = recording.stop()
+  rows.push(["watches opened, most in a second", peak(WATCHES_OPENED)], ["watches asked for", total(all, WATCHES)])
+  rows.push(["lists", total(all, /^list .* 200$/)])
+  return rows
+}
+
+const TEMPLATE = "all"
+const template = (mtu: number) => ({
+  cidrs: "podCIDRs",
+  mtu,
+  bgp: { asn: { fromLabel: "example.org/asn" }, peers: [{ address: "192.0.2.1", asn: 65000 }] }
+})
+
+const measure = async (n: number): Promise<ReadonlyArray<Row>> => {
+  await using world = new World()
+  const api = await startServer(world)
+  await lab.prepare(api, "unused")
+  say(`${n} nodes, ${n * PODS} pods: making them`)
+  const tokens = new Map<string, string>()
+  await makeNodes(api, n, tokens)
+  await each(n, (i) => lab.create(api, lab.nodeConfig(nameOf(i), { mtu: 1500, cidr4: cidr4Of(i), cidr6: cidr6Of(i) })))
+  await each(n * PODS, (i) => lab.create(api, lab.pod(`p${i}`, {}, nameOf(Math.floor(i / PODS)))))
+  const rows: Array<Row> = [["pods", n * PODS], ["load of the machine", loadavg()[0] ?? 0], [
+    "API server MB before",
+    usage(api).rss
+  ]]
+  const holder: { agents?: Agents } = {}
+  rows.push(
+    ...await phase(api, "begin", async () => {
+      const began = performance.now()
+      const agents = holder.agents = await start(api, Array.from({ length: n }, (_, i) => nameOf(i)), {
+        fleet: true,
+        tokens,
+        folder: world.folder("states")
+      })
+      const waiting = new Set(agents.all)
+      await until("all know their NodeConfig and pods", async () => {
+        for (const agent of waiting) if (await Effect.runPromise(agent.kube.synced)) waiting.delete(agent)
+        return waiting.size === 0
+      }, 600)
+      return [["s until all know", (performance.now() - began) / 1000]]
+    })
+  )
+  const agents = holder.agents
+  if (agents === undefined) throw new Error("no agents")
+  // What follows a start: condition, status.
+  await sleep(10_000)
+  rows.push(["watches open", await watchesOpen(api)])
+  rows.push(
+    ...await phase(api, "idle", async () => {
+      await sleep(IDLE * 1000)
+      return [["s", IDLE]]
+    })
+  )
+  rows.push(
+    ...await phase(api, "edit of each", async () => {
+      const knows = untilAll(agents, ({ mtu }) => mtu === 9000)
+      await edit(api, n, 9000)
+      return spread(await knows)
+    })
+  )
+  await sleep(10_000)
+  rows.push(...await phase(api, "outage", () => outage(api, agents, n)))
+  await sleep(15_000)
+  await each(n, (i) => api.call("DELETE", `${lab.NODECONFIGS}/${nameOf(i)}`))
+  await sleep(10_000)
+  rows.push(
+    ...await phase(api, "first template", async () => {
+      const knows = untilAll(agents, ({ mtu }) => mtu === 1400)
+      await lab.create(api, {
+        apiVersion: "flock.fritzlab.net/v1alpha1",
+        kind: "NodeConfigTemplate",
+        metadata: { name: TEMPLATE },
+        spec: { nodeSelector: {}, rollout: { seconds: ROLLOUT }, template: template(1400) }
+      })
+      const times = await knows
+      // Their trials end.
+      await sleep(80_000)
+      return spread(times)
+    })
+  )
+  rows.push(
+    ...await phase(api, "template edit", async () => {
+      const knows = untilAll(agents, ({ mtu }) => mtu === 1450)
+      await api.call("PATCH", `${lab.TEMPLATES}/${TEMPLATE}`, { spec: { template: template(1450) } }, APPLY)
+      const times = await knows
+      await sleep(80_000)
+      return spread(times)
+    })
+  )
+  rows.push(["MB here per agent", process.memoryUsage.rss() / 1e6 / n])
+  rows.push([
+    "lists from etcd",
+    sum(await samples(api, "apiserver_storage_list_total"), "apiserver_storage_list_total")
+  ])
+  await agents.stop()
+  return rows
+}
 
 if (!available) process.exit(1)
-const results: Array<Awaited<ReturnType<typeof measure>>> = []
-for (const n of SIZES) results.push(await measure(n))
-for (const key of Object.keys(results[0] ?? {}) as ReadonlyArray<keyof typeof results[0] & string>) {
-  console.log(`${key.padEnd(48)}${results.map((it) => shown(it[key]).padStart(16)).join("")}`)
+const results: Array<ReadonlyMap<string, number>> = []
+for (const n of SIZES) results.push(new Map([["nodes", n] as const, ...await measure(n)]))
+for (const key of results[0]?.keys() ?? []) {
+  console.log(
+    `${key.padEnd(56)}${results.map((it) => String(Math.round((it.get(key) ?? 0) * 100) / 100).padStart(12)).join("")}`
+  )
 }
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, undefined, 2)}\n`)
+if (values.json !== undefined) {
+  writeFileSync(
+    values.json,
+    `${JSON.stringify(results.map((it) => Object.fromEntries(it)), undefined, 2)}\n`
+  )
+}
 process.exit(0)

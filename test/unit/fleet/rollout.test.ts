@@ -184,11 +184,14 @@ class Fleet {
 const good = (mtu: number) => ({ cidr4: "10.42.1.0/24", mtu })
 const NAMES = Array.from({ length: 20 }, (_, i) => `host${String(i + 1).padStart(3, "0")}`)
 
+/** Those who have nothing do not all write at one moment. */
+const FIRST_SECONDS = 10
+
 const fleet = (health: (name: string) => Node["health"] = () => () => ({})) => {
   const it = new Fleet()
   for (const name of NAMES) it.node(name, {}, health(name))
   it.template("rack-a", good(1500))
-  it.settle()
+  it.pass(FIRST_SECONDS)
   return it
 }
 
@@ -196,9 +199,19 @@ const fleet = (health: (name: string) => Node["health"] = () => () => ({})) => {
 const inOrder = (generation: number) => NAMES.toSorted((a, b) => place(a, generation) - place(b, generation))
 
 describe("a roll-out", () => {
-  it("gives nodes that have nothing theirs at once", () => {
-    const it = fleet()
-    assert.deepStrictEqual(NAMES.map(it.mtu), NAMES.map(() => 1500))
+  it("gives nodes that have nothing theirs within ten seconds, one that joins later at once", () => {
+    const it = new Fleet()
+    for (const name of NAMES) it.node(name)
+    it.template("rack-a", good(1500))
+    const counts = Array.from({ length: FIRST_SECONDS }, () => {
+      it.pass(1)
+      return NAMES.filter((name) => it.mtu(name) === 1500).length
+    })
+    assert.strictEqual(counts.at(-1), NAMES.length)
+    for (const [i, count] of counts.entries()) assert.isAtMost(Math.abs(count / NAMES.length - (i + 1) / 10), 0.3)
+    it.node("host100")
+    it.settle()
+    assert.strictEqual(it.mtu("host100"), 1500)
     it.pass(PROBATION_MILLIS / 1000)
     const quiet = it.log.length
     it.pass(600)

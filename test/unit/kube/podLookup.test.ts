@@ -12,6 +12,7 @@ const fixture = Effect.gen(function*() {
   const paths: Array<string> = []
   const client: Client = {
     watches: new OpenWatches(),
+    outage: { end: () => Effect.void },
     health: Effect.succeed({ watches: [], refused: [] }),
     request: ({ path }) =>
       Effect.suspend(() => {

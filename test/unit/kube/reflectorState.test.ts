@@ -17,10 +17,10 @@ const event = (type: string, resourceVersion: string): Input => ({
 const ERROR = (code: number): Input => ({ _tag: "Event", event: { type: "ERROR", object: { code } } })
 const ended = (lastedMillis: number): Input => ({ _tag: "WatchEnded", lastedMillis })
 
-const show = ({ failures, minimumVersion, pause, watchFrom }: State) =>
+const show = ({ away, failures, minimumVersion, pause, watchFrom }: State) =>
   `${watchFrom === undefined ? `list ${minimumVersion || "etcd"}` : `watch ${watchFrom}`}${
     pause === undefined ? "" : ` after failure ${failures}`
-  }`
+  }${away ? ", when it is back" : ""}`
 
 describe("a reflector's state", () => {
   it.each<readonly [string, ReadonlyArray<Input>, string]>([
@@ -30,27 +30,53 @@ describe("a reflector's state", () => {
     ["resumes from a bookmark", [listed("10"), event("BOOKMARK", "40"), ended(60_000)], "watch 40"],
     ["does not take an event without a version for one", [listed("10"), event("MODIFIED", "")], "watch 10"],
     ["waits when a watch ends at once", [listed("10"), ended(3)], "watch 10 after failure 1"],
-    ["resumes when the server is away", [listed("10"), watchFailed(0)], "watch 10 after failure 1"],
-    ["resumes when it is busy", [listed("10"), watchFailed(429), watchFailed(503)], "watch 10 after failure 2"],
+    ["resumes when the server is away", [listed("10"), watchFailed(0)], "watch 10 after failure 1, when it is back"],
+    [
+      "resumes when only its proxy answers",
+      [listed("10"), watchFailed(429), watchFailed(503)],
+      "watch 10 after failure 2, when it is back"
+    ],
+    [
+      "waits for nobody when it is busy",
+      [listed("10"), watchFailed(503), watchFailed(429)],
+      "watch 10 after failure 2"
+    ],
     [
       "lists when a watch is refused, no older than it was",
       [listed("10"), watchFailed(403)],
       "list 10 after failure 1"
     ],
-    ["lists from etcd when the version is forgotten", [listed("10"), watchFailed(410)], "list etcd after failure 1"],
-    ["so too when an event says it", [listed("10"), event("ADDED", "11"), ERROR(410)], "list etcd after failure 1"],
+    [
+      "lists no older than it was, from the cache, when the version is forgotten",
+      [listed("10"), watchFailed(410)],
+      "list 10 after failure 1"
+    ],
+    ["so too when an event says it", [listed("10"), event("ADDED", "11"), ERROR(410)], "list 11 after failure 1"],
+    [
+      "lists from etcd when that is expired for a list",
+      [listed("10"), watchFailed(410), listFailed(410)],
+      "list etcd after failure 2"
+    ],
     [
       "lists no older than the last event after another error event",
       [listed("10"), event("ADDED", "11"), ERROR(500)],
       "list 11 after failure 1"
     ],
-    ["stays in etcd while that fails", [listed("10"), watchFailed(410), listFailed(500)], "list etcd after failure 2"],
+    [
+      "stays in etcd while that fails",
+      [listed("10"), watchFailed(403), listFailed(410), listFailed(500)],
+      "list etcd after failure 3"
+    ],
     [
       "lists from etcd when its version is in the future",
       [listed("10"), watchFailed(403), listFailed(504)],
       "list etcd after failure 2"
     ],
-    ["keeps to the cache while it is away from the start", [listFailed(0), listFailed(0)], "list 0 after failure 2"]
+    [
+      "keeps to the cache while it is away from the start",
+      [listFailed(0), listFailed(0)],
+      "list 0 after failure 2, when it is back"
+    ]
   ])("%s", (_, inputs, expected) => {
     assert.strictEqual(show(inputs.reduce(step, initial)), expected)
   })

@@ -19,6 +19,7 @@ const recorded = (answer: (request: Request, nth: number) => unknown = () => ({}
   const requests: Array<Request> = []
   const client: Client = {
     watches: new OpenWatches(),
+    outage: { end: () => Effect.void },
     health: Effect.succeed({ watches: [], refused: [] }),
     request: (request) =>
       Effect.suspend(() => {
@@ -84,7 +85,7 @@ describe("the status writer", () => {
       yield* writer.set(status(1))
       yield* TestClock.adjust("29 seconds")
       assert.deepStrictEqual(used(), [1])
-      yield* TestClock.adjust("2 seconds")
+      yield* TestClock.adjust("16 seconds")
       assert.deepStrictEqual(used(), [1, 1])
       yield* TestClock.adjust("1 minute")
       yield* writer.observe(object("u"))
@@ -108,6 +109,7 @@ describe("the status writer", () => {
       const paths: Array<string> = []
       const client: Client = {
         watches: new OpenWatches(),
+        outage: { end: () => Effect.void },
         health: Effect.succeed({ watches: [], refused: [] }),
         request: ({ path }) => Effect.as(Effect.suspend(() => (paths.push(path), Deferred.await(answer))), object("u")),
         list: () => Effect.never,
@@ -248,6 +250,32 @@ describe("the node condition", () => {
       yield* set(condition)
       yield* set(condition)
       assert.deepStrictEqual(requests.map(({ verb }) => verb), ["get", "patch", "patch", "get", "patch", "patch"])
+    }))
+
+  it.effect("is compared with the cache when it is said again, and written when others changed it, or every 4 to 5 minutes", () =>
+    Effect.gen(function*() {
+      const node = (reason: string) => ({
+        metadata: { resourceVersion: "7" },
+        status: { conditions: [{ type: "NetworkUnavailable", ...condition, reason, lastTransitionTime: "t" }] }
+      })
+      const theirs = { now: "FlockReady" }
+      const { client, requests } = recorded(({ verb }) => node(verb === "get" ? theirs.now : "FlockReady"))
+      const set = yield* NodeCondition.make(client, "n")
+      const minute = Effect.andThen(set(condition), TestClock.adjust("1 minute"))
+      for (let i = 0; i < 4; i++) yield* minute
+      const asked = () =>
+        requests.splice(0).map(({ query, verb }) => `${verb} ${query?.["resourceVersion"] ?? ""}`.trim())
+      assert.deepStrictEqual(asked(), ["get", "patch", "get 7", "get 7", "get 7"])
+      theirs.now = "CalicoIsDown"
+      yield* minute
+      assert.deepStrictEqual(asked(), ["get 7", "patch"])
+      theirs.now = "FlockReady"
+      for (let i = 0; i < 15; i++) yield* minute
+      const verbs = asked()
+      assert.strictEqual(verbs.filter((it) => it === "get 7").length, 15)
+      assert.strictEqual(verbs.filter((it) => it === "patch").length, 3)
+      yield* set({ ...condition, message: "another" })
+      assert.deepStrictEqual(asked(), ["patch"], "what is new is written at once")
     }))
 })
 
