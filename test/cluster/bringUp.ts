@@ -10,9 +10,9 @@ const timed = async (what: string, task: () => Promise<unknown>): Promise<void> 
 }
 
 /** A cluster, a router and flock; the second value takes all of it down. */
-export const bringUp = async (): Promise<readonly [Cluster, () => Promise<void>]> => {
+export const bringUp = async (nodes = 2): Promise<readonly [Cluster, () => Promise<void>]> => {
   const world = new World()
-  const cluster = await Cluster.open()
+  const cluster = await Cluster.open(nodes)
   const close = async () => {
     await world.close()
     await cluster.close()
