@@ -135,14 +135,24 @@ const status = {
     },
     counts: {
       type: "object",
-      description: "As an agent last counted the NodeConfigs made from it; counted while they change.",
+      description: "NodeConfigs made from it, as one of the nodes' agents last counted them; absent: nobody has.",
+      required: ["nodes", "updated", "ready", "observedGeneration", "resourceVersion", "at"],
       properties: {
-        nodes: { type: "integer" },
-        updated: { type: "integer", description: "Those of the generation that was counted." },
-        ready: { type: "integer" },
-        observedGeneration: { type: "integer", format: "int64" },
-        at: { type: "string", format: "date-time" }
-      }
+        nodes: { type: "integer", minimum: 0 },
+        updated: { type: "integer", minimum: 0, description: "Those of observedGeneration." },
+        ready: { type: "integer", minimum: 0, description: "Those whose condition Ready is True." },
+        observedGeneration: { type: "integer", format: "int64", description: "metadata.generation of the template." },
+        resourceVersion: {
+          type: "string",
+          maxLength: 64,
+          description: "Of the NodeConfigs that were counted: whoever changed later is not in it."
+        },
+        at: { type: "string", format: "date-time", description: "When they were counted." }
+      },
+      "x-kubernetes-validations": [{
+        rule: "self.updated <= self.nodes && self.ready <= self.nodes",
+        message: "updated and ready are among nodes"
+      }]
     }
   }
 }
@@ -182,6 +192,7 @@ const crd = (nodeConfigSpec: Structural) => ({
         { name: "Ready", type: "integer", jsonPath: ".status.counts.ready" },
         { name: "Halted", type: "string", jsonPath: ".status.conditions[?(@.type==\"Halted\")].status" },
         { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" },
+        { name: "Counted", type: "date", priority: 1, jsonPath: ".status.counts.at" },
         { name: "Message", type: "string", priority: 1, jsonPath: ".status.conditions[?(@.type==\"Halted\")].message" }
       ],
       schema: {
@@ -190,6 +201,10 @@ const crd = (nodeConfigSpec: Structural) => ({
           description:
             "NodeConfigTemplate is one object from which the agents of many nodes each write their NodeConfig.",
           required: ["spec"],
+          "x-kubernetes-validations": [{
+            rule: "size(self.metadata.name) <= 63",
+            message: "metadata.name: 63 characters at most, for it is the value of a label of the NodeConfigs"
+          }],
           properties: {
             apiVersion: { type: "string" },
             kind: { type: "string" },

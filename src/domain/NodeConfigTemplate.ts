@@ -5,7 +5,7 @@
 import { Data, Effect, Result, Schema } from "effect"
 import { API_VERSION } from "./NodeConfig.ts"
 import { quote } from "./quote.ts"
-import { record } from "./record.ts"
+import { isRecord, record } from "./record.ts"
 import { type Problem, problemsOf } from "./schemaProblems.ts"
 
 export const TEMPLATE_KIND = "NodeConfigTemplate"
@@ -78,6 +78,34 @@ export interface NodeConfigTemplate {
   /** From {@link RESUME_ANNOTATION}. */
   readonly resumed: number | undefined
   readonly failures: ReadonlyArray<TemplateFailure>
+}
+
+/** `status.counts`: of the NodeConfigs that were made from it. */
+export interface TemplateCounts {
+  readonly nodes: number
+  readonly updated: number
+  readonly ready: number
+  /** `metadata.generation` of the template that `updated` is of. */
+  readonly observedGeneration: number
+  /** Of the list of NodeConfigs that was counted. */
+  readonly resourceVersion: string
+  /** When, RFC 3339. */
+  readonly at: string
+}
+
+/** Undefined: nobody has counted. */
+export const countsOf = (template: unknown): TemplateCounts | undefined => {
+  const { counts } = record(record(template)["status"])
+  if (!isRecord(counts)) return undefined
+  const number = (name: string) => Number(counts[name] ?? 0)
+  return {
+    nodes: number("nodes"),
+    updated: number("updated"),
+    ready: number("ready"),
+    observedGeneration: number("observedGeneration"),
+    resourceVersion: String(counts["resourceVersion"] ?? ""),
+    at: String(counts["at"] ?? "")
+  }
 }
 
 export class TemplateInvalid extends Data.TaggedError("TemplateInvalid")<{

@@ -12,6 +12,7 @@ import { KubeApi, type NodeConfigState } from "../kube/KubeApi.ts"
 import { timeOf } from "../kube/nodeCondition.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { sayChanges } from "../process/sayOnce.ts"
+import { makeCounter } from "./Counter.ts"
 import type { Action, Decision, Health } from "./decision.ts"
 import { defaultGateways } from "./gateways.ts"
 import { type Known, NOTHING, onNode, onOwn, onTemplates, UNKNOWN } from "./known.ts"
@@ -85,10 +86,10 @@ const makePerform = (fleet: FleetApi, nodeName: string, known: Ref.Ref<Known>) =
   })
 }
 
-/** The watches, into what is known. A cluster without templates is asked nothing more: the Node is followed only where there is one. */
-const follow = Effect.fnUntraced(function*(fleet: FleetApi, known: Ref.Ref<Known>, wake: Queue.Queue<void>) {
+/** The watches, into what is known; `wake` after each change. A cluster without templates is asked nothing more: the Node is followed only where there is one. */
+const follow = Effect.fnUntraced(function*(fleet: FleetApi, known: Ref.Ref<Known>, wake: Effect.Effect<void>) {
   const changed = (change: (before: Known) => Known) =>
-    Effect.andThen(Ref.updateAndGet(known, change), (now) => Effect.as(Queue.offer(wake, undefined), now))
+    Effect.andThen(Ref.updateAndGet(known, change), (now) => Effect.as(wake, now))
   const someTemplate = yield* SubscriptionRef.make(false)
   const node = SubscriptionRef.changes(someTemplate).pipe(
     Stream.changes,
@@ -123,6 +124,8 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
   const wake = yield* Queue.sliding<void>(1)
   const sayInvalid = sayChanges(Effect.logError)
   const perform = makePerform(fleet, nodeName, known)
+  const counter = yield* makeCounter(fleet, known)
+  const changed = Effect.andThen(Queue.offer(wake, undefined), counter.wake)
 
   /** Undefined: nothing can be decided yet. */
   const look = Effect.gen(function*(): Effect.fn.Return<readonly [Decision, unknown] | undefined> {
@@ -181,7 +184,7 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
 
   return Fleet.of({
     words: Ref.get(words),
-    run: Effect.all([follow(fleet, known, wake), followHealth, loop], {
+    run: Effect.all([follow(fleet, known, changed), followHealth, loop, counter.run], {
       concurrency: "unbounded",
       discard: true
     }).pipe(Effect.andThen(Effect.never))

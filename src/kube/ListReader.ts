@@ -21,7 +21,7 @@ const CLOSE_BRACKET = 0x5d
 
 /** JSON (RFC 8259) nests by these four bytes outside of strings; in UTF-8 none of them is part of another character. */
 export class ListReader {
-  readonly #each: (object: unknown) => void
+  readonly #each: (object: unknown, head: () => unknown) => void
   /** Of the object that has begun, or of the rest of the list. */
   #item: Array<Uint8Array> = []
   #itemBytes = 0
@@ -30,11 +30,13 @@ export class ListReader {
   #depth = 0
   #inString = false
   #escaped = false
-  /** Between the brackets of the list's `items`. */
+  /** Between the brackets of the list's `items` or `rows`. */
   #inItems = false
 
-  /** `each` gets every object of the list, in order. */
-  constructor(each: (object: unknown) => void) {
+  /**
+   * `each` gets every object of the list, or every row of a Table (meta.k8s.io/v1), in order; and what of the list came before them.
+   */
+  constructor(each: (object: unknown, head: () => unknown) => void) {
     this.#each = each
   }
 
@@ -55,7 +57,7 @@ export class ListReader {
         if (byte === OPEN_BRACKET && this.#depth === 2 && !this.#inItems) {
           this.#take(chunk.subarray(start, at + 1))
           start = at + 1
-          this.#inItems = /"items"\s*:\s*\[$/.test(this.#restText())
+          this.#inItems = /"(items|rows)"\s*:\s*\[$/.test(this.#restText())
         }
       } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
         this.#depth--
@@ -110,7 +112,7 @@ export class ListReader {
     const text = Buffer.concat(this.#item).toString("utf8")
     this.#item = []
     this.#itemBytes = 0
-    this.#each(JSON.parse(text))
+    this.#each(JSON.parse(text), () => JSON.parse(`${this.#restText()}]}`))
   }
 
   #restText(): string {

@@ -28,10 +28,13 @@ export interface Client {
   /** The decoded JSON of a 2xx answer. */
   readonly request: (request: Request) => Effect.Effect<unknown, ApiError>
   /**
-   * Hands every object of a list to `each`, one after another, and gives the rest of the list. What came of a list that
-   * fails on the way has been handed on.
+   * Hands every object of a list to `each`, one after another, with what of the list came before its objects, and gives the rest
+   * of the list. What came of a list that fails on the way has been handed on.
    */
-  readonly list: (request: Request, each: (object: unknown) => void) => Effect.Effect<unknown, ApiError>
+  readonly list: (
+    request: Request,
+    each: (object: unknown, head: () => unknown) => void
+  ) => Effect.Effect<unknown, ApiError>
   /** Ends when the server ends the watch; fails when nothing came for `idleMillis`. */
   readonly watch: (request: Request) => Stream.Stream<WatchEvent, ApiError | WatchSilent>
   /** Whoever lists and watches says so here, and names the same subject in its requests. */

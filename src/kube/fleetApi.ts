@@ -4,11 +4,16 @@ import { API_VERSION } from "../domain/NodeConfig.ts"
 import { record } from "../domain/record.ts"
 import type { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
+import { makeFollowers } from "./followers.ts"
 import { listAndWatch, type Signal } from "./reflector.ts"
 import type { BackOff } from "./reflectorState.ts"
+import type { Request } from "./request.ts"
 
 /** Of the NodeConfig; whatever else writes into it conflicts, and wins (server-side apply). */
 export const FIELD_MANAGER = "flock-agent-template"
+
+/** Of a template's counts, whoever counts. */
+const COUNTS_MANAGER = "flock-agent-counts"
 
 /** The part of a Node that templates refer to. */
 export interface NodeObject {
@@ -53,7 +58,19 @@ export interface FleetApi {
   readonly applyNodeConfig: (body: unknown) => Effect.Effect<unknown, ApiError>
   /** Server-side apply of this agent's part of a template's status. */
   readonly applyTemplateStatus: (name: string, body: unknown) => Effect.Effect<unknown, ApiError>
+  readonly followers: ReturnType<typeof makeFollowers>
+  /** Server-side apply of what all agents write into a template's status alike. */
+  readonly applyCounts: (name: string, body: unknown) => Effect.Effect<unknown, ApiError>
 }
+
+const templateStatus = (name: string, body: unknown, fieldManager: string): Request => ({
+  verb: "patch",
+  resource: "nodeconfigtemplates/status",
+  path: `/apis/${API_VERSION}/nodeconfigtemplates/${encodeURIComponent(name)}/status`,
+  query: { fieldManager, force: "true" },
+  patch: "application/apply-patch+yaml",
+  body
+})
 
 export const make = (
   client: Client,
@@ -84,12 +101,7 @@ export const make = (
       body
     }),
   applyTemplateStatus: (name, body) =>
-    client.request({
-      verb: "patch",
-      resource: "nodeconfigtemplates/status",
-      path: `/apis/${API_VERSION}/nodeconfigtemplates/${encodeURIComponent(name)}/status`,
-      query: { fieldManager: `flock-agent-${nodeName}`.slice(0, 128), force: "true" },
-      patch: "application/apply-patch+yaml",
-      body
-    })
+    client.request(templateStatus(name, body, `flock-agent-${nodeName}`.slice(0, 128))),
+  followers: makeFollowers(client),
+  applyCounts: (name, body) => client.request(templateStatus(name, body, COUNTS_MANAGER))
 })

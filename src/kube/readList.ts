@@ -16,7 +16,10 @@ export const makeReadList = ({ open, requestMillis, suspect }: {
   readonly requestMillis: number
 }) =>
   Effect.fnUntraced(
-    function*(request: Request, each: (object: unknown) => void): Effect.fn.Return<unknown, ApiError, Scope.Scope> {
+    function*(
+      request: Request,
+      each: (object: unknown, head: () => unknown) => void
+    ): Effect.fn.Return<unknown, ApiError, Scope.Scope> {
       const response = yield* open(request)
       const reader = new ListReader(each)
       const read = <A>(use: () => A) =>

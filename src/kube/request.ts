@@ -14,6 +14,8 @@ export interface Request {
   readonly resource: string
   readonly path: string
   readonly query?: Readonly<Record<string, string>>
+  /** Of the answer; default: JSON of the objects. */
+  readonly accept?: string
   /** Of a list or a watch that is followed: an answer is a sign of life of it. */
   readonly subject?: Subject
   readonly body?: unknown
@@ -34,7 +36,7 @@ export const describe = ({ path, verb }: Request): string => `${METHOD[verb]} ${
 export const httpRequest = (access: Access, request: Request): HttpClientRequest.HttpClientRequest => {
   const plain = HttpClientRequest.make(METHOD[request.verb])(access.server + request.path, {
     urlParams: request.query ?? {},
-    headers: { ...access.headers, "User-Agent": "flock-agent", Accept: "application/json" }
+    headers: { ...access.headers, "User-Agent": "flock-agent", Accept: request.accept ?? "application/json" }
   })
   return request.body === undefined
     ? plain

@@ -1,6 +1,6 @@
 /** What NodeConfigs and agents' pods say of the nodes, as rows. Pure. */
 import { TEMPLATE_LABEL } from "../domain/NodeConfig.ts"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 import type { AgentPod } from "./kubectl.ts"
 
 export interface AnycastOfNode {
@@ -33,7 +33,6 @@ export interface NodeRow {
 
 type Object = Readonly<Record<string, unknown>>
 
-const records = (value: unknown): ReadonlyArray<Object> => (Array.isArray(value) ? value : []).map(record)
 const numberOf = (value: unknown): number | undefined => typeof value === "number" ? value : undefined
 
 const rowOf = (nodeConfig: Object, agent: AgentPod | undefined): NodeRow => {
@@ -116,8 +115,12 @@ export const statusTable = (rows: ReadonlyArray<NodeRow>, now: number): Readonly
   ])
 ]
 
-/** Failures of one template that are told one by one. */
+/** Different failures of one template that are told. */
 const MOST_FAILURES = 10
+
+/** The first ten, and how many more. */
+export const namesOf = (nodes: ReadonlyArray<string>): string =>
+  nodes.slice(0, 10).join(", ") + (nodes.length > 10 ? ` and ${nodes.length - 10} more` : "")
 
 /** What keeps nodes from following their templates, a line each. */
 export const templateLines = (templates: ReadonlyArray<Object>): ReadonlyArray<string> =>
@@ -127,13 +130,13 @@ export const templateLines = (templates: ReadonlyArray<Object>): ReadonlyArray<s
     const halted = records(record(status)["conditions"]).find(({ type, ...it }) =>
       type === "Halted" && it["status"] === "True" && it["observedGeneration"] === generation
     )
-    const more = failures.length - MOST_FAILURES
+    const alike = [...Map.groupBy(failures, ({ message, reason }) => `${String(reason)}: ${String(message)}`)]
     return [
       ...(halted === undefined ? [] : [`template ${name}: generation ${generation} is halted`]),
-      ...failures.slice(0, MOST_FAILURES).map(({ message, node, reason }) =>
-        `template ${name}: ${node}: ${reason}: ${message}`
+      ...alike.slice(0, MOST_FAILURES).map(([words, of]) =>
+        `template ${name}: ${namesOf(of.map(({ node }) => String(node)))}: ${words}`
       ),
-      ...(more > 0 ? [`template ${name}: and ${more} more nodes`] : [])
+      ...(alike.length > MOST_FAILURES ? [`template ${name}: and ${alike.length - MOST_FAILURES} more failures`] : [])
     ]
   })
 

@@ -3,7 +3,7 @@ import { Result } from "effect"
 import { contains, type IpAddress, parseAddress, parseCidr } from "../domain/Ip.ts"
 import { record } from "../domain/record.ts"
 import type { Answer } from "./ask.ts"
-import type { NodeRow } from "./nodes.ts"
+import { namesOf, type NodeRow } from "./nodes.ts"
 
 /** Nodes that hold the address, or could: it is in their prefixes, or a pod of theirs has it. */
 export const candidates = (rows: ReadonlyArray<NodeRow>, address: IpAddress): ReadonlyArray<string> =>
@@ -40,9 +40,6 @@ export const nodeAnswer = ({ answer, node }: Answer<unknown>): NodeAnswer => {
   }
 }
 
-const names = (nodes: ReadonlyArray<string>): string =>
-  nodes.slice(0, 10).join(", ") + (nodes.length > 10 ? ` and ${nodes.length - 10} more` : "")
-
 /** The answer first, then what stops each of the others. */
 export const whyLines = (address: string, answers: ReadonlyArray<NodeAnswer>): ReadonlyArray<string> => {
   const announcing = answers.filter(({ announced }) => announced)
@@ -51,7 +48,7 @@ export const whyLines = (address: string, answers: ReadonlyArray<NodeAnswer>): R
     ? `${address} is in no node's prefixes, and no pod has it.`
     : announcing.length === 0
     ? `${address} is announced by no node.`
-    : `${address} is announced by ${names(announcing.map(({ node }) => node))}.`
+    : `${address} is announced by ${namesOf(announcing.map(({ node }) => node))}.`
   return [
     head,
     ...(others.length === 0 ? [] : [

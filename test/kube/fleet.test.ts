@@ -129,6 +129,25 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
     await world.close()
   })
 
+  /** What `kubectl get nct` shows. */
+  const shows = (nodes: number, updated: number, ready: number) =>
+    until(`${nodes} nodes, ${updated} updated, ${ready} ready`, async () => {
+      const { Nodes, Ready, Updated } = await lab.table(api, `${lab.TEMPLATES}/rack-a`)
+      return Nodes === nodes && Updated === updated && Ready === ready
+    }, 60)
+  /** As the node's reporter says it. */
+  const say = async (name: string, ready: "True" | "False") => {
+    const condition = {
+      type: "Ready",
+      status: ready,
+      reason: "R",
+      message: "",
+      lastTransitionTime: "2026-11-26T00:00:00Z"
+    }
+    const path = `${lab.NODECONFIGS}/${name}/status`
+    assert.strictEqual((await api.call("PATCH", path, { status: { conditions: [condition] } }, APPLY)).status, 200)
+  }
+
   it("make each node's NodeConfig, with its own values, and nobody wrote one", async () => {
     await template("rack-a", good(1500, { fromAnnotation: "asn" }), { nodeSelector: { matchLabels: { rack: "a" } } })
     await become(1500, 1500, 1500)
@@ -140,6 +159,43 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
       assert.deepStrictEqual(metadata.labels, { "flock.fritzlab.net/template": "rack-a" })
       assert.notProperty(metadata, "ownerReferences", "with one, deleting the template would delete all of them")
     }
+  })
+
+  it("count them: ready ones, followers of an edit, one that left, one that was deleted", async () => {
+    await template("nobody", good(1300), { nodeSelector: { matchLabels: { rack: "z" } } })
+    await shows(3, 3, 0)
+    await Promise.all(NODES.map((name) => say(name, name === "host002" ? "False" : "True")))
+    await shows(3, 3, 2)
+    const rack = { nodeSelector: { matchLabels: { rack: "a" } } }
+    const before = await status("rack-a")
+    await template("rack-a", good(1510, { fromAnnotation: "asn" }), { ...rack, rollout: { seconds: 86_400 } })
+    await shows(3, 0, 2)
+    await template("rack-a", good(1500, { fromAnnotation: "asn" }), rack)
+    await shows(3, 3, 2)
+    const { counts } = await status("rack-a")
+    assert.isAbove(Number(counts.resourceVersion), Number(before.counts.resourceVersion))
+    assert.isAtLeast(Date.parse(counts.at), Date.parse(before.counts.at))
+    // A node leaves; its agent says so, though it follows nothing any more.
+    const labelled = (value: string | null) =>
+      api.call("PATCH", "/api/v1/nodes/host003", { metadata: { labels: { rack: value } } }, APPLY)
+    assert.strictEqual((await labelled("b")).status, 200)
+    await shows(2, 2, 1)
+    assert.strictEqual((await labelled("a")).status, 200)
+    await shows(3, 3, 2)
+    // Deleted by hand: it is written anew, and has said nothing of itself yet.
+    assert.strictEqual((await api.call("DELETE", `${lab.NODECONFIGS}/host003`)).status, 200)
+    await shows(3, 3, 1)
+    await until("0 nodes of a template that fits none", async () => (await status("nobody")).counts?.nodes === 0, 60)
+    assert.strictEqual((await api.call("DELETE", `${lab.TEMPLATES}/nobody`)).status, 200)
+  })
+
+  it("leave the counts alone where nothing changes", async () => {
+    const version = async () => (await api.call("GET", `${lab.TEMPLATES}/rack-a`)).body.metadata.resourceVersion
+    await until("the same for 5 s", async () => {
+      const before = await version()
+      await Effect.runPromise(Effect.sleep("5 seconds"))
+      return await version() === before
+    }, 60)
   })
 
   it("a bad edit is put back where it came first, halts, and the next edit goes on", async () => {
@@ -158,7 +214,7 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
     assert.deepStrictEqual(await mtus(), [1500, 1500, 1500])
     await template("rack-a", good(1450), { nodeSelector: { matchLabels: { rack: "a" } } })
     await become(1450, 1450, 1450)
-    await until("nothing is left of it", async () => Object.keys(await status("rack-a")).length === 0)
+    await until("nothing is left of it but counts", async () => Object.keys(await status("rack-a")).join() === "counts")
   })
 
   it("sessions that do not come back put the former spec back", async () => {
@@ -234,6 +290,43 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
     assert.strictEqual(await write(`${path}/status`, ["host001", "host002"]), 422)
     // rbac.yaml grants the status alone.
     assert.strictEqual(await write(path, ["host001"]), 403)
+    const query = "fieldManager=flock-agent-host001&force=true"
+    const say = (says: object) => {
+      const head = {
+        apiVersion: "flock.fritzlab.net/v1alpha1",
+        kind: "NodeConfigTemplate",
+        metadata: { name: "rack-a" }
+      }
+      return api.call("PATCH", `${path}/status?${query}`, { ...head, status: says }, "application/apply-patch+yaml", {
+        token
+      })
+    }
+    await until("its agent takes back what is not so", async () => (await status("rack-a")).failures === undefined)
+    const halted = {
+      type: "Halted",
+      status: "True",
+      reason: "R",
+      message: "m",
+      lastTransitionTime: "2026-11-26T00:00:00Z"
+    }
+    const alone = await say({ conditions: [halted] })
+    assert.strictEqual(alone.status, 422)
+    assert.include(alone.body.message, "may write conditions of a NodeConfigTemplate only for a failure of its own")
+    const counts = {
+      nodes: 1,
+      updated: 2,
+      ready: 0,
+      observedGeneration: 1,
+      resourceVersion: "1",
+      at: "2026-11-26T00:00:00Z"
+    }
+    const absurd = await say({ counts })
+    assert.strictEqual(absurd.status, 422)
+    assert.include(absurd.body.message, "updated and ready are among nodes")
+    assert.strictEqual(
+      (await say({ failures: [{ node: "host001", generation: 1, reason: "Tie", message: "m" }] })).status,
+      200
+    )
     await until("its agent takes back what is not so", async () => (await status("rack-a")).failures === undefined)
   })
 

@@ -54,6 +54,25 @@ describe("a list that is read object by object", () => {
     (text) => assert.throws(() => read(text))
   )
 
+  it("is a Table's rows too, each with what came before them", () => {
+    const table = {
+      kind: "Table",
+      metadata: { resourceVersion: "7" },
+      columnDefinitions: [{ name: "Name" }, { name: "Ready" }],
+      rows: [{ cells: ["a", "True"], object: null }, { cells: ["b", "{[\"rows\":["] }]
+    }
+    const heads: Array<unknown> = []
+    const rows: Array<unknown> = []
+    const reader = new ListReader((row, head) => {
+      rows.push(row)
+      heads.push(head())
+    })
+    for (const byte of Buffer.from(JSON.stringify(table))) reader.push(Uint8Array.of(byte))
+    assert.deepStrictEqual(rows, table.rows)
+    assert.deepStrictEqual(reader.end(), { ...table, rows: [] })
+    assert.deepStrictEqual(heads, rows.map(() => ({ ...table, rows: [] })))
+  })
+
   it("refuses what has no end", () => {
     const reader = new ListReader(() => undefined)
     reader.push(Buffer.from("{\"items\":[{\"a\":\""))

@@ -46,7 +46,7 @@ const scripted = Effect.fnUntraced(function*(script: ReadonlyArray<Reply>) {
       Effect.map(reply(request), (r) => {
         if (!("list" in r)) return assert.fail("a list was asked for")
         const { items, ...rest } = r.list
-        items.forEach(each)
+        for (const item of items) each(item, () => rest)
         return rest
       }),
     watch: (request) =>

@@ -30,7 +30,7 @@ const recorded = (answer: (request: Request, nth: number) => unknown = () => ({}
     list: (request, each) =>
       Effect.map(client.request(request), (page) => {
         const { items = [] } = page as { readonly items?: ReadonlyArray<unknown> }
-        items.forEach(each)
+        for (const item of items) each(item, () => page)
         return page
       }),
     watch: () => Stream.never

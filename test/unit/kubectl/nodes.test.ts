@@ -71,8 +71,13 @@ describe("kubectl flock", () => {
     ])
     // Of an older generation it halts nothing.
     assert.deepStrictEqual(templateLines([template(1, [])]), [])
+    // What many say alike is one line.
     const many = Array.from({ length: 13 }, (_, i) => failure(`n${i}`))
-    assert.strictEqual(templateLines([template(1, many)]).at(-1), "template rack-a: and 3 more nodes")
+    assert.deepStrictEqual(templateLines([template(1, many)]), [
+      "template rack-a: n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 3 more: SessionsLost: 0 of 2"
+    ])
+    const different = many.map((it, i) => ({ ...it, message: `${i} of 20` }))
+    assert.strictEqual(templateLines([template(1, different)]).at(-1), "template rack-a: and 3 more failures")
   })
 
   it("anycast: every address with the nodes that have pods for it", () => {
