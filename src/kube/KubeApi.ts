@@ -94,7 +94,7 @@ export interface NodeConfigStatus {
     /** State of BFD (RFC 5880); absent: it is not wanted. */
     readonly bfd?: string
   }>
-  /** Anycast and chosen addresses of this node's pods, in order; absent: none. */
+  /** Anycast and chosen addresses of this node's pods, in order; absent: it is not known yet, and what was said before stays. */
   readonly anycast?: ReadonlyArray<{
     readonly address: string
     /** `AnycastAddress`. */

@@ -5,7 +5,7 @@
 import { Clock, Effect, Queue, Random, Ref } from "effect"
 import { API_VERSION } from "../domain/NodeConfig.ts"
 import { oneLine } from "../domain/quote.ts"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 import type { Client } from "./client.ts"
 import type { NodeConfigStatus, StatusCondition } from "./KubeApi.ts"
 import { timeOf } from "./nodeCondition.ts"
@@ -14,19 +14,40 @@ const INTERVAL_MILLIS = 5000
 /** Up to half as much again by chance: what one server refuses to many nodes, they had asked together. */
 const RETRY_MILLIS = 30_000
 
-/** Transition times by condition type. */
-export type Transitions = ReadonlyMap<string, { readonly status: string; readonly lastTransitionTime: string }>
+/** What was last said of a condition or an address, and since when. */
+interface Said {
+  readonly value: string
+  /** RFC 3339; empty: not known. */
+  readonly since: string
+}
+
+export interface Transitions {
+  /** By type; of the value of `status`. */
+  readonly conditions: ReadonlyMap<string, Said>
+  /** By address; of its state. */
+  readonly addresses: ReadonlyMap<string, Said>
+}
+
+const said = (list: unknown, [key, value, since]: readonly [key: string, value: string, since: string]) =>
+  new Map(
+    records(list).map((it) => [
+      String(it[key]),
+      { value: String(it[value]), since: String(it[since] ?? "") }
+    ])
+  )
 
 /** From a NodeConfig object, so that an agent's restart is no transition. */
 export const transitionsOf = (object: unknown): Transitions => {
-  const conditions = record(record(object)["status"])["conditions"]
-  return new Map(
-    (Array.isArray(conditions) ? conditions : []).map(record).map((c) => [
-      String(c["type"]),
-      { status: String(c["status"]), lastTransitionTime: String(c["lastTransitionTime"]) }
-    ])
-  )
+  const { anycast, conditions } = record(record(object)["status"])
+  return {
+    conditions: said(conditions, ["type", "status", "lastTransitionTime"]),
+    addresses: said(anycast, ["address", "state", "since"])
+  }
 }
+
+/** The time that stands where nothing changed, else `now`. */
+const sinceOf = (before: Said | undefined, value: string, now: string): string =>
+  before?.value === value && before.since !== "" ? before.since : now
 
 /** An int64 that every JSON reader reads exactly: a /64 has more addresses than that. */
 const count = (n: number) => Math.min(n, Number.MAX_SAFE_INTEGER)
@@ -34,24 +55,32 @@ const count = (n: number) => Math.min(n, Number.MAX_SAFE_INTEGER)
 const counts = (family: { readonly used: number; readonly free: number } | undefined) =>
   family === undefined ? null : { used: count(family.used), free: count(family.free) }
 
+const anycastPatch = (
+  { anycast, truncated }: NodeConfigStatus,
+  addresses: Transitions["addresses"],
+  now: string
+) =>
+  anycast === undefined ? {} : {
+    anycast: anycast.length === 0
+      ? null
+      : anycast.map((it) => ({ ...it, since: sinceOf(addresses.get(it.address), it.state, now) })),
+    truncated: truncated ?? null
+  }
+
 /** A JSON merge patch (RFC 7396): null removes what no longer applies, arrays are replaced. */
 export const patchOf = (status: NodeConfigStatus, transitions: Transitions, now: string): unknown => ({
   status: {
     observedGeneration: status.observedGeneration,
-    conditions: status.conditions.map((condition: StatusCondition) => {
-      const before = transitions.get(condition.type)
-      return {
-        ...condition,
-        message: oneLine(condition.message),
-        observedGeneration: status.observedGeneration,
-        lastTransitionTime: before?.status === condition.status ? before.lastTransitionTime : now
-      }
-    }),
+    conditions: status.conditions.map((condition: StatusCondition) => ({
+      ...condition,
+      message: oneLine(condition.message),
+      observedGeneration: status.observedGeneration,
+      lastTransitionTime: sinceOf(transitions.conditions.get(condition.type), condition.status, now)
+    })),
     addresses: { ipv6: counts(status.addresses.ipv6), ipv4: counts(status.addresses.ipv4) },
     sessions: status.sessions ?? null,
     peers: status.peers.map((peer) => peer.problem === undefined ? peer : { ...peer, problem: oneLine(peer.problem) }),
-    anycast: status.anycast ?? null,
-    truncated: status.truncated ?? null
+    ...anycastPatch(status, transitions.addresses, now)
   }
 })
 
@@ -65,7 +94,7 @@ export interface State {
   readonly transitions: Transitions
 }
 
-export const initial: State = { wanted: undefined, written: "", uid: "", transitions: new Map() }
+export const initial: State = { wanted: undefined, written: "", uid: "", transitions: transitionsOf(undefined) }
 
 /**
  * A NodeConfig object came; `undefined`: it is gone. The status of a new one (by UID), or of one whose status was lost, is

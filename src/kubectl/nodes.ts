@@ -6,6 +6,8 @@ import type { AgentPod } from "./kubectl.ts"
 export interface AnycastOfNode {
   readonly address: string
   readonly state: string
+  /** RFC 3339; empty: not known. */
+  readonly since: string
   readonly pods: ReadonlyArray<string>
 }
 
@@ -56,9 +58,10 @@ const rowOf = (nodeConfig: Object, agent: AgentPod | undefined): NodeRow => {
     follows: String(reasonOf("FollowsTemplate") ?? ""),
     version: agent?.version ?? "",
     cidrs: [cidr6, cidr4].filter((cidr) => typeof cidr === "string"),
-    anycast: records(status["anycast"]).map(({ address, pods, state }) => ({
+    anycast: records(status["anycast"]).map(({ address, pods, since, state }) => ({
       address: String(address),
       state: String(state),
+      since: String(since ?? ""),
       pods: (Array.isArray(pods) ? pods : []).map(String)
     })),
     truncated: status["truncated"] === true
@@ -142,26 +145,30 @@ export const templateLines = (templates: ReadonlyArray<Object>): ReadonlyArray<s
 
 export interface AddressRow {
   readonly address: string
-  readonly nodes: ReadonlyArray<{ readonly node: string; readonly state: string; readonly pods: ReadonlyArray<string> }>
+  readonly nodes: ReadonlyArray<Omit<AnycastOfNode, "address"> & { readonly node: string }>
 }
 
 /** Every anycast and chosen address of the fleet, with the nodes that have pods for it. */
 export const addressRows = (rows: ReadonlyArray<NodeRow>): ReadonlyArray<AddressRow> => {
   const all = rows.flatMap(({ anycast, node }) => anycast.map((it) => ({ node, ...it })))
   return [...Map.groupBy(all, ({ address }) => address)]
-    .map(([address, held]) => ({ address, nodes: held.map(({ node, pods, state }) => ({ node, state, pods })) }))
+    .map(([address, held]) => ({
+      address,
+      nodes: held.map(({ node, pods, since, state }) => ({ node, state, since, pods }))
+    }))
     .toSorted((a, b) => a.address < b.address ? -1 : 1)
 }
 
-export const anycastTable = (rows: ReadonlyArray<AddressRow>): ReadonlyArray<ReadonlyArray<string>> => [
-  ["ADDRESS", "ANNOUNCED", "NODE", "STATE", "PODS"],
+export const anycastTable = (rows: ReadonlyArray<AddressRow>, now: number): ReadonlyArray<ReadonlyArray<string>> => [
+  ["ADDRESS", "ANNOUNCED", "NODE", "STATE", "SINCE", "PODS"],
   ...rows.flatMap(({ address, nodes }) => {
     const announced = nodes.filter(({ state }) => state === "announced").length
-    return nodes.map(({ node, pods, state }, i) => [
+    return nodes.map(({ node, pods, since, state }, i) => [
       i === 0 ? address : "",
       i === 0 ? `${announced}/${nodes.length}` : "",
       node,
       state,
+      age(since, now),
       pods.join(", ")
     ])
   })

@@ -27,12 +27,17 @@ const say = ({ message, reason, status }: NodeCondition): Effect.Effect<void> =>
 
 /** Kernel and BIRD are asked, so not for each of many changes. */
 const followAnnouncements = Effect.fnUntraced(function*(
-  addresses: Ref.Ref<ReadonlyArray<AnycastAddress>>,
+  addresses: Ref.Ref<ReadonlyArray<AnycastAddress> | undefined>,
   report: Effect.Effect<void>
 ) {
   const anycast = yield* Anycast
   const bird = yield* Bird
-  return Stream.merge(anycast.changes, Stream.map(bird.statusChanges, () => undefined)).pipe(
+  // Once at the start too: an agent before this one may have said what is not so any more.
+  return Stream.mergeAll([
+    Stream.make(undefined),
+    anycast.changes,
+    Stream.map(bird.statusChanges, () => undefined)
+  ], { concurrency: "unbounded" }).pipe(
     Stream.debounce("1 second"),
     Stream.runForEach(() => Effect.flatMap(anycast.status, (all) => Effect.andThen(Ref.set(addresses, all), report)))
   )
@@ -52,7 +57,7 @@ const make = Effect.gen(function*() {
   /** What is known to be full or in conflict, so that an Event tells of it once. */
   const told = yield* Ref.make<ReadonlyArray<string>>([])
   const reach = yield* Ref.make(Grace.initial(false))
-  const addresses = yield* Ref.make<ReadonlyArray<AnycastAddress>>([])
+  const addresses = yield* Ref.make<ReadonlyArray<AnycastAddress> | undefined>(undefined)
 
   const facts = yield* makeFacts
 

@@ -120,8 +120,10 @@ const usageOf = (pool: PoolUsage | undefined) => pool && { used: pool.used, free
 const MOST_ADDRESSES = 100
 const MOST_PODS = 20
 
-const anycastOf = (addresses: ReadonlyArray<AnycastAddress>): Pick<NodeConfigStatus, "anycast" | "truncated"> => {
-  if (addresses.length === 0) return {}
+const anycastOf = (
+  addresses: ReadonlyArray<AnycastAddress> | undefined
+): Pick<NodeConfigStatus, "anycast" | "truncated"> => {
+  if (addresses === undefined) return {}
   const listed = addresses.toSorted((a, b) => a.address < b.address ? -1 : 1).slice(0, MOST_ADDRESSES)
   return {
     anycast: listed.map(({ address, holders, state }) => ({
@@ -133,7 +135,8 @@ const anycastOf = (addresses: ReadonlyArray<AnycastAddress>): Pick<NodeConfigSta
   }
 }
 
-export const nodeConfigStatus = (facts: Facts, addresses: ReadonlyArray<AnycastAddress> = []): NodeConfigStatus => {
+/** `addresses` undefined: nobody has looked yet. */
+export const nodeConfigStatus = (facts: Facts, addresses?: ReadonlyArray<AnycastAddress>): NodeConfigStatus => {
   const { bird, nodeConfig, usage } = facts
   const established = bird.peers.filter((peer) => peer.state === "Established").length
   const rejected = Option.getOrUndefined(nodeConfig.rejected)

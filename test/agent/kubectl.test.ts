@@ -87,7 +87,7 @@ esac
     assert.match(stdout, /\n\ntemplate rack-a: b: Unresolved: no label\n$/)
     assert.notInclude(stdout, "\x1b")
     assert.strictEqual(JSON.parse(flock("status", "--json").stdout)[1].node, "b")
-    assert.match(flock("anycast").stdout, /192\.0\.2\.1 +1\/2 +a +announced +shop\/web\n +b +withdrawn/)
+    assert.match(flock("anycast").stdout, /192\.0\.2\.1 +1\/2 +a +announced +- +shop\/web\n +b +withdrawn/)
     assert.deepStrictEqual(
       JSON.parse(flock("anycast", "--json").stdout)[0].nodes.map((it: { readonly state: string }) => it.state),
       [

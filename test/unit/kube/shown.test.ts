@@ -27,7 +27,7 @@ describe("text for kubectl", () => {
       addresses: {},
       peers: [{ address: "192.0.2.1", asn: 1, state: "Down", problem: HOSTILE }]
     } as const
-    const text = JSON.stringify(NodeConfigStatus.patchOf(status, new Map(), "t"))
+    const text = JSON.stringify(NodeConfigStatus.patchOf(status, NodeConfigStatus.transitionsOf(undefined), "t"))
     assert.strictEqual(text.split(JSON.stringify(SHOWN)).length - 1, 2)
   })
 })

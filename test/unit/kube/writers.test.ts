@@ -136,6 +136,34 @@ describe("the status writer", () => {
     assert.strictEqual(time("True"), old)
     assert.strictEqual(time("False"), "now")
   })
+
+  it("says since when an address is in its state, kept over a restart, and leaves what is not known yet alone", () => {
+    const said = (state: string, since?: string) => ({
+      address: "192.0.2.1",
+      state,
+      ...(since === undefined ? {} : { since })
+    })
+    const after = (before: ReadonlyArray<object>, anycast: NodeConfigStatus["anycast"]) => {
+      const known = Status.transitionsOf({ status: { anycast: before } })
+      const patch = Status.patchOf({ ...status(0), ...(anycast === undefined ? {} : { anycast }) }, known, "now")
+      return (patch as { readonly status: Record<string, unknown> }).status
+    }
+    const held = (state: string) => [{ address: "192.0.2.1", state, pods: ["shop/web"] }]
+    for (
+      const [before, state, since] of [
+        [[], "announced", "now"],
+        [[said("announced", "then")], "announced", "then"],
+        [[said("announced", "then")], "withdrawn", "now"],
+        // Of an agent that did not say it.
+        [[said("announced")], "announced", "now"]
+      ] as const
+    ) {
+      const { anycast, truncated } = after(before, held(state))
+      assert.deepStrictEqual([anycast, truncated], [[{ ...held(state)[0], since }], null])
+    }
+    assert.deepInclude(after([said("announced", "then")], []), { anycast: null, truncated: null })
+    assert.doesNotHaveAnyKeys(after([said("announced", "then")], undefined), ["anycast", "truncated"])
+  })
 })
 
 describe("Events", () => {

@@ -21,7 +21,12 @@ const nodeConfig = (name: string, n: number, status: object = {}, labels: object
   }
 })
 const agent = (node: string) => ({ node, name: `flock-agent-${node}`, version: "0.1.0" })
-const held = (address: string, state: string, ...pods: ReadonlyArray<string>) => ({ address, state, pods })
+const held = (address: string, state: string, ...pods: ReadonlyArray<string>) => ({
+  address,
+  state,
+  since: state === "withdrawn" ? "" : "2026-11-26T11:58:00Z",
+  pods
+})
 
 const ROWS = nodeRows([
   nodeConfig("host002", 2, { anycast: [held("192.0.2.1", "withdrawn", "shop/b")] }),
@@ -81,11 +86,11 @@ describe("kubectl flock", () => {
   })
 
   it("anycast: every address with the nodes that have pods for it", () => {
-    assert.deepStrictEqual(lines(anycastTable(addressRows(ROWS))), [
-      "ADDRESS  ANNOUNCED  NODE  STATE  PODS",
-      "192.0.2.1  1/2  host001  announced  shop/a, shop/c",
-      "  host002  withdrawn  shop/b",
-      "2001:db8:a::1  1/1  host001  announced  dns/d"
+    assert.deepStrictEqual(lines(anycastTable(addressRows(ROWS), NOW)), [
+      "ADDRESS  ANNOUNCED  NODE  STATE  SINCE  PODS",
+      "192.0.2.1  1/2  host001  announced  2m  shop/a, shop/c",
+      "  host002  withdrawn  -  shop/b",
+      "2001:db8:a::1  1/1  host001  announced  2m  dns/d"
     ])
   })
 
