@@ -1,7 +1,7 @@
 /** What the kernel answers, as plain values. */
 import { bitsOf, type Cidr, formatCidr, fromBytes, type IpAddress } from "../domain/Ip.ts"
 import { isLinkLocal } from "../domain/peerAddress.ts"
-import { type Attrs, attrs, readText, readU32, type Received } from "./codec.ts"
+import { type Attrs, attrs, i32At, readText, readU32, type Received, u16At, u32At } from "./codec.ts"
 import * as C from "./constants.ts"
 import {
   type BirdRoute,
@@ -45,8 +45,6 @@ export interface Neighbour {
   readonly permanent: boolean
 }
 
-const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-
 const addressOf = (bytes: Uint8Array | undefined): IpAddress | undefined =>
   bytes !== undefined && (bytes.length === 4 || bytes.length === 16) ? fromBytes(bytes) : undefined
 
@@ -54,12 +52,11 @@ const addressOf = (bytes: Uint8Array | undefined): IpAddress | undefined =>
 export const readLink = (message: Received): Link | undefined => {
   if ((message.type !== C.RTM_NEWLINK && message.type !== C.RTM_DELLINK) || message.body.length < 16) return undefined
   if (message.body[0] !== C.AF_UNSPEC) return undefined
-  const view = viewOf(message.body)
   const found = attrs(message.body, 16)
   return {
-    ifIndex: view.getInt32(4, true),
+    ifIndex: i32At(message.body, 4),
     ifName: readText(found.get(C.IFLA_IFNAME)),
-    up: (view.getUint32(8, true) & C.IFF_UP) !== 0,
+    up: (u32At(message.body, 8) & C.IFF_UP) !== 0,
     mtu: readU32(found.get(C.IFLA_MTU)) ?? 0,
     mac: macText(found.get(C.IFLA_ADDRESS)),
     alias: readText(found.get(C.IFLA_IFALIAS)),
@@ -98,7 +95,7 @@ export const readInet6Conf = (message: Received): (devconf: number) => number | 
 export const readHostEnd = (message: Received): Link & HostEnd | undefined => {
   const link = readLink(message)
   if (link === undefined) return undefined
-  const flags = viewOf(message.body).getUint32(8, true)
+  const flags = u32At(message.body, 8)
   return {
     ...link,
     carrier: (flags & C.IFF_LOWER_UP) !== 0,
@@ -130,7 +127,7 @@ export const readAddress = (message: Received): LinkAddress | undefined => {
   if (address === undefined) return undefined
   const flags = readU32(found.get(C.IFA_FLAGS)) ?? message.body[2] ?? 0
   return {
-    ifIndex: viewOf(message.body).getUint32(4, true),
+    ifIndex: u32At(message.body, 4),
     address,
     prefix: message.body[1] ?? 0,
     usable: (flags & (C.IFA_F_TENTATIVE | C.IFA_F_DADFAILED)) === 0,
@@ -144,12 +141,11 @@ export const readNeighbour = (message: Received): Neighbour | undefined => {
   const found = attrs(message.body, 12)
   const address = addressOf(found.get(C.NDA_DST))
   if (address === undefined) return undefined
-  const view = viewOf(message.body)
   return {
-    ifIndex: view.getInt32(4, true),
+    ifIndex: i32At(message.body, 4),
     address,
     mac: macText(found.get(C.NDA_LLADDR)),
-    permanent: (view.getUint16(8, true) & C.NUD_PERMANENT) !== 0
+    permanent: (u16At(message.body, 8) & C.NUD_PERMANENT) !== 0
   }
 }
 
@@ -159,7 +155,7 @@ export const readRouter = (message: Received): RouterNeighbour | undefined => {
   if (neighbour === undefined || ((message.body[10] ?? 0) & C.NTF_ROUTER) === 0) return undefined
   const { address, ifIndex } = neighbour
   // What is asked for and does not answer goes back and forth between FAILED and INCOMPLETE.
-  const gone = message.type === C.RTM_DELNEIGH || (viewOf(message.body).getUint16(8, true) & C.NUD_VALID) === 0
+  const gone = message.type === C.RTM_DELNEIGH || (u16At(message.body, 8) & C.NUD_VALID) === 0
   return isLinkLocal(address) ? { ifIndex, address, gone } : undefined
 }
 
@@ -175,12 +171,11 @@ const hop = (ifIndex: number, found: Attrs, flags: number): NextHop => {
 
 /** The array of struct rtnexthop in RTA_MULTIPATH. */
 const readMultipath = (bytes: Uint8Array): ReadonlyArray<NextHop> => {
-  const view = viewOf(bytes)
   const hops: Array<NextHop> = []
   for (let at = 0; at + 8 <= bytes.length;) {
-    const length = view.getUint16(at, true)
+    const length = u16At(bytes, at)
     if (length < 8 || at + length > bytes.length) break
-    hops.push(hop(view.getInt32(at + 4, true), attrs(bytes.subarray(at, at + length), 8), bytes[at + 2] ?? 0))
+    hops.push(hop(i32At(bytes, at + 4), attrs(bytes.subarray(at, at + length), 8), bytes[at + 2] ?? 0))
     at += (length + 3) & ~3
   }
   return hops
@@ -191,7 +186,7 @@ export const readRoute = (message: Received): HostRoute | undefined => {
   if ((message.type !== C.RTM_NEWROUTE && message.type !== C.RTM_DELROUTE) || message.body.length < 12) return undefined
   const [family, prefix = 0, , , table, protocol = 0, , kind] = message.body
   if (family !== C.AF_INET && family !== C.AF_INET6) return undefined
-  const flags = viewOf(message.body).getUint32(8, true)
+  const flags = u32At(message.body, 8)
   const found = attrs(message.body, 12)
   if (kind !== C.RTN_UNICAST || (flags & C.RTM_F_CLONED) !== 0) return undefined
   if ((readU32(found.get(C.RTA_TABLE)) ?? table) !== C.RT_TABLE_MAIN) return undefined

@@ -26,10 +26,37 @@ export interface Ack {
 /** struct nlmsghdr. */
 export const HEADER = 16
 
+/*
+ * Numbers are put together from their bytes: a DataView makes V8 give a small array, which is on the heap, a buffer outside of
+ * it, and with that an allocation and a finalizer for each attribute.
+ */
+
+/** The unsigned 16-bit number at `at`; what is beyond the end counts as 0. */
+export const u16At = (bytes: Uint8Array, at: number): number => (bytes[at] ?? 0) | (bytes[at + 1] ?? 0) << 8
+
+/** The signed 32-bit number at `at`. */
+export const i32At = (bytes: Uint8Array, at: number): number => u16At(bytes, at) | u16At(bytes, at + 2) << 16
+
+/** The unsigned one. */
+export const u32At = (bytes: Uint8Array, at: number): number => i32At(bytes, at) >>> 0
+
+export const putU16 = (bytes: Uint8Array, at: number, value: number): void => {
+  bytes[at] = value
+  bytes[at + 1] = value >>> 8
+}
+
+/** A 32-bit number, signed or not. */
+export const putU32 = (bytes: Uint8Array, at: number, value: number): void => {
+  putU16(bytes, at, value)
+  putU16(bytes, at + 2, value >>> 16)
+}
+
 const align = (length: number): number => (length + 3) & ~3
 
 export const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let length = 0
+  for (const part of parts) length += part.length
+  const bytes = new Uint8Array(length)
   let at = 0
   for (const part of parts) {
     bytes.set(part, at)
@@ -42,16 +69,12 @@ export const u8 = (value: number): Uint8Array => Uint8Array.of(value)
 
 export const u32 = (value: number): Uint8Array => {
   const bytes = new Uint8Array(4)
-  new DataView(bytes.buffer).setUint32(0, value, true)
+  putU32(bytes, 0, value)
   return bytes
 }
 
 /** A 32-bit number in network order, as nfnetlink's attributes are. */
-export const be32 = (value: number): Uint8Array => {
-  const bytes = new Uint8Array(4)
-  new DataView(bytes.buffer).setUint32(0, value)
-  return bytes
-}
+export const be32 = (value: number): Uint8Array => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value)
 
 /** A string with its terminating zero. */
 export const text = (value: string): Uint8Array => Buffer.from(`${value}\0`)
@@ -60,9 +83,8 @@ export const text = (value: string): Uint8Array => Buffer.from(`${value}\0`)
 export const attr = (type: number, payload: Uint8Array): Uint8Array => {
   const length = 4 + payload.length
   const bytes = new Uint8Array(align(length))
-  const view = new DataView(bytes.buffer)
-  view.setUint16(0, length, true)
-  view.setUint16(2, type, true)
+  putU16(bytes, 0, length)
+  putU16(bytes, 2, type)
   bytes.set(payload, 4)
   return bytes
 }
@@ -73,33 +95,29 @@ export const nested = (type: number, ...attrs: ReadonlyArray<Uint8Array>): Uint8
 /** Numbers messages from `firstSeq` on and lays them end to end, for one send(2). */
 export const encode = (messages: ReadonlyArray<Message>, firstSeq: number): Uint8Array => {
   const bytes = new Uint8Array(messages.reduce((sum, m) => sum + align(HEADER + m.body.length), 0))
-  const view = new DataView(bytes.buffer)
   let at = 0
   messages.forEach((message, i) => {
     const length = HEADER + message.body.length
-    view.setUint32(at, length, true)
-    view.setUint16(at + 4, message.type, true)
-    view.setUint16(at + 6, message.flags, true)
-    view.setUint32(at + 8, firstSeq + i, true)
+    putU32(bytes, at, length)
+    putU16(bytes, at + 4, message.type)
+    putU16(bytes, at + 6, message.flags)
+    putU32(bytes, at + 8, firstSeq + i)
     bytes.set(message.body, at + HEADER)
     at += align(length)
   })
   return bytes
 }
 
-const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-
 /** Splits one received datagram; bodies are views into it. A message that claims more than is there ends the list. */
 export const decode = (bytes: Uint8Array): ReadonlyArray<Received> => {
-  const view = viewOf(bytes)
   const messages: Array<Received> = []
   for (let at = 0; at + HEADER <= bytes.length;) {
-    const length = view.getUint32(at, true)
+    const length = u32At(bytes, at)
     if (length < HEADER || at + length > bytes.length) break
     messages.push({
-      type: view.getUint16(at + 4, true),
-      flags: view.getUint16(at + 6, true),
-      seq: view.getUint32(at + 8, true),
+      type: u16At(bytes, at + 4),
+      flags: u16At(bytes, at + 6),
+      seq: u32At(bytes, at + 8),
       body: bytes.subarray(at + HEADER, at + length)
     })
     at += align(length)
@@ -107,28 +125,34 @@ export const decode = (bytes: Uint8Array): ReadonlyArray<Received> => {
   return messages
 }
 
-export type Attrs = ReadonlyMap<number, Uint8Array>
-
-/** Attributes from `offset` on; the flag bits are taken off the types. Truncated ones are left out. */
-export const attrs = (bytes: Uint8Array, offset: number): Attrs => {
-  const view = viewOf(bytes)
-  const found = new Map<number, Uint8Array>()
-  for (let at = offset; at + 4 <= bytes.length;) {
-    const length = view.getUint16(at, true)
-    if (length < 4 || at + length > bytes.length) break
-    found.set(view.getUint16(at + 2, true) & C.NLA_TYPE_MASK, bytes.subarray(at + 4, at + length))
-    at += align(length)
-  }
-  return found
+export interface Attrs {
+  /** The payload of the last attribute of this type; a view. */
+  readonly get: (type: number) => Uint8Array | undefined
 }
+
+/**
+ * Attributes from `offset` on; the flag bits are taken off the types. Truncated ones are left out. Looked for when asked:
+ * a link's message has some fifty, of which a reader wants five.
+ */
+export const attrs = (bytes: Uint8Array, offset: number): Attrs => ({
+  get: (type) => {
+    let found = -1
+    for (let at = offset; at + 4 <= bytes.length;) {
+      const length = u16At(bytes, at)
+      if (length < 4 || at + length > bytes.length) break
+      if ((u16At(bytes, at + 2) & C.NLA_TYPE_MASK) === type) found = at
+      at += align(length)
+    }
+    return found < 0 ? undefined : bytes.subarray(found + 4, found + u16At(bytes, found))
+  }
+})
 
 /** Payloads of a list: attributes of one type, one after another. */
 export const attrList = (bytes: Uint8Array | undefined): ReadonlyArray<Uint8Array> => {
   const found: Array<Uint8Array> = []
   if (bytes === undefined) return found
-  const view = viewOf(bytes)
   for (let at = 0; at + 4 <= bytes.length;) {
-    const length = view.getUint16(at, true)
+    const length = u16At(bytes, at)
     if (length < 4 || at + length > bytes.length) break
     found.push(bytes.subarray(at + 4, at + length))
     at += align(length)
@@ -137,7 +161,7 @@ export const attrList = (bytes: Uint8Array | undefined): ReadonlyArray<Uint8Arra
 }
 
 export const readU32 = (bytes: Uint8Array | undefined, at = 0): number | undefined =>
-  bytes === undefined || bytes.length < at + 4 ? undefined : viewOf(bytes).getUint32(at, true)
+  bytes === undefined || bytes.length < at + 4 ? undefined : u32At(bytes, at)
 
 /** A string attribute, up to its first zero. */
 export const readText = (bytes: Uint8Array | undefined): string => {
@@ -148,7 +172,7 @@ export const readText = (bytes: Uint8Array | undefined): string => {
 
 /** Reads an `NLMSG_ERROR` (or the error code that `NLMSG_DONE` may carry) with its extended acknowledgement. */
 export const readAck = (message: Received): Ack => {
-  const code = message.body.length < 4 ? 0 : -viewOf(message.body).getInt32(0, true)
+  const code = message.body.length < 4 ? 0 : -i32At(message.body, 0)
   if ((message.flags & C.NLM_F_ACK_TLVS) === 0) return { code: code + 0 }
   const original = message.type === C.NLMSG_DONE
     ? 0

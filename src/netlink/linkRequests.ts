@@ -1,5 +1,5 @@
 /** rtnetlink requests of links, as pure values. Each says which `ip` command it equals. */
-import { attr, concat, type Message, nested, text, u32, u8 } from "./codec.ts"
+import { attr, concat, type Message, nested, putU32, text, u32, u8 } from "./codec.ts"
 import * as C from "./constants.ts"
 import { HOST_IPV4, NEW_HOST_IPV4 } from "./hostSettings.ts"
 
@@ -8,16 +8,18 @@ export type Mac = Uint8Array
 /** Six bytes of a MAC written with colons. */
 export const macBytes = (mac: string): Mac => Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16))
 
-export const macText = (mac: Uint8Array | undefined): string =>
-  Array.from(mac ?? [], (byte) => byte.toString(16).padStart(2, "0")).join(":")
+export const macText = (mac: Uint8Array | undefined): string => {
+  let words = ""
+  for (const byte of mac ?? []) words += `${words === "" ? "" : ":"}${byte < 16 ? "0" : ""}${byte.toString(16)}`
+  return words
+}
 
 /** struct ifinfomsg; `flags` of those in `mask` are set, the others of it cleared. */
 const ifinfo = (index: number, flags = 0, mask = 0): Uint8Array => {
   const bytes = new Uint8Array(16)
-  const view = new DataView(bytes.buffer)
-  view.setInt32(4, index, true)
-  view.setUint32(8, flags, true)
-  view.setUint32(12, mask, true)
+  putU32(bytes, 4, index)
+  putU32(bytes, 8, flags)
+  putU32(bytes, 12, mask)
   return bytes
 }
 

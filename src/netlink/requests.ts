@@ -1,6 +1,6 @@
 /** rtnetlink requests as pure values, those of links from their own file. Each says which `ip` command it equals. */
 import { bitsOf, type Cidr, type IpAddress, toBytes } from "../domain/Ip.ts"
-import { attr, concat, type Message, u32 } from "./codec.ts"
+import { attr, concat, type Message, putU16, putU32, u32 } from "./codec.ts"
 import * as C from "./constants.ts"
 import type { Mac } from "./linkRequests.ts"
 import { type BirdRoute, METRICS, type NextHop, PROTOCOL_BIRD, PROTOCOL_POD } from "./Netlink.ts"
@@ -15,11 +15,10 @@ const addressMessage =
   (type: number, flags: number) => (index: number, address: IpAddress, prefix: number): Message => {
     const bytes = toBytes(address)
     const head = new Uint8Array(8)
-    const view = new DataView(head.buffer)
     head[0] = familyNumber(address.family)
     head[1] = prefix
     head[2] = address.family === 6 ? C.IFA_F_NODAD : 0
-    view.setUint32(4, index, true)
+    putU32(head, 4, index)
     return { type, flags, body: concat([head, attr(C.IFA_LOCAL, bytes), attr(C.IFA_ADDRESS, bytes)]) }
   }
 
@@ -32,10 +31,9 @@ export const deleteAddress = addressMessage(C.RTM_DELADDR, 0)
 /** `ip neigh replace ADDRESS lladdr MAC dev … nud permanent`. */
 export const putNeighbour = (index: number, address: IpAddress, mac: Mac): Message => {
   const head = new Uint8Array(12)
-  const view = new DataView(head.buffer)
   head[0] = familyNumber(address.family)
-  view.setInt32(4, index, true)
-  view.setUint16(8, C.NUD_PERMANENT, true)
+  putU32(head, 4, index)
+  putU16(head, 8, C.NUD_PERMANENT)
   return {
     type: C.RTM_NEWNEIGH,
     flags: C.NLM_F_CREATE | C.NLM_F_REPLACE,
@@ -46,10 +44,9 @@ export const putNeighbour = (index: number, address: IpAddress, mac: Mac): Messa
 /** `ip neigh change ADDRESS dev … nud probe router`: three solicitations a second apart, then REACHABLE or FAILED. */
 export const probeRouter = (index: number, address: IpAddress): Message => {
   const head = new Uint8Array(12)
-  const view = new DataView(head.buffer)
   head[0] = familyNumber(address.family)
-  view.setInt32(4, index, true)
-  view.setUint16(8, C.NUD_PROBE, true)
+  putU32(head, 4, index)
+  putU16(head, 8, C.NUD_PROBE)
   head[10] = C.NTF_ROUTER
   return {
     type: C.RTM_NEWNEIGH,
@@ -78,7 +75,7 @@ const rtmsg = (destination: Cidr, protocol: number, scope: number, flags: number
     scope,
     C.RTN_UNICAST
   ])
-  new DataView(head.buffer).setUint32(8, flags, true)
+  putU32(head, 8, flags)
   return head
 }
 
@@ -94,10 +91,9 @@ const gateway = (family: 4 | 6, via: IpAddress | undefined): ReadonlyArray<Uint8
 const rtnexthop = (family: 4 | 6) => (hop: NextHop): Uint8Array => {
   const attributes = concat(gateway(family, hop.via))
   const head = new Uint8Array(8)
-  const view = new DataView(head.buffer)
-  view.setUint16(0, 8 + attributes.length, true)
+  putU16(head, 0, 8 + attributes.length)
   head[2] = hop.onlink ? C.RTNH_F_ONLINK : 0
-  view.setInt32(4, hop.ifIndex, true)
+  putU32(head, 4, hop.ifIndex)
   return concat([head, attributes])
 }
 
@@ -188,7 +184,7 @@ const lookup = (address: IpAddress, flags: number): Message => {
   const head = new Uint8Array(12)
   head[0] = familyNumber(address.family)
   head[1] = bitsOf(address.family)
-  new DataView(head.buffer).setUint32(8, flags, true)
+  putU32(head, 8, flags)
   return { type: C.RTM_GETROUTE, flags: 0, body: concat([head, attr(C.RTA_DST, toBytes(address))]) }
 }
 
@@ -217,7 +213,7 @@ export const matchRoute = (address: IpAddress): Message => lookup(address, C.RTM
 export const dumpAddresses = (family: 4 | 6, index: number, nsid?: number): Message => {
   const head = new Uint8Array(8)
   head[0] = familyNumber(family)
-  new DataView(head.buffer).setUint32(4, index, true)
+  putU32(head, 4, index)
   const body = nsid === undefined ? head : concat([head, attr(C.IFA_TARGET_NETNSID, u32(nsid))])
   return { type: C.RTM_GETADDR, flags: 0, body }
 }

@@ -35,6 +35,9 @@ const DUMP_BYTES = 256 << 10
 /** For synchronous receives of every socket: never held across a tick. */
 const scratch = new Uint8Array(256 << 10)
 
+/** One that outlives the buffer that it was received in. */
+const copied = ({ body, flags, seq, type }: Received): Received => ({ type, flags, seq, body: body.slice() })
+
 export const failure = (op: string, ack: Ack): NetlinkError =>
   new NetlinkError({
     op,
@@ -128,28 +131,31 @@ export class RequestSocket {
   }
 
   #collect(first: number, count: number, errno: number): ReadonlyArray<Reply> {
-    const acks = new Map<number, Ack>()
-    const answers = new Map<number, Array<Received>>()
-    this.#receive((message) => {
-      if (message.type === C.NLMSG_ERROR) acks.set(message.seq, readAck(message))
-      else answers.set(message.seq, [...(answers.get(message.seq) ?? []), message])
-    })
     const lost = { code: errno > 0 ? errno : ENOBUFS, detail: "no acknowledgement from the kernel" }
-    return Array.from({ length: count }, (_, i) => ({
-      ack: acks.get(first + i) ?? lost,
-      answers: answers.get(first + i) ?? []
+    const replies = Array.from({ length: count }, (): { ack: Ack; readonly answers: Array<Received> } => ({
+      ack: lost,
+      answers: []
     }))
+    this.#receive((message) => {
+      const reply = replies[message.seq - first]
+      if (reply === undefined) return
+      if (message.type === C.NLMSG_ERROR) reply.ack = readAck(message)
+      else reply.answers.push(copied(message))
+    })
+    return replies
   }
 
-  /** Takes what is there, without waiting. Nothing that runs in between may read into `scratch`. Multicast messages have sequence number 0 and are kept for a listener. */
+  /**
+   * Takes what is there, without waiting: each message as a view into `scratch`, which nothing that runs in between may
+   * read into. Multicast messages have sequence number 0 and are kept for a listener.
+   */
   #receive(take: (message: Received) => void): void {
     for (;;) {
       const length = recvNow(this.fd, scratch)
       if (length === -EINTR || length === -ENOBUFS) continue
       if (length < 0) break
-      for (const part of decode(scratch.subarray(0, Math.min(length, scratch.length)))) {
-        const message = { ...part, body: part.body.slice() }
-        if (message.seq === 0) this.#notices.push(message)
+      for (const message of decode(scratch.subarray(0, Math.min(length, scratch.length)))) {
+        if (message.seq === 0) this.#notices.push(copied(message))
         else take(message)
       }
     }

@@ -6,15 +6,21 @@ import { changeOf, linkChangeOf } from "../../../src/netlink/changes.ts"
 import {
   attr,
   attrs,
+  be32,
   concat,
   decode,
   encode,
   errnoName,
+  i32At,
   nested,
+  putU16,
+  putU32,
   readAck,
   readText,
   text,
-  u32
+  u16At,
+  u32,
+  u32At
 } from "../../../src/netlink/codec.ts"
 import * as C from "../../../src/netlink/constants.ts"
 import type { HostRoute } from "../../../src/netlink/Netlink.ts"
@@ -50,8 +56,34 @@ describe("decode", () => {
           changeOf(as)
         }
       }
-      for (const value of attrs(junk, 0).values()) assert.isAtMost(value.length, junk.length)
+      const found = attrs(junk, 0)
+      for (let at = 0; at + 4 <= junk.length; at++) {
+        const value = found.get(u16At(junk, at + 2) & C.NLA_TYPE_MASK)
+        assert.isTrue(value === undefined || value.byteOffset + value.length <= junk.byteOffset + junk.length)
+      }
     }))
+  })
+})
+
+describe("attributes", () => {
+  it("the last of a type, without flags, and none where there is none", () => {
+    const body = concat([bytes("ffffffff"), attr(3, u32(1)), nested(1, u32(2)), attr(3, u32(3)), attr(0, u32(4))])
+    const found = attrs(body, 4)
+    assert.deepStrictEqual([0, 1, 3].map((type) => found.get(type)), [u32(4), u32(2), u32(3)])
+    assert.isUndefined(found.get(2))
+    assert.isUndefined(attrs(body, body.length).get(0))
+    assert.isUndefined(attrs(attr(9, u32(1)).subarray(0, 7), 0).get(9))
+  })
+
+  it("numbers of both signs, in the machine's order", () => {
+    const four = Uint8Array.of(0xfe, 0xff, 0xff, 0xff)
+    assert.deepStrictEqual([i32At(four, 0), u32At(four, 0), u16At(four, 0)], [-2, 4294967294, 65534])
+    assert.deepStrictEqual(u32(4294967294), four)
+    const put = new Uint8Array(8)
+    putU16(put, 1, 0x1234)
+    putU32(put, 4, -2)
+    assert.deepStrictEqual(put, Uint8Array.of(0, 0x34, 0x12, 0, ...four))
+    assert.deepStrictEqual(be32(0x01020304), Uint8Array.of(1, 2, 3, 4))
   })
 })
 
