@@ -230,7 +230,8 @@ const configure = <E>(
     // The second end to come up gives both their carrier. Where that was the pod's, it came after these.
     const passes = replies.at(-2)?.answers.some((answer) => readHostEnd(answer)?.carrier === true) === true
     const last = passes ? Effect.void : run(context.host, passSteps(plan, link), done)
-    yield* Effect.all([untilLocal(pod, done.added), last], { concurrency: 2 })
+    yield* last
+    yield* Effect.suspend(() => untilLocal(pod, done.added))
   })
 
 const make = <E>(

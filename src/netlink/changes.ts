@@ -2,6 +2,8 @@
 import { Cause, Effect, Queue, Stream } from "effect"
 import { closeSync } from "node:fs"
 import { constants } from "node:os"
+import { equalAddress } from "../domain/Ip.ts"
+import { GATEWAY6 } from "../domain/PodAddresses.ts"
 import { readAddress, readHostEnd, readLink, readRoute, readRouter } from "./answers.ts"
 import { linksWithout, onlyTypes, QUIET_NEIGHBOURS, routersOn } from "./bpf.ts"
 import { decode, errnoName, type Received } from "./codec.ts"
@@ -33,9 +35,12 @@ const QUEUE_LENGTH = 4096
 
 const scratch = new Uint8Array(64 << 10)
 
+/** Every host end has the pods' gateway: of an ADD or DEL nobody looks at the node's addresses anew. */
 const addressChange = (message: Received): KernelChange | undefined => {
-  const address = readAddress(message)
-  return address && { _tag: "AddressChanged", ifIndex: address.ifIndex }
+  const found = readAddress(message)
+  return found === undefined || equalAddress(found.address, GATEWAY6)
+    ? undefined
+    : { _tag: "AddressChanged", ifIndex: found.ifIndex }
 }
 
 /** What the notifications that mean something to flock say, by type; of the others none is received. */
@@ -121,25 +126,75 @@ const drain = <A>(
   return undefined
 }
 
-const subscribe = <A>(namespaces: Namespaces, source: Source<A>): Stream.Stream<A, NetlinkError> =>
-  Stream.callback<A, NetlinkError>((queue) =>
-    Effect.acquireRelease(
-      Effect.map(open(namespaces, source), (fd) => {
-        const offer = offerTo(queue, source.overrun)
-        if (source.opened === true) offer(source.overrun)
-        const watch = watchReadable(fd, () => {
-          const error = drain(fd, source, offer)
-          if (error !== undefined) Queue.failCauseUnsafe(queue, Cause.fail(error))
-        }, GATHER_MILLIS)
-        return { fd, watch }
-      }),
-      ({ fd, watch }) =>
+interface Listener<A> {
+  readonly offer: (change: A) => void
+  readonly fail: (error: NetlinkError) => void
+}
+
+/** A subscription's socket with those who read from it. It is there while there is one. */
+class Shared<A> {
+  readonly #namespaces: Namespaces
+  readonly #source: Source<A>
+  readonly #listeners = new Set<Listener<A>>()
+  #socket: { readonly close: () => void } | undefined
+
+  constructor(namespaces: Namespaces, source: Source<A>) {
+    this.#namespaces = namespaces
+    this.#source = source
+  }
+
+  add(listener: Listener<A>): Effect.Effect<void, NetlinkError> {
+    return Effect.suspend(() =>
+      this.#socket === undefined
+        ? Effect.map(open(this.#namespaces, this.#source), (fd) => this.#listen(fd))
+        : Effect.void
+    ).pipe(Effect.map(() => void this.#listeners.add(listener)))
+  }
+
+  #listen(fd: number): void {
+    const watch = watchReadable(fd, () => {
+      const error = drain(fd, this.#source, (change) => {
+        for (const { offer } of this.#listeners) offer(change)
+      })
+      if (error === undefined) return
+      this.#close()
+      for (const { fail } of this.#listeners) fail(error)
+    }, GATHER_MILLIS)
+    this.#socket = {
+      close: () => {
+        watch.close()
+        closeSync(fd)
+      }
+    }
+  }
+
+  #close(): void {
+    this.#socket?.close()
+    this.#socket = undefined
+  }
+
+  remove(listener: Listener<A>): void {
+    if (this.#listeners.delete(listener) && this.#listeners.size === 0) this.#close()
+  }
+}
+
+/** Every run of the stream has its own queue; all read from one socket, so that what several follow is received once. */
+const subscribe = <A>(namespaces: Namespaces, source: Source<A>): Stream.Stream<A, NetlinkError> => {
+  const shared = new Shared(namespaces, source)
+  return Stream.callback<A, NetlinkError>((queue) => {
+    const listener = {
+      offer: offerTo(queue, source.overrun),
+      fail: (error: NetlinkError) => Queue.failCauseUnsafe(queue, Cause.fail(error))
+    }
+    return Effect.acquireRelease(
+      Effect.tap(shared.add(listener), () =>
         Effect.sync(() => {
-          watch.close()
-          closeSync(fd)
-        })
+          if (source.opened === true) listener.offer(source.overrun)
+        })),
+      () => Effect.sync(() => shared.remove(listener))
     )
-  )
+  })
+}
 
 export const changes = (namespaces: Namespaces): Stream.Stream<KernelChange, NetlinkError> =>
   subscribe<KernelChange>(namespaces, {

@@ -6,6 +6,7 @@
 import { Effect } from "effect"
 import { formatAddress, type IpAddress } from "../domain/Ip.ts"
 import { readLocal } from "./answers.ts"
+import type { Received } from "./codec.ts"
 import { NetlinkError } from "./Netlink.ts"
 import type { RequestSocket } from "./socket.ts"
 
@@ -18,11 +19,16 @@ export const untilLocal = (
   addresses: ReadonlyArray<IpAddress>
 ): Effect.Effect<void, NetlinkError> => {
   const missing = new Set(addresses.map(formatAddress))
-  if (missing.size === 0) return Effect.void
+  /** True when none is missing any more. */
+  const heard = (message: Received): boolean => {
+    const local = readLocal(message)
+    return local !== undefined && missing.delete(formatAddress(local)) && missing.size === 0
+  }
+  // As a rule the worker was done before the last of the other requests.
+  if (missing.size === 0 || socket.notices().some(heard)) return Effect.void
   return Effect.callback<void>((resume) => {
     socket.listen((message) => {
-      const local = readLocal(message)
-      if (local !== undefined && missing.delete(formatAddress(local)) && missing.size === 0) resume(Effect.void)
+      if (heard(message)) resume(Effect.void)
     })
   }).pipe(
     Effect.ensuring(Effect.sync(() => socket.unlisten())),

@@ -84,6 +84,12 @@ export class RequestSocket {
     this.#receive(() => {})
   }
 
+  /** Multicast messages that are there now, each once. */
+  notices(): ReadonlyArray<Received> {
+    this.#receive(() => {})
+    return this.#notices.splice(0)
+  }
+
   unlisten(): void {
     this.#onNotice = undefined
     this.#watch?.close()

@@ -293,8 +293,12 @@ describe("a failed attach leaves nothing", () => {
       `another link holds the route to ${a} with metric ${metric}`,
       (pod) => planOf(pod, 5, { addresses: { anycast: ANYCAST } }),
       (host) => {
-        ip(host, "link", "add", "other", "up", "type", "bridge")
-        ip(host, "addr", "flush", "dev", "other")
+        // With a carrier: of a link without one the kernel marks routes a second later.
+        ip(host, "link", "add", "other", "type", "veth", "peer", "name", "far")
+        for (const end of ["other", "far"]) {
+          ip(host, "link", "set", end, "addrgenmode", "none")
+          ip(host, "link", "set", end, "up")
+        }
         ip(host, "route", "add", a, "dev", "other", "metric", metric)
       },
       { _tag: "AddressHeld", message: /^\S+ is in use on the host already: .*another link holds a route/ }

@@ -465,4 +465,47 @@ describe("changes", () => {
       assert.strictEqual(sockets(), before)
       assert.isNotEmpty(ipJson(host, "link"))
     }).pipe(Effect.scoped))
+
+  it.live("several who follow the same share a socket, and each is told everything", () =>
+    Effect.gen(function*() {
+      const { host, netlink } = yield* makeLab
+      ip(host, "link", "add", "up0", "up", "type", "bridge")
+      const sockets = () => Number(inside(host, "sh", "-c", "tail -n +2 /proc/net/netlink | wc -l"))
+      const before = sockets()
+      const follow = (until: string) =>
+        netlink.changes.pipe(
+          Stream.map((change) => change._tag === "RouteRemoved" ? formatCidr(change.route.destination) : change._tag),
+          Stream.takeUntil((word) => word === until),
+          Stream.runCollect,
+          Effect.forkChild({ startImmediately: true })
+        )
+      const first = yield* follow("10.0.1.0/24")
+      const second = yield* follow("10.0.2.0/24")
+      assert.strictEqual(sockets(), before + 1)
+      const remove = (route: string) => ipBatch(host, `route add ${route} dev up0\nroute del ${route} dev up0\n`)
+      remove("10.0.1.0/24")
+      assert.deepStrictEqual([...yield* Fiber.join(first)], ["10.0.1.0/24"])
+      assert.strictEqual(sockets(), before + 1, "one still follows")
+      remove("10.0.2.0/24")
+      assert.deepStrictEqual([...yield* Fiber.join(second)], ["10.0.1.0/24", "10.0.2.0/24"])
+      assert.strictEqual(sockets(), before)
+      const third = yield* follow("10.0.3.0/24")
+      remove("10.0.3.0/24")
+      assert.deepStrictEqual([...yield* Fiber.join(third)], ["10.0.3.0/24"])
+    }).pipe(Effect.scoped))
+
+  it.live("the gateway of a pod's host end is no address of the node's", () =>
+    Effect.gen(function*() {
+      const { host, netlink, pod } = yield* makeLab
+      const reader = yield* netlink.changes.pipe(
+        Stream.filter(({ _tag }) => _tag === "AddressChanged"),
+        Stream.take(1),
+        Stream.runCollect,
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* netlink.attach(planOf(pod(), 5))
+      yield* netlink.detach(linkName(5))
+      ip(host, "addr", "add", "198.51.100.99/32", "dev", "lo")
+      assert.deepStrictEqual([...yield* Fiber.join(reader)], [{ _tag: "AddressChanged", ifIndex: 1 }])
+    }).pipe(Effect.scoped))
 })
