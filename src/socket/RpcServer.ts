@@ -41,8 +41,8 @@ export const assertUnserved = (path: string): Effect.Effect<void, ListenFailed> 
 
 export interface Options {
   readonly path: string
-  /** A connection was accepted. */
-  readonly onCall: () => void
+  /** A connection was accepted; what it returns is called when that has ended. */
+  readonly onCall: () => () => void
   /** Default: {@link SILENCE}. */
   readonly silence?: number
 }
@@ -61,7 +61,7 @@ const listenWith = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() => FiberSet.awaitEmpty(fibers))
   const run = yield* FiberSet.runtime(fibers)()
   const onConnection = (socket: Net.Socket) => {
-    onCall()
+    socket.on("close", onCall())
     // A caller that went away gets no reply; what it asked for is done all the same.
     socket.on("error", () => socket.destroy())
     const reply = (line: string) => {

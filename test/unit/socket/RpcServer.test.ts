@@ -18,6 +18,7 @@ interface Answers {
   readonly tools?: Partial<Introspection["Service"]>
   /** Milliseconds. */
   readonly silence?: number
+  readonly onCall?: () => () => void
 }
 
 const echo = (request: Request) => Effect.succeed(encodeResult({ echo: request.args }))
@@ -28,9 +29,13 @@ const place = Effect.gen(function*() {
 })
 
 /** Listens in `scope`. */
-const listenAt = (path: string, scope: Scope.Scope, { cni = echo, silence, tools = {} }: Answers = {}) =>
+const listenAt = (
+  path: string,
+  scope: Scope.Scope,
+  { cni = echo, onCall = () => () => {}, silence, tools = {} }: Answers = {}
+) =>
   Effect.gen(function*() {
-    const layer = RpcServer.layer({ path, onCall: () => undefined, ...(silence === undefined ? {} : { silence }) })
+    const layer = RpcServer.layer({ path, onCall, ...(silence === undefined ? {} : { silence }) })
     const services = yield* Layer.build(layer.pipe(
       Layer.provide([Layer.mock(Cni, { handle: cni }), Introspection.layerTest(tools)])
     ))
@@ -74,6 +79,26 @@ describe("a call", () => {
       const { error } = JSON.parse(said.text)
       assert.deepInclude(error, { cniVersion: "1.1.0", code: 6 })
       assert.match(error.msg, words)
+    })))
+
+  it.live("is said to begin, and to end, whatever came of it", () =>
+    run(Effect.gen(function*() {
+      const ends = yield* Queue.unbounded<void>()
+      const said: Array<string> = []
+      const path = yield* serve({
+        onCall: () => {
+          said.push("begin")
+          return () => {
+            said.push("end")
+            Queue.offerUnsafe(ends, undefined)
+          }
+        }
+      })
+      for (const text of [STATUS, "", "hello\n"]) {
+        yield* Effect.promise(() => say(path, [text]))
+        yield* Queue.take(ends)
+      }
+      assert.deepStrictEqual(said, ["begin", "end", "begin", "end", "begin", "end"])
     })))
 
   it.live("may be as long as a line may be", () =>
