@@ -6,7 +6,7 @@ process.env["PATH"] = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/s
 /**
  * `unit` is pure logic and test layers; `cni` drives the built plugin; `kernel`, `agent`, `bgp` and `runtime` need root
  * and make their own network namespaces; `kube` needs the real API server;
- * `cluster` brings up a whole cluster; `soak` is a short run of `npm run soak`. The latter's files run one after another:
+ * `cluster` and `fleet` each bring up a whole cluster; `soak` is a short run of `npm run soak`. The latter's files run one after another:
  * they measure and share one kernel.
  */
 const project = (
@@ -42,6 +42,7 @@ export default defineConfig({
       project("runtime", { alone: true, timeout: 180_000 }),
       project("soak", { alone: true, timeout: 300_000 }),
       project("kube", { alone: true, timeout: 180_000 }),
+      project("fleet", { alone: true, timeout: 300_000 }),
       project("cluster", { alone: true, timeout: 120_000, globalSetup: "test/cluster/setUp.ts" })
     ]
   }

@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { once } from "node:events"
-import { existsSync, mkdtempSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { exec, type Outcome, run } from "./exec.ts"
@@ -106,6 +106,17 @@ export class Cluster implements AsyncDisposable {
     return stdout
   }
 
+  /** A folder with a `kubectl` that is cluster-admin's, for programs that look for one in PATH. */
+  kubectlFolder(): string {
+    const { directory, prefix } = this.place
+    const folder = join(directory, "kubectl")
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, "kubectl"), `#!/bin/sh\nPREFIX=${prefix} exec "${program}" k "${directory}" "$@"\n`, {
+      mode: 0o755
+    })
+    return folder
+  }
+
   /** kubectl as cluster-admin. */
   kubectl(...args: ReadonlyArray<string>): Promise<string> {
     return this.command("k", ...args)
@@ -126,6 +137,20 @@ export class Cluster implements AsyncDisposable {
   /** A command in node i's namespaces; the first node is 1. */
   node(i: number, ...command: ReadonlyArray<string>): Promise<string> {
     return this.command("node", String(i), ...command)
+  }
+
+  /** Ends what runs on node i whose command line has this text, as a fault does. */
+  async kill(i: number, text: string): Promise<void> {
+    const pids = (await exec("ip", ["netns", "pids", this.netns(`node${i}`)])).stdout.split("\n")
+    const found = pids.filter((pid) => {
+      try {
+        return pid !== "" && readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").includes(text)
+      } catch {
+        return false
+      }
+    })
+    if (found.length === 0) throw new Error(`nothing on node${i} runs "${text}"`)
+    for (const pid of found) process.kill(Number(pid), "SIGKILL")
   }
 
   netns(role: string): string {

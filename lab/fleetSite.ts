@@ -1,11 +1,12 @@
 /** {@link file://./site.ts} with one NodeConfigTemplate in place of NodeConfigs: prefixes by kube-controller-manager, values by the Nodes. */
+import { place } from "../src/fleet/failures.ts"
 import { Cluster } from "./Cluster.ts"
 import { ANYCAST, describe, install, link, loadImages, NODE_ASN, numbers, ROUTER_ASN, startRouter } from "./site.ts"
 import { World } from "./World.ts"
 
 export const TEMPLATE = "rack-a"
-const RACK = "topology.example.org/rack"
-const ASN = "topology.example.org/asn"
+export const RACK = "topology.example.org/rack"
+export const ASN = "topology.example.org/asn"
 const TOR4 = "example.org/tor4"
 
 /** What gives each Node its `spec.podCIDRs`. */
@@ -46,6 +47,10 @@ export const template = ({ more = {}, peerAsn = ROUTER_ASN, seconds = 0 }: Templ
     }
   }
 })
+
+/** In the order in which nodes take a generation of the template, with the share of the roll-out's time before each. */
+export const places = (cluster: Cluster, generation: number): ReadonlyArray<readonly [i: number, share: number]> =>
+  numbers(cluster).map((i) => [i, place(`node${i}`, generation)] as const).toSorted(([, a], [, b]) => a - b)
 
 export const label = (cluster: Cluster, i: number, key: string, value: string): Promise<string> =>
   cluster.kubectl("label", "--overwrite", "node", `node${i}`, `${key}=${value}`)

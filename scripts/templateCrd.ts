@@ -121,7 +121,7 @@ const status = {
           reason: {
             type: "string",
             description:
-              "Invalid, Rejected, RefusedByBIRD and SessionsLost halt, but for a node that had changed alone; Unresolved and Tie do not."
+              "Invalid, Rejected, RefusedByBIRD and SessionsLost halt, but for a node that had changed alone; Unresolved, Tie and Conflict do not."
           },
           message: { type: "string", maxLength: 2048 },
           resumed: { type: "boolean", description: "It failed after the generation had been resumed." },

@@ -13,7 +13,8 @@ import { timeOf } from "../kube/nodeCondition.ts"
 import { Netlink } from "../netlink/Netlink.ts"
 import { sayChanges } from "../process/sayOnce.ts"
 import { makeCounter } from "./Counter.ts"
-import type { Action, Decision, Health } from "./decision.ts"
+import { currentOf } from "./current.ts"
+import type { Action, Conflict, Decision, Health } from "./decision.ts"
 import { defaultGateways } from "./gateways.ts"
 import { type Known, NOTHING, onNode, onOwn, onTemplates, UNKNOWN } from "./known.ts"
 import { isSomebodyElses, nodeConfigBody, orphanBody, releaseBody, templateStatusBody } from "./objects.ts"
@@ -106,6 +107,13 @@ const follow = Effect.fnUntraced(function*(fleet: FleetApi, known: Ref.Ref<Known
   ], { concurrency: "unbounded", discard: true })
 })
 
+const conflictOf = (action: Action, nodeConfig: unknown, conflicts: ReadonlyArray<string>): Conflict | undefined =>
+  action._tag !== "Apply" ? undefined : {
+    hash: action.wanted.hash,
+    observed: currentOf(nodeConfig)?.observed ?? 0,
+    message: conflicts.join("; ")
+  }
+
 interface Options {
   readonly nodeName: string
   /** Default: a minute. */
@@ -117,10 +125,10 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
   const bird = yield* Bird
   const netlink = yield* Netlink
   const { fleet } = kube
-  if (fleet === undefined) return Fleet.of({ words: Effect.succeed(""), run: Effect.never })
+  if (fleet === undefined) return Fleet.of({ run: Effect.never })
 
   const known = yield* Ref.make(UNKNOWN)
-  const words = yield* Ref.make("")
+  const conflict = yield* Ref.make<Conflict | undefined>(undefined)
   const wake = yield* Queue.sliding<void>(1)
   const sayInvalid = sayChanges(Effect.logError)
   const perform = makePerform(fleet, nodeName, known)
@@ -139,6 +147,7 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
       templates: all,
       nodeConfig: own.object,
       health: healthOf(yield* SubscriptionRef.get(kube.nodeConfig), yield* bird.lastStatus),
+      conflict: yield* Ref.get(conflict),
       now: yield* Clock.currentTimeMillis,
       probationMillis
     })
@@ -152,10 +161,22 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
     const looked = yield* look
     if (looked === undefined) return undefined
     const [decision, nodeConfig] = looked
-    yield* Ref.set(words, decision.words)
+    const { trouble } = decision
+    yield* Effect.when(
+      SubscriptionRef.set(fleet.trouble, trouble),
+      Effect.map(
+        SubscriptionRef.get(fleet.trouble),
+        (said) => said?.reason !== trouble?.reason || said?.message !== trouble?.message
+      )
+    )
     yield* say(decision.words)
     // One after another: a failed trial is told before it is taken back, and what is not told is not taken back yet.
-    for (const action of decision.actions) yield* perform(action, nodeConfig)
+    for (const action of decision.actions) {
+      yield* perform(action, nodeConfig).pipe(Effect.catchIf(
+        ({ conflicts }) => action._tag === "Apply" && conflicts !== undefined,
+        ({ conflicts = [] }) => Ref.set(conflict, conflictOf(action, nodeConfig, conflicts))
+      ))
+    }
     return decision.actions.length > 0 ? 0 : decision.lookIn
   })
 
@@ -183,7 +204,6 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
   )
 
   return Fleet.of({
-    words: Ref.get(words),
     run: Effect.all([follow(fleet, known, changed), followHealth, loop, counter.run], {
       concurrency: "unbounded",
       discard: true
@@ -192,8 +212,6 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
 })
 
 export class Fleet extends Context.Service<Fleet, {
-  /** Which template the node follows, or why none. Empty: there are no templates to follow here (standalone). */
-  readonly words: Effect.Effect<string>
   readonly run: Effect.Effect<never>
 }>()("flock/Fleet") {
   static readonly layer = (options: Options): Layer.Layer<Fleet, never, Bird | KubeApi | Netlink> =>

@@ -1,5 +1,6 @@
 /** The words that the parts of a decision share: what is looked at, and what may come of it. Pure. */
 import type { NodeConfigTemplate, TemplateFailure } from "../domain/NodeConfigTemplate.ts"
+import type { TemplateTrouble } from "../kube/fleetApi.ts"
 import type { Probation } from "./current.ts"
 import type { NodeFacts } from "./resolve.ts"
 
@@ -18,12 +19,23 @@ export interface Health {
   readonly trouble: string
 }
 
+/** An apply that was refused: somebody else manages a field of the NodeConfig. */
+export interface Conflict {
+  /** Of the spec that was to be written. */
+  readonly hash: string
+  /** `metadata.generation` of the NodeConfig that it was refused for. */
+  readonly observed: number
+  readonly message: string
+}
+
 export interface World {
   readonly node: NodeFacts
   readonly templates: ReadonlyArray<NodeConfigTemplate>
   /** The node's NodeConfig as the API server has it; undefined: there is none. */
   readonly nodeConfig: unknown
   readonly health: Health
+  /** The last one; it holds as long as neither side has changed. */
+  readonly conflict?: Conflict | undefined
   /** Milliseconds of the epoch. */
   readonly now: number
   /** How long a NodeConfig is on trial. */
@@ -50,6 +62,8 @@ export interface Decision {
   readonly actions: ReadonlyArray<Action>
   /** In words, for `status` and the condition. */
   readonly words: string
+  /** Why the node does not follow its template as it should; undefined: it does. */
+  readonly trouble?: TemplateTrouble
   /** Milliseconds after which to look again though nothing changed; undefined: not needed. */
   readonly lookIn?: number
 }

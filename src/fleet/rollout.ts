@@ -4,7 +4,7 @@
  * say which generation it follows and, while that is on trial, what to go back to; the template's status says who failed.
  */
 import { Result } from "effect"
-import { API_VERSION, decode } from "../domain/NodeConfig.ts"
+import { API_VERSION, decode, TEMPLATE_LABEL } from "../domain/NodeConfig.ts"
 import type { NodeConfigTemplate } from "../domain/NodeConfigTemplate.ts"
 import type { Problem } from "../domain/schemaProblems.ts"
 import { choose, tieInWords } from "./choose.ts"
@@ -86,15 +86,17 @@ const specOf = (template: NodeConfigTemplate, node: NodeFacts): Result.Result<un
   return Result.fail({ reason: "Invalid", message: problemsInWords(problems) })
 }
 
+const cannotFollow = (world: World, template: NodeConfigTemplate, failure: Failure): Decision => {
+  const words = `cannot follow generation ${template.generation} of ${template.name}: ${failure.message}`
+  return { ...sayFailure(world, template, failure), words, trouble: { reason: failure.reason, message: words } }
+}
+
 const follow = (world: World, template: NodeConfigTemplate, current: Current | undefined): Decision => {
   const { name } = world.node
   const latest = `generation ${template.generation} of ${template.name}`
   const spec = specOf(template, world.node)
   if (Result.isFailure(spec)) {
-    return {
-      ...sayFailure(world, template, spec.failure),
-      words: `cannot follow ${latest}: ${spec.failure.message}`
-    }
+    return cannotFollow(world, template, spec.failure)
   }
   const hash = specHash(spec.success)
   const wanted: Wanted = {
@@ -124,7 +126,15 @@ const follow = (world: World, template: NodeConfigTemplate, current: Current | u
     }
   }
   const own = failedHere(template, name, hash)
-  if (own !== undefined) return { actions: [], words: `does not take ${latest} again: ${own.message}` }
+  if (own !== undefined) {
+    const words = `does not take ${latest} again: ${own.message}`
+    return { actions: [], words, trouble: { reason: own.reason, message: words } }
+  }
+  const { conflict } = world
+  if (current !== undefined && conflict?.hash === hash && conflict.observed === current.observed) {
+    const message = `edited by hand: ${conflict.message}. Take that back, or the label ${TEMPLATE_LABEL} away`
+    return cannotFollow(world, template, { reason: "Conflict", message })
+  }
   return toTake(world, template, current, wanted)
 }
 
@@ -138,7 +148,14 @@ const decideOn = (world: World, current: Current | undefined): Decision => {
   switch (choice._tag) {
     case "None": {
       const actions = forget(world, [])
-      if (current === undefined) return { actions, words: "no NodeConfigTemplate fits this node" }
+      if (current === undefined) {
+        const words = "no NodeConfigTemplate fits this node"
+        return {
+          actions,
+          words,
+          ...(templates.length > 0 ? { trouble: { reason: "NoTemplate", message: words } } : {})
+        }
+      }
       const gone = !templates.some(({ name }) => name === current.template)
       const why = `NodeConfigTemplate ${current.template} ${gone ? "is gone" : "fits this node no longer"}`
       return {
@@ -153,6 +170,7 @@ const decideOn = (world: World, current: Current | undefined): Decision => {
       return {
         actions: [...said.flatMap(({ actions }) => actions), ...forget(world, choice.templates)],
         words: message,
+        trouble: { reason: "Tie", message },
         ...(waits.length === 0 ? {} : { lookIn: Math.min(...waits) })
       }
     }

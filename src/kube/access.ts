@@ -20,6 +20,8 @@ export class ApiError extends Data.TaggedError("ApiError")<{
   readonly status: number
   /** Of the `Retry-After` header. */
   readonly retryAfterSeconds?: number
+  /** Fields that somebody else manages, each with whom, of a server-side apply without force that is refused for them. */
+  readonly conflicts?: ReadonlyArray<string>
 }> {}
 
 export interface Access {

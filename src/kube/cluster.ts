@@ -115,6 +115,7 @@ const make = Effect.fnUntraced(function*(
   const pods = yield* makePods
   const policies = yield* NetworkPolicies.make(client)
   const own = yield* SubscriptionRef.make<FleetApi.OwnNodeConfig>({ listed: false, object: undefined })
+  const trouble = yield* SubscriptionRef.make<FleetApi.TemplateTrouble | undefined>(undefined)
   const observe = (object: unknown) =>
     Effect.andThen(status.observe(object), SubscriptionRef.set(own, { listed: true, object }))
   const nodeConfig = yield* NodeConfigCache.make({
@@ -163,7 +164,7 @@ const make = Effect.fnUntraced(function*(
       Effect.all([client.health, policies.found]),
       ([health, found]) => found === undefined ? health : { ...health, policies: found }
     ),
-    fleet: FleetApi.make(client, nodeName, own, times),
+    fleet: FleetApi.make(client, nodeName, { nodeConfig: own, trouble, times }),
     synced: nodeConfig.synced(pods.listed),
     missingRights: (names) =>
       Effect.mapError(Rights.missing(client, Rights.rightsOf(options.namespace, names)), unavailable),

@@ -48,7 +48,16 @@ export interface OwnNodeConfig {
   readonly object: unknown
 }
 
+/** Why the node does not follow a template as it should. */
+export interface TemplateTrouble {
+  /** Of the condition `FollowsTemplate`, UpperCamelCase. */
+  readonly reason: string
+  readonly message: string
+}
+
 export interface FleetApi {
+  /** Undefined: nothing is wrong, or it is not known. Set by who follows templates, for what the node says of itself. */
+  readonly trouble: SubscriptionRef.SubscriptionRef<TemplateTrouble | undefined>
   /** Every NodeConfigTemplate, as it is. */
   readonly templates: Stream.Stream<Signal<unknown>>
   /** This agent's Node. */
@@ -75,10 +84,10 @@ const templateStatus = (name: string, body: unknown, fieldManager: string): Requ
 export const make = (
   client: Client,
   nodeName: string,
-  nodeConfig: SubscriptionRef.SubscriptionRef<OwnNodeConfig>,
-  times: BackOff
+  { nodeConfig, times, trouble }: Pick<FleetApi, "nodeConfig" | "trouble"> & { readonly times: BackOff }
 ): FleetApi => ({
   nodeConfig,
+  trouble,
   templates: listAndWatch(client, {
     name: "nodeconfigtemplates",
     path: `/apis/${API_VERSION}/nodeconfigtemplates`,

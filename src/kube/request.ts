@@ -3,7 +3,7 @@ import type { HttpClientError } from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import { STATUS_CODES } from "node:http"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 import { type Access, ApiError } from "./access.ts"
 import type { Subject } from "./openWatches.ts"
 
@@ -55,23 +55,32 @@ export const broken = (request: Request, error: HttpClientError): ApiError => no
 export const isReset = (error: HttpClientError): boolean =>
   error.reason._tag === "TransportError" && (causeOf(error) as NodeJS.ErrnoException).code === "ECONNRESET"
 
-const messageOf = (text: string): string | undefined => {
+/** meta/v1 Status. */
+const statusOf = (text: string): Readonly<Record<string, unknown>> => {
   try {
-    const { message } = record(JSON.parse(text))
-    return message === undefined ? undefined : String(message)
+    return record(JSON.parse(text))
   } catch {
     // a proxy's page or nothing
-    return undefined
+    return {}
   }
 }
+
+/** meta/v1 StatusCause. */
+const conflictsOf = (status: Readonly<Record<string, unknown>>): ReadonlyArray<string> =>
+  records(record(status["details"])["causes"])
+    .filter(({ reason }) => reason === "FieldManagerConflict")
+    .map(({ field, message }) => `${String(field).replace(/^\./, "")}: ${String(message)}`)
 
 /** An answer that is no success; `text` is its body. */
 export const refusal = (request: Request, { headers, status }: HttpClientResponse, text: string): ApiError => {
   const seconds = Number(headers["retry-after"])
-  const detail = messageOf(text) ?? STATUS_CODES[status] ?? ""
+  const answer = statusOf(text)
+  const detail = String(answer["message"] ?? STATUS_CODES[status] ?? "")
+  const conflicts = conflictsOf(answer)
   return new ApiError({
     message: `${describe(request)}: the API server answered ${status}: ${detail.slice(0, 500)}`,
     status,
+    ...(conflicts.length > 0 ? { conflicts } : {}),
     ...(Number.isFinite(seconds) && seconds > 0 ? { retryAfterSeconds: Math.min(seconds, MAX_RETRY_SECONDS) } : {})
   })
 }

@@ -103,6 +103,7 @@ const make = Effect.gen(function*() {
     Stream.map(bird.statusChanges, () => undefined),
     Stream.map(antiSpoofing.statusChanges, () => undefined),
     Stream.map(attachments.changes, () => undefined),
+    kube.fleet === undefined ? Stream.empty : Stream.map(SubscriptionRef.changes(kube.fleet.trouble), () => undefined),
     network.changes
   ], { concurrency: "unbounded" }).pipe(
     Stream.switchMap(() => Stream.concat(Stream.make(undefined), afterGrace)),

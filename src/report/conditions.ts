@@ -5,6 +5,7 @@ import { specWarnings, TEMPLATE_LABEL, type TemplateOrigin } from "../domain/Nod
 import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import { policiesInWords } from "../kube/apiHealth.ts"
+import type { TemplateTrouble } from "../kube/fleetApi.ts"
 import type { NodeCondition, NodeConfigStatus, StatusCondition } from "../kube/KubeApi.ts"
 import { GRACE_MILLIS } from "./grace.ts"
 import {
@@ -92,7 +93,10 @@ const antiSpoofing = ({ problem, state }: AntiSpoofingStatus): StatusCondition =
 }
 
 /** Nothing of a NodeConfig that was written by hand. */
-const followsTemplate = (origin: TemplateOrigin | undefined): ReadonlyArray<StatusCondition> => {
+const followsTemplate = (
+  origin: TemplateOrigin | undefined,
+  trouble: TemplateTrouble | undefined
+): ReadonlyArray<StatusCondition> => {
   if (origin === undefined) return []
   const { generation, name, onTrial, orphaned } = origin
   const type = "FollowsTemplate"
@@ -106,6 +110,7 @@ const followsTemplate = (origin: TemplateOrigin | undefined): ReadonlyArray<Stat
         `${TEMPLATE_LABEL} it is yours to edit`
     }]
   }
+  if (trouble !== undefined) return [{ type, status: "False", ...trouble }]
   const what = `generation ${generation} of NodeConfigTemplate ${name}`
   return [
     onTrial
@@ -183,7 +188,10 @@ export const nodeConfigStatus = (facts: Facts, addresses?: ReadonlyArray<Anycast
       ["AsBuilt", "NotAsBuilt"],
       "the host's part of every pod's network is as flock made it"
     ),
-    ...Option.match(nodeConfig.current, { onNone: () => [], onSome: ({ template }) => followsTemplate(template) })
+    ...Option.match(nodeConfig.current, {
+      onNone: () => [],
+      onSome: ({ template }) => followsTemplate(template, facts.template)
+    })
   ]
   const ipv6 = usageOf(usage.ipv6)
   const ipv4 = usageOf(usage.ipv4)

@@ -23,6 +23,7 @@ export const makeFacts = Effect.gen(function*() {
     const nodeConfig = yield* SubscriptionRef.get(kube.nodeConfig)
     const spec = Option.getOrUndefined(nodeConfig.current)?.spec
     const api = yield* kube.api
+    const template = kube.fleet === undefined ? undefined : yield* SubscriptionRef.get(kube.fleet.trouble)
     const occupied = spec === undefined ? NOTHING_OCCUPIED : yield* network.occupied(spec)
     return {
       nodeConfig,
@@ -32,7 +33,8 @@ export const makeFacts = Effect.gen(function*() {
       conflicts: Object.values(occupied.conflicts),
       host: yield* attachments.problems,
       newer: allocations.newer,
-      ...(api === undefined ? {} : { api })
+      ...(api === undefined ? {} : { api }),
+      ...(template === undefined ? {} : { template })
     } satisfies Facts
   })
 })

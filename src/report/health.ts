@@ -7,6 +7,7 @@ import { asnText, type BirdStatus, type PeerStatus, peerText } from "../bird/bir
 import type { AntiSpoofingStatus } from "../firewall/AntiSpoofing.ts"
 import type { PoolUsage } from "../ipam/Ipam.ts"
 import { type ApiHealth, deafInWords } from "../kube/apiHealth.ts"
+import type { TemplateTrouble } from "../kube/fleetApi.ts"
 import type { NodeConfigState } from "../kube/KubeApi.ts"
 import { VERSION } from "../process/version.ts"
 import { type Newer, newerInWords } from "../state/format.ts"
@@ -24,6 +25,8 @@ export interface Facts {
   readonly newer: ReadonlyArray<Newer>
   /** Absent where there is no API server. */
   readonly api?: ApiHealth
+  /** Absent where the node follows a template as it should, or none. */
+  readonly template?: TemplateTrouble
 }
 
 /** What the node's place in the network hangs on. */
@@ -73,9 +76,9 @@ export const partlyAnnounced = ({ bird }: Facts): string | undefined => {
 }
 
 /** Why no new pod can be served; undefined if one can. Not that a prefix is full: see {@link exhausted}. */
-export const newAffected = ({ nodeConfig: { current, rejected, unknown } }: Reach): string | undefined =>
+export const newAffected = ({ nodeConfig: { current, rejected, unknown }, template }: Reach): string | undefined =>
   Option.isSome(current) ? undefined : Option.match(rejected, {
-    onNone: () => unknown ?? "this node has no NodeConfig",
+    onNone: () => unknown ?? `this node has no NodeConfig${template === undefined ? "" : `: ${template.message}`}`,
     onSome: (invalid) => invalid.message
   })
 

@@ -1,11 +1,11 @@
 /** What happens to nodes and to flock itself, while pings and HTTP go on to pods that it must not concern. */
 import { assert, it } from "@effect/vitest"
-import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { appendFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { beforeAll } from "vitest"
 import type { Cluster, KubeObject } from "../../lab/Cluster.ts"
 import { killSandbox } from "../../lab/containerd.ts"
-import { exec, ip } from "../../lab/exec.ts"
+import { ip } from "../../lab/exec.ts"
 import { agentPod, established, nodeConfig, prefixes } from "../../lab/site.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { addressesOf, fetchFrom, isReady, onCluster, onNode, pod, podsOf, readyPods, workload } from "./fixture.ts"
@@ -18,20 +18,6 @@ const API_AWAY_MS = process.env["FLOCK_LONG"] === undefined ? 15_000 : 60_000
 const BOTH = ["2001:db8:a::2", "198.18.53.2"] as const
 const FIRST = ["2001:db8:a::1", "198.18.53.1"] as const
 const announced = (addresses: ReadonlyArray<string>) => ({ "flock.fritzlab.net/anycast": addresses.join(",") })
-
-/** Ends what runs on a node whose command line has this text, as a fault does. */
-const kill = async (cluster: Cluster, i: number, text: string): Promise<void> => {
-  const pids = (await exec("ip", ["netns", "pids", cluster.netns(`node${i}`)])).stdout.split("\n")
-  const found = pids.filter((pid) => {
-    try {
-      return pid !== "" && readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").includes(text)
-    } catch {
-      return false
-    }
-  })
-  if (found.length === 0) throw new Error(`nothing on node${i} runs "${text}"`)
-  for (const pid of found) process.kill(Number(pid), "SIGKILL")
-}
 
 /** A pod that kubelet has from a file, from its next start on. Gives back how to take it away. */
 const addStaticPod = (cluster: Cluster, i: number, name: string): () => void => {
@@ -150,14 +136,14 @@ onCluster("what may happen to it", ({ client, cluster, world }) => {
 
   it("an agent killed: it is back, and serves", () =>
     assertLossless(async () => {
-      await kill(cluster, 1, "flock-agent run")
+      await cluster.kill(1, "flock-agent run")
       await cluster.apply(pod("after-agent", { spec: onNode(1) }))
       await readyPods(cluster, "after-agent", 1, 90)
     }), 180_000)
 
   it("a BIRD killed: it is back, and its sessions", () =>
     assertLossless(async () => {
-      await kill(cluster, 1, "bird -f")
+      await cluster.kill(1, "bird -f")
       await sleep(1000)
       await established(cluster, 1)
       await flockIsReady(cluster, 1)

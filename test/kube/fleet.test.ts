@@ -271,6 +271,25 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
     await become(1490, 1490, 1490)
   })
 
+  it("a field that somebody edited by hand is theirs: said, alone, and over when it is taken back", async () => {
+    const path = `${lab.NODECONFIGS}/host002`
+    const edit = (mtu: number) => api.call("PATCH", `${path}?fieldManager=kubectl-edit`, { spec: { mtu } }, APPLY)
+    assert.strictEqual((await edit(1440)).status, 200)
+    await template("rack-a", good(1495), { nodeSelector: { matchLabels: { rack: "a" } } })
+    await become(1495, 1440, 1495)
+    const [failure] = await until("it is said", async () => (await status("rack-a")).failures, 60)
+    assert.deepInclude(failure, { node: "host002", reason: "Conflict" })
+    assert.match(failure.message, /^edited by hand: spec\.mtu: conflict with "kubectl-edit"/)
+    assert.notProperty(await status("rack-a"), "conditions")
+    const given = await api.call("PATCH", `${path}?fieldManager=kubectl-edit`, { spec: { mtu: 1495 } }, APPLY)
+    assert.strictEqual(given.status, 200)
+    await until("taken back", async () => (await status("rack-a")).failures === undefined, 60)
+    // The field is still kubectl-edit's too; a NodeConfig that is deleted is made anew, and is nobody else's.
+    assert.strictEqual((await api.call("DELETE", path)).status, 200)
+    await template("rack-a", good(1490), { nodeSelector: { matchLabels: { rack: "a" } } })
+    await become(1490, 1490, 1490)
+  })
+
   it("an agent writes of the template's status its own entry only", async () => {
     const token = await lab.tokenOf(api, "flock-agent-host001")
     const write = async (path: string, failures: ReadonlyArray<string>) => {

@@ -14,7 +14,7 @@ import {
   RESUME_ANNOTATION,
   type TemplateFailure
 } from "../../../src/domain/NodeConfigTemplate.ts"
-import type { Action, Health } from "../../../src/fleet/decision.ts"
+import type { Action, Conflict, Health } from "../../../src/fleet/decision.ts"
 import { place } from "../../../src/fleet/failures.ts"
 import type { NodeFacts } from "../../../src/fleet/resolve.ts"
 import { decide } from "../../../src/fleet/rollout.ts"
@@ -85,7 +85,7 @@ class Fleet {
     }))
   }
 
-  decide(name: string) {
+  decide(name: string, conflict?: Conflict) {
     const { facts, health, nodeConfig, seen } = this.of(name)
     const spec = (nodeConfig?.["spec"] ?? {}) as Record<string, unknown>
     return decide({
@@ -101,6 +101,7 @@ class Fleet {
         trouble: "",
         ...health(spec)
       },
+      conflict,
       now: this.now,
       probationMillis: PROBATION_MILLIS
     })
@@ -368,6 +369,35 @@ describe("a roll-out", () => {
     label("1480")
     it.settle()
     assert.deepStrictEqual([it.mtu("a"), it.failures("t")], [1480, []])
+  })
+
+  it("says what stands in the way: of the condition, and of the template's status", () => {
+    const it = new Fleet()
+    it.node("a")
+    it.template("t", { cidrs: "podCIDRs" })
+    it.pass(100)
+    const missing = it.decide("a").trouble
+    assert.strictEqual(missing?.reason, "Unresolved")
+    assert.include(
+      missing?.message,
+      "the Node has no podCIDRs: does kube-controller-manager run with --allocate-node-cidrs=true"
+    )
+    it.template("t", good(1500))
+    it.pass(100)
+    assert.isUndefined(it.decide("a").trouble)
+    it.template("t", good(9000), { rollout: { seconds: 0 } })
+    const decision = it.decide("a")
+    const [apply] = decision.actions
+    const hash = apply?._tag === "Apply" ? apply.wanted.hash : ""
+    const refused = (observed: number) => it.decide("a", { hash, observed, message: "spec.mtu: conflict with kubectl" })
+    assert.include(refused(1).words, "edited by hand: spec.mtu: conflict with kubectl")
+    assert.strictEqual(refused(1).trouble?.reason, "Conflict")
+    // Edited since, it is tried again.
+    assert.strictEqual(refused(0).actions.at(-1)?._tag, "Apply")
+    it.of("a").facts = { ...it.of("a").facts, labels: { rack: "b" } }
+    it.of("a").nodeConfig = undefined
+    it.template("t", good(9000), { nodeSelector: { matchLabels: { rack: "a" } } })
+    assert.strictEqual(it.decide("a").trouble?.reason, "NoTemplate")
   })
 
   it("goes back to what was proven, not to what was on trial", () => {

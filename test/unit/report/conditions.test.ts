@@ -52,6 +52,29 @@ describe("a NodeConfig's status", () => {
     ])
   })
 
+  it("says which template a node follows, or why it cannot", () => {
+    const origin = { name: "rack-a", generation: 3, orphaned: false, onTrial: false }
+    const trouble = { reason: "Unresolved", message: "the Node has no label \"asn\"" }
+    const said = (template: Partial<typeof origin>, why?: typeof trouble) => {
+      const current = Option.some({ ...nodeConfig(), template: { ...origin, ...template } })
+      const all = { ...facts([]), nodeConfig: { current, rejected: Option.none() } }
+      const condition = nodeConfigStatus({ ...all, ...(why === undefined ? {} : { template: why }) }).conditions.find((
+        { type }
+      ) => type === "FollowsTemplate")
+      return [condition?.status, condition?.reason]
+    }
+    assert.deepStrictEqual(said({}), ["True", "Following"])
+    assert.deepStrictEqual(said({ onTrial: true }), ["True", "OnTrial"])
+    assert.deepStrictEqual(said({ orphaned: true }), ["False", "Orphaned"])
+    assert.deepStrictEqual(said({}, trouble), ["False", "Unresolved"])
+    const bare = { ...facts([]), nodeConfig: { current: Option.none(), rejected: Option.none() }, template: trouble }
+    assert.deepInclude(nodeCondition(bare, { grace: false }), {
+      status: "True",
+      reason: "FlockCannotServe",
+      message: "this node has no NodeConfig: the Node has no label \"asn\""
+    })
+  })
+
   it.each<[AntiSpoofingStatus, "True" | "False", string, RegExp]>([
     [{ state: "on", exempt: [] }, "True", "Enforced", /dropped/],
     [{ state: "off", exempt: [] }, "False", "SwitchedOff", /spec.antiSpoofing is false/],
