@@ -3,10 +3,12 @@ import { Cluster } from "../../lab/Cluster.ts"
 import { describe, install, loadImages, startRouter } from "../../lab/site.ts"
 import { World } from "../../lab/World.ts"
 
-const timed = async (what: string, task: () => Promise<unknown>): Promise<void> => {
+/** Says how long it took. */
+export const timed = async <A>(what: string, task: () => Promise<A>): Promise<A> => {
   const from = performance.now()
-  await task()
+  const value = await task()
   console.error(`${what}: ${((performance.now() - from) / 1000).toFixed(0)} s`)
+  return value
 }
 
 /** A cluster, a router and flock; the second value takes all of it down. */

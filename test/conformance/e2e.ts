@@ -73,7 +73,7 @@ const runShare = async (
     try {
       return parseJUnit(readFileSync(join(report, "junit_01.xml"), "utf8"))
     } catch (error) {
-      throw new Error(`e2e.test left no report: ${String(error)}\n${tail.join("\n")}`)
+      throw new Error(`e2e.test left no report:\n${tail.join("\n")}`, { cause: error })
     }
   } finally {
     process.off("exit", stop)

@@ -16,8 +16,33 @@ export const NOT_RUN: ReadonlyArray<readonly [name: RegExp, why: string]> = [
   [/invalid conntrack state bug/, "needs a test image of its own (regression-issue-74839); is about kube-proxy's rules"]
 ]
 
-/** A quarter of a minute each at most: the kinds of traffic that a CNI decides. */
-export const IN_CI: ReadonlyArray<string> = []
+const SECONDARY = "[Feature:IPv6DualStack] Granular Checks: Services Secondary IP Family [LinuxOnly]"
+const PODS = "Networking Granular Checks: Pods should function for"
+
+/** The traffic that a CNI decides, by tests of half a minute at most. */
+export const IN_CI: ReadonlyArray<string> = [
+  `${PODS} intra-pod communication: http [NodeConformance] [Conformance]`,
+  `${PODS} intra-pod communication: udp [NodeConformance] [Conformance]`,
+  `${PODS} node-pod communication: http [LinuxOnly] [NodeConformance] [Conformance]`,
+  "NoSNAT Should be able to send traffic between Pods without SNAT",
+  "HostPort validates that there is no conflict between pods with same hostPort but different hostIP and protocol" +
+  " [LinuxOnly] [Conformance]",
+  "DNS should provide DNS for services [Conformance]",
+  "[Feature:IPv6DualStack] should create pod, add ipv6 and ipv4 ip to pod ips",
+  "[Feature:IPv6DualStack] should create pod, add ipv6 and ipv4 ip to host ips",
+  "[Feature:IPv6DualStack] should create service with ipv6,v4 cluster ip",
+  `${SECONDARY} should function for pod-Service: http`,
+  `${SECONDARY} should function for pod-Service: udp`,
+  "Services should serve multiport endpoints from pods [Conformance]",
+  "Services should be able to create a functioning NodePort service [Conformance]",
+  "Services should allow pods to hairpin back to themselves through services",
+  "Services should preserve source pod IP for traffic thru service cluster IP [LinuxOnly]",
+  "Services should have session affinity work for service with type clusterIP [LinuxOnly] [Conformance]",
+  "Services should have session affinity work for NodePort service [LinuxOnly] [Conformance]",
+  "Services should support externalTrafficPolicy=Local for type=NodePort",
+  "Services should fail health check node port if there are only terminating endpoints",
+  "Services should respect internalTrafficPolicy=Local Pod to Pod"
+].map((name) => `[sig-network] ${name}`)
 
 /** Not beside others: so Kubernetes marks some, and one measures the control plane. */
 export const runsAlone = (name: string): boolean => /\[Serial\]|Service endpoints latency/.test(name)
