@@ -47,7 +47,7 @@ export const sessionBlock = (
     "startup hold time 30;",
     "connect delay time 1;",
     "connect retry time 5;",
-    "error wait time 1, 30;",
+    "error wait time 1, 5;",
     "error forget time 60;",
     `graceful restart ${peer.gracefulRestart ? "on" : "off"};`,
     "long lived graceful restart off;",

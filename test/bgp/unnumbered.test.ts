@@ -94,6 +94,30 @@ describe("unnumbered", () => {
       return true
     }, seconds)
 
+  /**
+   * FRR 8.4's bgpd can miss the node that its zebra has heard, when an advertisement comes in the same moment as the link
+   * (2 of 20 bounces at a load of 28). It waits for ever then; the link's next bounce mends it.
+   */
+  const forgotten = async (leaf: number): Promise<boolean> => {
+    const { node0: neighbor } = await fabric.leaf(leaf).vtysh("show bgp neighbors node0 json")
+    const { node0: link } = await fabric.leaf(leaf).vtysh("show interface node0 json")
+    return neighbor.lastResetDueTo === "Waiting for Peer IPv6 LLA" && neighbor.bgpState === "Idle" &&
+      link.neighborIpAddresses?.length > 0
+  }
+
+  /** Runs `comeBack`, and what `check` waits for; both anew where FRR alone has forgotten the node. */
+  const back = async (leaf: number, comeBack: () => Promise<unknown>, check: () => Promise<unknown>): Promise<void> => {
+    await comeBack()
+    try {
+      await check()
+    } catch (cause) {
+      if (!await forgotten(leaf)) throw cause
+      console.log("FRR's bgpd has missed the node's advertisement: the link bounces once more")
+      await fabric.cut(leaf, 0)
+      await back(leaf, comeBack, check)
+    }
+  }
+
   /** What it finds, in the node's namespace. */
   const doctor = async () => {
     const [program = "", ...args] = enter(node.netns)
@@ -202,8 +226,7 @@ describe("unnumbered", () => {
     await fabric.cut(0, 0)
     await ways([1])
     assert.match((await peerOf(0))?.state ?? "", /^(Idle|Connect|Active|Down)$/)
-    await fabric.cut(0, 0, "up")
-    await ways([0, 1])
+    await back(0, () => fabric.cut(0, 0, "up"), () => ways([0, 1]))
     await carries()
   })
 
@@ -256,11 +279,18 @@ describe("unnumbered", () => {
     await node.ip("link", "set", "uplink1", "down")
     await node.ip("link", "set", "uplink1", "name", "fabric1")
     await problem(/"fabric1": the interface is down; the session waits/)
-    await node.ip("link", "set", "fabric1", "up")
-    await until(
-      "the session by its new name",
-      async () => (await peers()).some((it) => it.interface === "fabric1" && it.state === "Established"),
-      60
+    await back(
+      1,
+      async () => {
+        await fabric.cut(1, 0, "up")
+        await node.ip("link", "set", "fabric1", "up")
+      },
+      () =>
+        until(
+          "the session by its new name",
+          async () => (await peers()).some((it) => it.interface === "fabric1" && it.state === "Established"),
+          20
+        )
     )
     await node.ip("link", "del", "fabric1")
     await problem(/"fabric1": there is no such interface/)
