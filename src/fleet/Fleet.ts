@@ -6,6 +6,7 @@ import { Clock, Context, Effect, Layer, Option, Queue, Random, Ref, Result, Stre
 import { Bird } from "../bird/Bird.ts"
 import { type BirdStatus, type PeerStatus, peerText, troubleOf } from "../bird/birdStatus.ts"
 import { decodeTemplate, type NodeConfigTemplate } from "../domain/NodeConfigTemplate.ts"
+import { record } from "../domain/record.ts"
 import type { ApiError } from "../kube/access.ts"
 import type { FleetApi } from "../kube/fleetApi.ts"
 import { KubeApi, type NodeConfigState } from "../kube/KubeApi.ts"
@@ -42,20 +43,27 @@ export const healthOf = ({ current, rejected }: NodeConfigState, bird: BirdStatu
   trouble: bird.peers.flatMap(sessionTrouble).join("; ")
 })
 
-const decodeAll = Effect.fnUntraced(function*(
-  objects: Iterable<unknown>,
-  say: (message: string) => Effect.Effect<void>
-) {
-  const templates: Array<NodeConfigTemplate> = []
-  const problems: Array<string> = []
-  for (const object of objects) {
-    const decoded = decodeTemplate(object)
-    if (Result.isSuccess(decoded)) templates.push(decoded.success)
-    else problems.push(decoded.failure.message)
+/** Each object is decoded once: a rack's node looks at every template of the cluster, at every change of one. */
+const makeDecodeAll = (say: (message: string) => Effect.Effect<void>) => {
+  const known = new WeakMap<object, ReturnType<typeof decodeTemplate>>()
+  const decode = (object: unknown) => {
+    const key = record(object)
+    const decoded = known.get(key) ?? decodeTemplate(object)
+    known.set(key, decoded)
+    return decoded
   }
-  yield* say(problems.join("; "))
-  return templates
-})
+  return Effect.fnUntraced(function*(objects: Iterable<unknown>) {
+    const templates: Array<NodeConfigTemplate> = []
+    const problems: Array<string> = []
+    for (const object of objects) {
+      const decoded = decode(object)
+      if (Result.isSuccess(decoded)) templates.push(decoded.success)
+      else problems.push(decoded.failure.message)
+    }
+    yield* say(problems.join("; "))
+    return templates
+  })
+}
 
 /** One write; what the API server answers is known from then on. */
 const makePerform = (fleet: FleetApi, nodeName: string, known: Ref.Ref<Known>) => {
@@ -130,7 +138,7 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
   const known = yield* Ref.make(UNKNOWN)
   const conflict = yield* Ref.make<Conflict | undefined>(undefined)
   const wake = yield* Queue.sliding<void>(1)
-  const sayInvalid = sayChanges(Effect.logError)
+  const decodeAll = makeDecodeAll(sayChanges(Effect.logError))
   const perform = makePerform(fleet, nodeName, known)
   const counter = yield* makeCounter(fleet, known)
   const changed = Effect.andThen(Queue.offer(wake, undefined), counter.wake)
@@ -140,7 +148,7 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
     const { node, own, templates } = yield* Ref.get(known)
     if (templates === undefined || !own.listed || (node === undefined && templates.size > 0)) return undefined
     const { annotations, labels, podCIDRs } = node ?? NOTHING
-    const all = yield* decodeAll(templates.values(), sayInvalid)
+    const all = yield* decodeAll(templates.values())
     const gateways = yield* defaultGateways(netlink, all)
     const decision = decide({
       node: { name: nodeName, labels, annotations, podCIDRs, gateways },

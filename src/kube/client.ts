@@ -58,8 +58,8 @@ export interface Timing {
 
 export const timing: Timing = { requestMillis: 10_000, idleMillis: 120_000 }
 
-/** The answer of a server that is not there for what was asked. */
-const isBusy = (status: number): boolean => status === 429 || status >= 500
+/** One that starts answers 500 and, until it has read roles, 403 to everybody: it is not back. */
+const isBack = (status: number): boolean => status < 500 && ![401, 403, 429].includes(status)
 
 /** Watches fall silent together, when a server or a network does; they must not come back together. */
 const IDLE_JITTER = 0.25
@@ -146,13 +146,13 @@ export const make = (
 
   const outage = Outages.make((answered) =>
     exchange(READY).pipe(
-      Effect.flatMap(([{ status }]) => isBusy(status) ? Effect.void : answered),
+      Effect.flatMap(([{ status }]) => isBack(status) ? answered : Effect.void),
       Effect.ignore
     ), probing)
 
   const attempt = Effect.fnUntraced(function*(request: Request) {
     const [response, text] = yield* exchange(request)
-    if (!isBusy(response.status)) yield* outage.answered
+    if (isBack(response.status)) yield* outage.answered
     yield* clock.compare(response)
     if (response.status < 200 || response.status > 299) return yield* refusal(request, response, text)
     return yield* Effect.try({
@@ -165,7 +165,7 @@ export const make = (
     function*(request: Request): Effect.fn.Return<HttpClientResponse, ApiError, Scope.Scope> {
       const response = yield* timed(request, send(accesses, request))
       yield* count(request, response.status)
-      if (!isBusy(response.status)) yield* outage.answered
+      if (isBack(response.status)) yield* outage.answered
       if (response.status === 200) return response
       const text = yield* textOf(request, response).pipe(Effect.timeout(requestMillis), Effect.orElseSucceed(() => ""))
       return yield* refusal(request, response, text)

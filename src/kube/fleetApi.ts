@@ -1,7 +1,7 @@
 /** What a node that follows a NodeConfigTemplate asks of the API server: templates, its own Node, and two applies. */
-import type { Effect, Stream, SubscriptionRef } from "effect"
+import { Effect, type Stream, type SubscriptionRef } from "effect"
 import { API_VERSION } from "../domain/NodeConfig.ts"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 import type { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
 import { makeFollowers } from "./followers.ts"
@@ -38,6 +38,14 @@ export const decodeNode = (object: unknown): NodeObject | undefined => {
     annotations: texts(annotations),
     podCIDRs: list.map(String)
   }
+}
+
+/** Of who manages what, which is most of the object and which every node would hold, only when it was written is looked at. */
+export const slimTemplate = (object: unknown): unknown => {
+  const { metadata, ...rest } = record(object)
+  const { managedFields, ...more } = record(metadata)
+  const written = records(managedFields).map(({ subresource, time }) => ({ subresource, time }))
+  return { ...rest, metadata: { ...more, managedFields: written } }
 }
 
 /** This node's NodeConfig as the API server has it. */
@@ -92,7 +100,7 @@ export const make = (
     name: "nodeconfigtemplates",
     path: `/apis/${API_VERSION}/nodeconfigtemplates`,
     fieldSelector: "",
-    decode: (object: unknown): unknown => object
+    decode: slimTemplate
   }, times),
   node: listAndWatch(client, {
     name: "nodes",
@@ -110,7 +118,7 @@ export const make = (
       body
     }),
   applyTemplateStatus: (name, body) =>
-    client.request(templateStatus(name, body, `flock-agent-${nodeName}`.slice(0, 128))),
+    Effect.map(client.request(templateStatus(name, body, `flock-agent-${nodeName}`.slice(0, 128))), slimTemplate),
   followers: makeFollowers(client),
-  applyCounts: (name, body) => client.request(templateStatus(name, body, COUNTS_MANAGER))
+  applyCounts: (name, body) => Effect.map(client.request(templateStatus(name, body, COUNTS_MANAGER)), slimTemplate)
 })

@@ -13,7 +13,7 @@ import { type BackOff, delayOf } from "./reflectorState.ts"
 export const probing: BackOff = { first: 200, most: 5000 }
 
 export interface Outage {
-  /** The server answered something. */
+  /** The server answered, and as one that serves. */
   readonly answered: Effect.Effect<void>
   /** Ends when the server has answered something since now, or after `limit` milliseconds. */
   readonly end: (limit: number) => Effect.Effect<void>

@@ -3,7 +3,7 @@
  * over connections of its own, with a token that is bound to its node), what it knows of links, BIRD and records is a test's.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Context, Effect, Exit, Layer, Logger, Option, Scope, Stream, SubscriptionRef } from "effect"
+import { Context, Effect, Exit, Layer, Logger, Option, Schedule, Scope, Stream, SubscriptionRef } from "effect"
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { ApiServer } from "../../lab/ApiServer.ts"
@@ -73,8 +73,8 @@ export interface Agents {
 }
 
 export interface Options {
-  /** Without: it asks for no template. */
-  readonly fleet: boolean
+  /** How long a NodeConfig is on trial; default: a minute. */
+  readonly probationMillis?: number
   /** Bearer tokens by node. */
   readonly tokens: ReadonlyMap<string, string>
   /** For their states and kubeconfigs. */
@@ -94,7 +94,16 @@ const around = NodeReporter.layer.pipe(
   ))
 )
 
-/** All at once, as after a power cut. */
+/**
+ * A request of a real agent fails after 10 s. Here a thousand of them share one thread with each other and a machine with the API
+ * server: what is slow for that reason must not come twice.
+ */
+const TIMING = { requestMillis: 60_000, idleMillis: 120_000 }
+
+/** Of them are so many at their start at one time: they share this process's one thread. */
+const STARTING = 16
+
+/** Each goes on when it knows its NodeConfig and pods, as a roll-out of the DaemonSet does. */
 export const start = async (api: ApiServer, names: ReadonlyArray<string>, options: Options): Promise<Agents> => {
   const scope = await Effect.runPromise(Scope.make())
   const admin = readFileSync(api.kubeconfig("admin"), "utf8")
@@ -104,9 +113,9 @@ export const start = async (api: ApiServer, names: ReadonlyArray<string>, option
       mkdirSync(stateDir, { recursive: true })
       const kubeconfig = join(stateDir, "kubeconfig")
       writeFileSync(kubeconfig, admin.replace(/token: [^\s,}]+/, `token: ${options.tokens.get(name)}`))
-      const cluster = Cluster.layer({ nodeName: name, kubeconfig, stateDir, namespace: lab.NAMESPACE })
-      const fleet = options.fleet ? Fleet.layer({ nodeName: name }) : Layer.mock(Fleet, { run: Effect.never })
-      const layer = fleet.pipe(
+      const cluster = Cluster.layer({ nodeName: name, kubeconfig, stateDir, namespace: lab.NAMESPACE, timing: TIMING })
+      const { probationMillis } = options
+      const layer = Fleet.layer({ nodeName: name, ...(probationMillis === undefined ? {} : { probationMillis }) }).pipe(
         Layer.provideMerge(around),
         Layer.provideMerge(cluster),
         Layer.provide(NodeServices.layer)
@@ -116,10 +125,11 @@ export const start = async (api: ApiServer, names: ReadonlyArray<string>, option
       for (const { run } of [kube, Context.get(context, NodeReporter), Context.get(context, Fleet)]) {
         yield* Effect.forkIn(run, scope)
       }
+      yield* Effect.repeat(kube.synced, { until: (is) => is, schedule: Schedule.spaced("50 millis") })
       return { name, kube }
     }).pipe(Effect.orDie)
   const all = await Effect.runPromise(
-    Effect.forEach(names, one, { concurrency: 64 }).pipe(Effect.provide(Logger.layer([])))
+    Effect.forEach(names, one, { concurrency: STARTING }).pipe(Effect.provide(Logger.layer([])))
   )
   return { all, stop: () => Effect.runPromise(Scope.close(scope, Exit.void)) }
 }

@@ -7,11 +7,12 @@ import { Effect, Stream } from "effect"
 import { writeFileSync } from "node:fs"
 import { loadavg } from "node:os"
 import { parseArgs } from "node:util"
-import { type ApiServer, available, start as startServer } from "../../lab/ApiServer.ts"
+import { type Answer, type ApiServer, available, start as startServer } from "../../lab/ApiServer.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
 import * as lab from "../kube/lab.ts"
 import { type Agents, cidr4Of, cidr6Of, each, makeNodes, nameOf, start, untilAll } from "./agents.ts"
+import { measureMemory } from "./memory.ts"
 import { ANSWERED, Recording, REFUSED, total, WRITES } from "./requests.ts"
 import { samples, sum, usage } from "./server.ts"
 
@@ -22,6 +23,9 @@ const { values } = parseArgs({
     outage: { type: "string", default: "30" },
     rollout: { type: "string", default: "60" },
     idle: { type: "string", default: "60" },
+    memory: { type: "boolean", default: false },
+    others: { type: "string", default: "5000" },
+    starts: { type: "string", default: "3" },
     json: { type: "string" }
   }
 })
@@ -66,6 +70,10 @@ const phase = async (
     row("no answer", total(all, / 0$/)),
     row("writes", total(all, WRITES)),
     row("writes, most in a second", peak(WRITES)),
+    row("writes of NodeConfigs", total(all, /^patch nodeconfigs /)),
+    row("writes of their status", total(all, /^patch nodeconfigs\/status /)),
+    row("writes of Nodes' conditions", total(all, /^patch nodes\/status /)),
+    row("writes of templates' status", total(all, /^patch nodeconfigtemplates/)),
     row("CPU s of all agents", (mine.user + mine.system) / 1e6)
   ]
 }
@@ -79,8 +87,15 @@ const spread = (times: ReadonlyArray<number>): ReadonlyArray<Row> => [
   ["s until all know", at(times, 1)]
 ]
 
+/** Until it is done: a server that has just started has not all resources yet. */
+const sure = (what: string, call: () => Promise<Answer>): Promise<unknown> =>
+  until(what, async () => (await call()).status === 200, 120)
+
 const edit = (api: ApiServer, n: number, mtu: number) =>
-  each(n, (i) => api.call("PATCH", `${lab.NODECONFIGS}/${nameOf(i)}`, { spec: { mtu } }, APPLY))
+  each(n, (i) => {
+    const path = `${lab.NODECONFIGS}/${nameOf(i)}`
+    return sure(`edit of ${path}`, () => api.call("PATCH", path, { spec: { mtu } }, APPLY))
+  })
 
 /** Agents hear of one pod each that becomes ready. */
 const untilReady = (agents: Agents) => {
@@ -115,7 +130,7 @@ const outage = async (api: ApiServer, agents: Agents, n: number) => {
   const ready = performance.now()
   rows.push(["s until it is ready", (ready - began) / 1000])
   const edited = edit(api, n, 1500)
-  const patched = each(n, (i) => lab.setReady(api, `p${i * PODS}`, true))
+  const patched = each(n, (i) => sure(`pod ${i}`, () => lab.setReady(api, `p${i * PODS}`, true)))
   await Promise.all([edited, patched])
   rows.push(["s for the edits, by another client", (performance.now() - ready) / 1000])
   const [known, heard] = await Promise.all([knows, hears])
@@ -124,6 +139,10 @@ const outage = async (api: ApiServer, agents: Agents, n: number) => {
   const { all, peak } = recording.stop()
   rows.push(["watches opened, most in a second", peak(WATCHES_OPENED)], ["watches asked for", total(all, WATCHES)])
   rows.push(["lists", total(all, /^list .* 200$/)])
+  const fromEtcd = await samples(api, "apiserver_storage_list_total")
+  for (const resource of ["pods", "nodeconfigs"]) {
+    rows.push([`lists of ${resource} from etcd`, sum(fromEtcd, "apiserver_storage_list_total", { resource })])
+  }
   return rows
 }
 
@@ -152,7 +171,6 @@ const measure = async (n: number): Promise<ReadonlyArray<Row>> => {
     ...await phase(api, "begin", async () => {
       const began = performance.now()
       const agents = holder.agents = await start(api, Array.from({ length: n }, (_, i) => nameOf(i)), {
-        fleet: true,
         tokens,
         folder: world.folder("states")
       })
@@ -221,17 +239,21 @@ const measure = async (n: number): Promise<ReadonlyArray<Row>> => {
 }
 
 if (!available) process.exit(1)
+if (values.memory) {
+  await measureMemory(Number(values.others), Number(values.starts))
+  process.exit(0)
+}
 const results: Array<ReadonlyMap<string, number>> = []
-for (const n of SIZES) results.push(new Map([["nodes", n] as const, ...await measure(n)]))
+for (const n of SIZES) {
+  results.push(new Map([["nodes", n] as const, ...await measure(n)]))
+  // Whatever becomes of the next size.
+  if (values.json !== undefined) {
+    writeFileSync(values.json, `${JSON.stringify(results.map((it) => Object.fromEntries(it)), undefined, 2)}\n`)
+  }
+}
 for (const key of results[0]?.keys() ?? []) {
   console.log(
     `${key.padEnd(56)}${results.map((it) => String(Math.round((it.get(key) ?? 0) * 100) / 100).padStart(12)).join("")}`
-  )
-}
-if (values.json !== undefined) {
-  writeFileSync(
-    values.json,
-    `${JSON.stringify(results.map((it) => Object.fromEntries(it)), undefined, 2)}\n`
   )
 }
 process.exit(0)
