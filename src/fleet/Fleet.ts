@@ -15,7 +15,7 @@ import { Netlink } from "../netlink/Netlink.ts"
 import { sayChanges } from "../process/sayOnce.ts"
 import { makeCounter } from "./Counter.ts"
 import { currentOf } from "./current.ts"
-import type { Action, Conflict, Decision, Health } from "./decision.ts"
+import type { Action, Conflict, Decision, FellBack, Health } from "./decision.ts"
 import { defaultGateways } from "./gateways.ts"
 import { type Known, NOTHING, onNode, onOwn, onTemplates, UNKNOWN } from "./known.ts"
 import { isSomebodyElses, nodeConfigBody, orphanBody, releaseBody, templateStatusBody } from "./objects.ts"
@@ -122,6 +122,16 @@ const conflictOf = (action: Action, nodeConfig: unknown, conflicts: ReadonlyArra
     message: conflicts.join("; ")
   }
 
+/** What the node says of itself changes only where this does. */
+const sayTrouble = ({ trouble: ref }: FleetApi, { trouble }: Decision) =>
+  Effect.when(
+    SubscriptionRef.set(ref, trouble),
+    Effect.map(
+      SubscriptionRef.get(ref),
+      (said) => said?.reason !== trouble?.reason || said?.message !== trouble?.message
+    )
+  )
+
 interface Options {
   readonly nodeName: string
   /** Default: a minute. */
@@ -137,6 +147,7 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
 
   const known = yield* Ref.make(UNKNOWN)
   const conflict = yield* Ref.make<Conflict | undefined>(undefined)
+  const fellBack = yield* Ref.make<FellBack | undefined>(undefined)
   const wake = yield* Queue.sliding<void>(1)
   const decodeAll = makeDecodeAll(sayChanges(Effect.logError))
   const perform = makePerform(fleet, nodeName, known)
@@ -156,6 +167,7 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
       nodeConfig: own.object,
       health: healthOf(yield* SubscriptionRef.get(kube.nodeConfig), yield* bird.lastStatus),
       conflict: yield* Ref.get(conflict),
+      fellBack: yield* Ref.get(fellBack),
       now: yield* Clock.currentTimeMillis,
       probationMillis
     })
@@ -164,26 +176,29 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
 
   const say = sayChanges(Effect.logInfo)
 
+  /** The edit may be what cuts the node off from its API server: then only going back brings the answer. */
+  const goBackAlone = Effect.fnUntraced(function*({ fallBack }: Decision, nodeConfig: unknown) {
+    if (fallBack === undefined || (yield* Ref.get(fellBack))?.observed === fallBack.observed) return
+    yield* Ref.set(fellBack, fallBack)
+    yield* fleet.fallBack({ ...record(nodeConfig), spec: fallBack.spec }, fallBack.failure.message)
+  })
+
   /** Looks, does what is to be done, and looks again until there is nothing; then waits for news. */
   const turn = Effect.gen(function*() {
     const looked = yield* look
     if (looked === undefined) return undefined
     const [decision, nodeConfig] = looked
-    const { trouble } = decision
-    yield* Effect.when(
-      SubscriptionRef.set(fleet.trouble, trouble),
-      Effect.map(
-        SubscriptionRef.get(fleet.trouble),
-        (said) => said?.reason !== trouble?.reason || said?.message !== trouble?.message
-      )
-    )
+    yield* sayTrouble(fleet, decision)
     yield* say(decision.words)
     // One after another: a failed trial is told before it is taken back, and what is not told is not taken back yet.
     for (const action of decision.actions) {
-      yield* perform(action, nodeConfig).pipe(Effect.catchIf(
-        ({ conflicts }) => action._tag === "Apply" && conflicts !== undefined,
-        ({ conflicts = [] }) => Ref.set(conflict, conflictOf(action, nodeConfig, conflicts))
-      ))
+      yield* perform(action, nodeConfig).pipe(
+        Effect.tapError(({ status }) => status === 0 ? goBackAlone(decision, nodeConfig) : Effect.void),
+        Effect.catchIf(
+          ({ conflicts }) => action._tag === "Apply" && conflicts !== undefined,
+          ({ conflicts = [] }) => Ref.set(conflict, conflictOf(action, nodeConfig, conflicts))
+        )
+      )
     }
     return decision.actions.length > 0 ? 0 : decision.lookIn
   })

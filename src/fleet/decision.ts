@@ -28,6 +28,16 @@ export interface Conflict {
   readonly message: string
 }
 
+/** Why a node could not follow, as far as it does not say who and when. */
+export type Failure = Pick<TemplateFailure, "reason" | "message" | "hash" | "alone">
+
+/** A trial that failed while the API server did not answer: the node has gone back by itself, and that stands. */
+export interface FellBack {
+  /** `metadata.generation` of the NodeConfig that failed. */
+  readonly observed: number
+  readonly failure: Failure
+}
+
 export interface World {
   readonly node: NodeFacts
   readonly templates: ReadonlyArray<NodeConfigTemplate>
@@ -36,6 +46,7 @@ export interface World {
   readonly health: Health
   /** The last one; it holds as long as neither side has changed. */
   readonly conflict?: Conflict | undefined
+  readonly fellBack?: FellBack | undefined
   /** Milliseconds of the epoch. */
   readonly now: number
   /** How long a NodeConfig is on trial. */
@@ -64,6 +75,8 @@ export interface Decision {
   readonly words: string
   /** Why the node does not follow its template as it should; undefined: it does. */
   readonly trouble?: TemplateTrouble
+  /** A trial failed: what to do where the API server cannot be told; undefined: no trial failed, or there was nothing before. */
+  readonly fallBack?: FellBack & { readonly spec: unknown }
   /** Milliseconds after which to look again though nothing changed; undefined: not needed. */
   readonly lookIn?: number
 }

@@ -1,7 +1,7 @@
 /** Who could not follow a template, as its status says; and what that means for the others. Pure. */
 import { createHash } from "node:crypto"
 import type { NodeConfigTemplate, TemplateFailure } from "../domain/NodeConfigTemplate.ts"
-import type { Action, Decision, World } from "./decision.ts"
+import type { Action, Decision, Failure, World } from "./decision.ts"
 
 /** A failure with one of these reasons halts the generation for the whole fleet; with others it is the node's own. */
 export const HALTING: ReadonlySet<string> = new Set(["Invalid", "Rejected", "RefusedByBIRD", "SessionsLost"])
@@ -17,8 +17,6 @@ export const place = (node: string, generation: number): number =>
 
 export const ownFailure = (template: NodeConfigTemplate, node: string): TemplateFailure | undefined =>
   template.failures.find((failure) => failure.node === node)
-
-export type Failure = Pick<TemplateFailure, "reason" | "message" | "hash" | "alone">
 
 /** For the whole fleet. */
 export const halts = ({ alone, reason }: Failure): boolean => HALTING.has(reason) && alone !== true

@@ -1,8 +1,8 @@
 /** A NodeConfig on trial: how long, what ends it, and the way back. Pure. */
 import type { NodeConfigTemplate } from "../domain/NodeConfigTemplate.ts"
 import type { Current, Probation } from "./current.ts"
-import type { Decision, Wanted, World } from "./decision.ts"
-import { type Failure, ownFailure, report } from "./failures.ts"
+import type { Decision, Failure, Wanted, World } from "./decision.ts"
+import { ownFailure, report } from "./failures.ts"
 
 /** By default a NodeConfig is on trial so long: sessions must be back then, and BIRD run what is wanted. */
 export const PROBATION_MILLIS = 60_000
@@ -44,6 +44,7 @@ const goBack = (
       ...report(template, world.node.name, failure, generation),
       { _tag: "Apply", wanted, why: `generation ${generation} of ${template.name} failed: ${failure.message}` }
     ],
+    ...(former === undefined ? {} : { fallBack: { observed: current.observed, failure: found, spec: former.spec } }),
     words: former === undefined
       ? `generation ${generation} of ${template.name} failed, and there was none before it: ${failure.message}`
       : `went back to generation ${former.generation} of ${template.name}: ${failure.message}`
@@ -70,7 +71,9 @@ const endTrial = (
   // The agent has not seen what was written yet.
   if (health.generation < current.observed) return undefined
   const passed = trialAge(world, probation)
-  const failure = trialFailure(probation, world, passed)
+  const failure = world.fellBack?.observed === current.observed
+    ? world.fellBack.failure
+    : trialFailure(probation, world, passed)
   if (failure !== undefined) return goBack(world, template, current, probation, failure)
   if (passed < world.probationMillis) return undefined
   const own = ownFailure(template, node.name)

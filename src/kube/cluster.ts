@@ -164,7 +164,12 @@ const make = Effect.fnUntraced(function*(
       Effect.all([client.health, policies.found]),
       ([health, found]) => found === undefined ? health : { ...health, policies: found }
     ),
-    fleet: FleetApi.make(client, nodeName, { nodeConfig: own, trouble, times }),
+    fleet: FleetApi.make(client, nodeName, {
+      nodeConfig: own,
+      trouble,
+      times,
+      fallBack: (object, why) => nodeConfig.handle({ _tag: "FellBack", object, why })
+    }),
     synced: nodeConfig.synced(pods.listed),
     missingRights: (names) =>
       Effect.mapError(Rights.missing(client, Rights.rightsOf(options.namespace, names)), unavailable),

@@ -71,6 +71,8 @@ export interface FleetApi {
   /** This agent's Node. */
   readonly node: Stream.Stream<Signal<NodeObject>>
   readonly nodeConfig: SubscriptionRef.SubscriptionRef<OwnNodeConfig>
+  /** Puts the NodeConfig from before a trial in force here, because the API server does not answer: `FellBack` of `nodeConfigState.ts`. */
+  readonly fallBack: (object: unknown, why: string) => Effect.Effect<void>
   /** Server-side apply, without force, of this node's NodeConfig; the answer is the object. */
   readonly applyNodeConfig: (body: unknown) => Effect.Effect<unknown, ApiError>
   /** Server-side apply of this agent's part of a template's status. */
@@ -92,8 +94,11 @@ const templateStatus = (name: string, body: unknown, fieldManager: string): Requ
 export const make = (
   client: Client,
   nodeName: string,
-  { nodeConfig, times, trouble }: Pick<FleetApi, "nodeConfig" | "trouble"> & { readonly times: BackOff }
+  { fallBack, nodeConfig, times, trouble }: Pick<FleetApi, "fallBack" | "nodeConfig" | "trouble"> & {
+    readonly times: BackOff
+  }
 ): FleetApi => ({
+  fallBack,
   nodeConfig,
   trouble,
   templates: listAndWatch(client, {

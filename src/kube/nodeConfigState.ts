@@ -24,6 +24,8 @@ export interface State {
   readonly last: string
   /** Why the source does not say what there is now; empty: it does. */
   readonly silence: string
+  /** The one on trial that is not in force any more, as `UID/GENERATION`, though the source has it still; empty: none. */
+  readonly failed: string
 }
 
 /** `source` is where it came from, such as `the API server`, for the log. */
@@ -34,6 +36,11 @@ export type Event =
   | { readonly _tag: "Restored"; readonly object: unknown; readonly source: string }
   /** `detail` such as `no file /etc/flock/nodeconfig.yaml`, for the log. */
   | { readonly _tag: "Gone"; readonly detail: string }
+  /**
+   * The newest one failed its trial, and the API server cannot be told: `object` is the one from before, with the metadata of the
+   * one that failed. It is in force until the source has another.
+   */
+  | { readonly _tag: "FellBack"; readonly object: unknown; readonly why: string }
   /** There is something that is not one object. */
   | { readonly _tag: "Unreadable"; readonly place: string; readonly problem: string }
   /** The source does not answer: it is not known what there is. */
@@ -58,7 +65,8 @@ export const initial = (nodeName: string): State => ({
   nodeConfig: NONE,
   listed: false,
   last: "",
-  silence: ""
+  silence: "",
+  failed: ""
 })
 
 const log = (level: "Info" | "Warn" | "Error", message: string): Action => ({ _tag: "Log", level, message })
@@ -87,7 +95,43 @@ const rejected = (
   [log("Error", problem.message), { _tag: "RecordRejected", message: problem.message }]
 ]
 
-const arrived = (state: State, object: unknown, source: string, save: boolean): Step => {
+const identity = (object: unknown): string => {
+  const { generation, uid } = record(record(object)["metadata"])
+  return `${String(uid)}/${String(generation)}`
+}
+
+/** As long as it says itself that it is on trial from a template: without its label it is what an operator wants. */
+const isOnTrial = (object: unknown): boolean => {
+  const { annotations, labels } = record(record(object)["metadata"])
+  return TEMPLATE_LABEL in record(labels) && PROBATION_ANNOTATION in record(annotations)
+}
+
+const fellBack = (state: State, object: unknown, why: string): Step => {
+  const kept = trimmed(object)
+  return Result.match(decode(state.nodeName, kept), {
+    // It was in force before.
+    onFailure: (): Step => [state, []],
+    onSuccess: (config): Step => [
+      {
+        ...state,
+        last: JSON.stringify(kept),
+        failed: identity(object),
+        nodeConfig: { current: Option.some(config), rejected: Option.none() }
+      },
+      [
+        log(
+          "Warn",
+          `${named(state.nodeName)} is as it was before its trial, though the API server has not heard of it: ${why}`
+        ),
+        { _tag: "Save", object: kept }
+      ]
+    ]
+  })
+}
+
+const arrived = (before: State, object: unknown, source: string, save: boolean): Step => {
+  if (before.failed !== "" && before.failed === identity(object) && isOnTrial(object)) return [before, []]
+  const state = before.failed === "" ? before : { ...before, failed: "" }
   const kept = trimmed(object)
   const last = JSON.stringify(kept)
   if (last === state.last) return [state, []]
@@ -140,6 +184,8 @@ export const step = (state: State, event: Event): Step => {
       return arrived(heard(state), event.object, event.source, true)
     case "Gone":
       return gone(heard(state), event.detail)
+    case "FellBack":
+      return fellBack(state, event.object, event.why)
     case "Unreadable": {
       const next = heard(state)
       const unreadable = new NodeConfigUnreadable({ place: event.place, problem: event.problem })

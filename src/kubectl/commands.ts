@@ -8,7 +8,7 @@ import { AddressFromString, formatAddress } from "../domain/Ip.ts"
 import { oneLine } from "../domain/quote.ts"
 import { record } from "../domain/record.ts"
 import { askAll } from "./ask.ts"
-import { bytesIn, isQuiet, sessionsIn } from "./drain.ts"
+import { isQuiet, packetsIn, sessionsIn } from "./drain.ts"
 import { type AgentPod, agentPods, jsonOnNode, type Kubectl, list, make, onNode } from "./kubectl.ts"
 import { addressRows, anycastTable, type NodeRow, nodeRows, statusTable, templateLines } from "./nodes.ts"
 import { candidates, nodeAnswer, whyLines } from "./why.ts"
@@ -195,11 +195,11 @@ const agentOn = Effect.fnUntraced(function*(kubectl: Kubectl, node: string) {
   return pod ?? (yield* new NoAgent({ node }))
 })
 
-/** Looks once a second until nothing goes to pods or comes from them. */
+/** Looks once a second until the node forwards nothing more. */
 const waitForQuiet = Effect.fnUntraced(function*(kubectl: Kubectl, pod: AgentPod, seconds: number) {
   const seen: Array<number> = []
   for (let i = 0; i < seconds; i++) {
-    seen.push(bytesIn(yield* jsonOnNode(kubectl, pod, ["traffic"])))
+    seen.push(packetsIn(yield* jsonOnNode(kubectl, pod, ["traffic"])))
     if (isQuiet(seen)) return
     yield* Effect.sleep("1 second")
   }

@@ -1,17 +1,17 @@
-/** When the routers' traffic has left a node, from its pods' bytes; and when its sessions are back. Pure. */
+/** When the routers' traffic has left a node, from what it forwards; and when its sessions are back. Pure. */
 import { record } from "../domain/record.ts"
 
-/** Bytes a second below which nothing of a client is left: neighbour discovery and probes of kubelet stay. */
-export const QUIET_BYTES = 2000
+/** Forwarded packets a second below which nothing of a client is left: pods still try to reach somebody. */
+export const QUIET_PACKETS = 20
 
 /** Whether the last looks, a second apart, say that traffic has gone. */
-export const isQuiet = (bytes: ReadonlyArray<number>, looks = 3): boolean => {
-  const rates = bytes.slice(1).map((now, i) => now - (bytes[i] ?? now))
-  return rates.length >= looks && rates.slice(-looks).every((rate) => rate >= 0 && rate < QUIET_BYTES)
+export const isQuiet = (packets: ReadonlyArray<number>, looks = 3): boolean => {
+  const rates = packets.slice(1).map((now, i) => now - (packets[i] ?? now))
+  return rates.length >= looks && rates.slice(-looks).every((rate) => rate >= 0 && rate < QUIET_PACKETS)
 }
 
 /** Of `flock-agent traffic --json`. */
-export const bytesIn = (answer: unknown): number => Number(record(answer)["podBytes"] ?? 0)
+export const packetsIn = (answer: unknown): number => Number(record(answer)["forwardedPackets"] ?? 0)
 
 export interface Sessions {
   readonly established: number

@@ -69,7 +69,7 @@ case "$*" in
 *agent-b*doctor*) cat doctor-b; exit 1 ;;
 *" withdraw"*) echo tor: shut ;;
 *" restore"*) echo tor: open ;;
-*" traffic --json"*) echo '{"podBytes":10}' ;;
+*" traffic --json"*) echo '{"forwardedPackets":10}' ;;
 *" status --json"*) cat sessions; echo '{"bird":{"peers":[{"state":"Established"},{"state":"Established"}]}}' >sessions ;;
 cordon*|uncordon*) echo "node/$2 $1ed" ;;
 *) echo "Error from server (Forbidden): no such right" >&2; exit 1 ;;

@@ -1,6 +1,6 @@
 /** NodeConfigTemplates with a real API server: three nodes, each with its own token, none of which has more than rbac.yaml says. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Scope, SubscriptionRef } from "effect"
+import { Effect, Exit, Layer, Option, Scope, SubscriptionRef } from "effect"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
@@ -46,7 +46,7 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
   const scopes = new Map<string, Scope.Closeable>()
   const sessions = new Map<string, SubscriptionRef.SubscriptionRef<BirdStatus>>()
 
-  const startNode = async (name: string) => {
+  const startNode = async (name: string): Promise<KubeApi["Service"]> => {
     const kubeconfig = join(api.dir, `${name}.kubeconfig`)
     const status = await Effect.runPromise(SubscriptionRef.make(birdStatus(2)))
     sessions.set(name, status)
@@ -57,8 +57,10 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
       protocol: 3,
       nextHops: [{ ifIndex: 2, via: { family: 4, value: 0xcb007101n }, onlink: false }]
     })
+    const started = Promise.withResolvers<KubeApi["Service"]>()
     const program = Effect.gen(function*() {
       const kube = yield* lab.agent(kubeconfig, { nodeName: name })
+      started.resolve(kube)
       const bird = Layer.mock(Bird, {
         lastStatus: SubscriptionRef.get(status),
         statusChanges: SubscriptionRef.changes(status)
@@ -75,6 +77,7 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
     const scope = await Effect.runPromise(Scope.make())
     scopes.set(name, scope)
     Effect.runFork(Effect.scoped(program).pipe(Effect.forkIn(scope), Effect.andThen(Effect.never)))
+    return started.promise
   }
   const stopNode = async (name: string) => {
     const scope = scopes.get(name)
@@ -239,6 +242,42 @@ describe.runIf(available)("NodeConfigTemplates, with a real API server", () => {
     await Effect.runPromise(Effect.sleep("3 seconds"))
     assert.deepStrictEqual(await mtus(), [9000, 1500, 9000])
     await template("rack-a", good(1480), { nodeSelector: { matchLabels: { rack: "a" } } })
+    await become(1480, 1480, 1480)
+  })
+
+  it("an edit that cuts a node off from the API server is taken back there by the node itself", async () => {
+    await stopNode("host002")
+    const { kubeconfig, relay } = await api.relay("admin")
+    const through = readFileSync(kubeconfig, "utf8")
+    const token = await lab.tokenOf(api, "flock-agent-host002")
+    const own = join(api.dir, "host002.kubeconfig")
+    const direct = readFileSync(own, "utf8")
+    writeFileSync(own, through.replace(/token: [^\s,}]+/, `token: ${token}`))
+    const kube = await startNode("host002")
+    const inForce = async () =>
+      Option.getOrUndefined((await Effect.runPromise(SubscriptionRef.get(kube.nodeConfig))).current)?.spec.mtu
+    const rack = { nodeSelector: { matchLabels: { rack: "a" } } }
+    await until("it follows", async () => await inForce() === 1480, 60)
+    await until("its trial is over", async () => {
+      const { annotations } = (await nodeConfig("host002")).metadata
+      return annotations["flock.fritzlab.net/template-probation"] === undefined
+    }, 60)
+    await template("rack-a", good(9100), rack)
+    await until("it has the edit", async () => await inForce() === 9100, 60)
+    const ref = sessions.get("host002")
+    if (ref) await Effect.runPromise(SubscriptionRef.set(ref, birdStatus(0)))
+    relay.cut()
+    await until("it has gone back", async () => await inForce() === 1480, 60)
+    assert.strictEqual((await nodeConfig("host002")).spec.mtu, 9100, "nobody could tell the API server")
+    if (ref) await Effect.runPromise(SubscriptionRef.set(ref, birdStatus(2)))
+    relay.mend()
+    await until("it is told", async () => (await mtus())[1] === 1480, 90)
+    assert.strictEqual(await inForce(), 1480)
+    assert.deepInclude((await status("rack-a")).failures[0], { node: "host002", reason: "SessionsLost" })
+    await stopNode("host002")
+    writeFileSync(own, direct)
+    await startNode("host002")
+    await template("rack-a", good(1480), rack)
     await become(1480, 1480, 1480)
   })
 

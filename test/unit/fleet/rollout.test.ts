@@ -14,7 +14,7 @@ import {
   RESUME_ANNOTATION,
   type TemplateFailure
 } from "../../../src/domain/NodeConfigTemplate.ts"
-import type { Action, Conflict, Health } from "../../../src/fleet/decision.ts"
+import type { Action, Conflict, FellBack, Health } from "../../../src/fleet/decision.ts"
 import { place } from "../../../src/fleet/failures.ts"
 import type { NodeFacts } from "../../../src/fleet/resolve.ts"
 import { decide } from "../../../src/fleet/rollout.ts"
@@ -33,6 +33,7 @@ interface Node {
   nodeConfig: Record<string, unknown> | undefined
   /** What its agent saw last. */
   seen: number
+  fellBack?: FellBack | undefined
   health: (spec: Record<string, unknown>) => Partial<Health>
 }
 
@@ -86,7 +87,7 @@ class Fleet {
   }
 
   decide(name: string, conflict?: Conflict) {
-    const { facts, health, nodeConfig, seen } = this.of(name)
+    const { facts, fellBack, health, nodeConfig, seen } = this.of(name)
     const spec = (nodeConfig?.["spec"] ?? {}) as Record<string, unknown>
     return decide({
       node: facts,
@@ -102,6 +103,7 @@ class Fleet {
         ...health(spec)
       },
       conflict,
+      fellBack,
       now: this.now,
       probationMillis: PROBATION_MILLIS
     })
@@ -369,6 +371,30 @@ describe("a roll-out", () => {
     label("1480")
     it.settle()
     assert.deepStrictEqual([it.mtu("a"), it.failures("t")], [1480, []])
+  })
+
+  it("a trial that failed while the API server was away has failed, though sessions are back since", () => {
+    const it = new Fleet()
+    it.node("a", {}, ({ mtu }) => mtu === 9000 ? { established: 0 } : {})
+    it.template("t", good(1500), { rollout: { seconds: 0 } })
+    it.pass(100)
+    assert.isUndefined(it.decide("a").fallBack)
+    it.template("t", good(9000))
+    it.settle()
+    it.now += PROBATION_MILLIS
+    const { fallBack } = it.decide("a")
+    assert.deepInclude(fallBack, { observed: 2, spec: good(1500) })
+    assert.strictEqual(fallBack?.failure.reason, "SessionsLost")
+    // The node goes back by itself, and its sessions are back.
+    it.of("a").health = () => ({})
+    assert.include(it.decide("a").words, "follows")
+    it.of("a").fellBack = fallBack
+    it.settle()
+    assert.deepStrictEqual([it.mtu("a"), it.failures("t")], [1500, ["a SessionsLost"]])
+    // Of another NodeConfig it says nothing.
+    it.template("t", good(1400))
+    it.pass(100)
+    assert.deepStrictEqual([it.mtu("a"), it.failures("t")], [1400, []])
   })
 
   it("says what stands in the way: of the condition, and of the template's status", () => {

@@ -21,6 +21,18 @@ const gone: Event = { _tag: "Gone", detail: "D" }
 const unreadable: Event = { _tag: "Unreadable", place: "/f:1:2", problem: "P" }
 const unlisted = (reason = "away"): Event => ({ _tag: "Unlisted", reason })
 
+const onTrial = (generation: number, labels: object = { "flock.fritzlab.net/template": "t" }) => ({
+  uid: "u",
+  generation,
+  labels,
+  annotations: { "flock.fritzlab.net/template-probation": "{}" }
+})
+const fellBack = (cidr4: string, generation: number): Event => ({
+  _tag: "FellBack",
+  object: object(cidr4, onTrial(generation)),
+  why: "W"
+})
+
 const A = "10.42.1.0/24"
 const B = "10.42.2.0/24"
 const BAD = "10.42.1.1/24"
@@ -81,6 +93,25 @@ describe("the NodeConfig in force", () => {
       `${A} ${INVALID}`,
       `${A} ${UNREADABLE}`,
       `${A} Info Save`
+    ]],
+    ["is the former one after a failed trial, however often the source says the one that failed", [
+      arrived(A, onTrial(1)),
+      arrived(B, onTrial(2)),
+      fellBack(A, 2),
+      arrived(B, onTrial(2)),
+      unlisted(),
+      arrived(B, onTrial(2)),
+      arrived(A, onTrial(3)),
+      arrived(B, onTrial(4))
+    ], [`${A} Info Save`, `${B} Info Save`, `${A} Warn Save`, A, `${A} Warn`, A, `${A} Info Save`, `${B} Info Save`]],
+    ["is again the one whose trial failed when somebody takes its label away", [
+      arrived(B, onTrial(2)),
+      fellBack(A, 2),
+      arrived(B, onTrial(2, {}))
+    ], [`${B} Info Save`, `${A} Warn Save`, `${B} Info Save`]],
+    ["is none that is not valid, whatever it was before a trial", [arrived(A, onTrial(2)), fellBack(BAD, 2)], [
+      `${A} Info Save`,
+      A
     ]],
     ["goes with its deletion, whatever stood in its way", [arrived(A), gone, gone, arrived(BAD), gone, arrived(A)], [
       `${A} Info Save`,

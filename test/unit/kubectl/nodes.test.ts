@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import { table } from "../../../src/cli/table.ts"
-import { podBytes } from "../../../src/cli/traffic.ts"
+import { forwardedPackets } from "../../../src/cli/traffic.ts"
 import { address } from "../../../src/domain/Ip.ts"
-import { bytesIn, isQuiet, sessionsIn } from "../../../src/kubectl/drain.ts"
+import { isQuiet, packetsIn, sessionsIn } from "../../../src/kubectl/drain.ts"
 import { KubectlFailed } from "../../../src/kubectl/kubectl.ts"
 import { addressRows, age, anycastTable, nodeRows, statusTable, templateLines } from "../../../src/kubectl/nodes.ts"
 import { candidates, nodeAnswer, whyLines } from "../../../src/kubectl/why.ts"
@@ -141,30 +141,32 @@ describe("kubectl flock", () => {
   })
 
   it("drain and restore read what the node's own tool says", () => {
-    assert.deepStrictEqual([bytesIn({ podBytes: 7 }), bytesIn({})], [7, 0])
+    assert.deepStrictEqual([packetsIn({ forwardedPackets: 7 }), packetsIn({})], [7, 0])
     const peers = ["Established", "Connect"].map((state) => ({ state }))
     assert.deepStrictEqual(sessionsIn({ bird: { peers } }), { established: 1, all: 2 })
     assert.deepStrictEqual(sessionsIn({ bird: {} }), { established: 0, all: 0 })
   })
 
-  it("drain knows pods' traffic from the node's own, and when it has gone", () => {
-    const line = (name: string, rx: number, tx: number) => `${name}: ${rx} 1 0 0 0 0 0 0 ${tx} 1 0 0 0 0 0 0`
-    const text = [
-      "Inter-| Receive",
-      " face |bytes",
-      line("  eth0", 9e9, 9e9),
-      line("flock0a1b2c3d", 100, 20),
-      line("flock00000001", 3, 4)
+  it("drain knows what a node forwards from what it sends itself, and when it has gone", () => {
+    const snmp = [
+      "Ip: Forwarding DefaultTTL InReceives ForwDatagrams InDiscards",
+      "Ip: 1 64 900 120 3",
+      "Icmp: InMsgs",
+      "Icmp: 5"
     ]
-    assert.strictEqual(podBytes(text.join("\n")), 127)
-    assert.strictEqual(podBytes(""), 0)
+    assert.strictEqual(forwardedPackets(snmp.join("\n"), "Ip6InReceives   7\nIp6OutForwDatagrams  \t 7\n"), 127)
+    // IPv6 is off.
+    assert.strictEqual(forwardedPackets(snmp.join("\n"), ""), 120)
+    assert.strictEqual(forwardedPackets("", ""), 0)
     const cases: ReadonlyArray<readonly [ReadonlyArray<number>, boolean]> = [
       [[0], false],
       [[0, 10, 20], false],
       [[0, 10, 20, 30], true],
       [[0, 9000, 9010, 9020, 9030], true],
       [[0, 10, 20, 9000], false],
-      // A pod that went takes its counters with it: that is no rate.
+      [[0, 19, 38, 57], true],
+      [[0, 20, 40, 60], false],
+      // Counters that begin anew, by a restart of the node: that is no rate.
       [[9000, 9010, 10, 20], false]
     ]
     for (const [bytes, quiet] of cases) assert.strictEqual(isQuiet(bytes), quiet, bytes.join(" "))
