@@ -4,15 +4,20 @@ import { createReadStream, mkdirSync, rmSync, writeFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { run } from "../../lab/exec.ts"
 
-/** What e2e.test of Kubernetes 1.36 names. Of the others it wants a shell, dig on a glibc, and something that waits. */
+/** What e2e.test of Kubernetes 1.36 names. Of the others it wants conntrack, a shell, dig on a glibc, something that waits. */
 const NAMES = [
+  "build-image/distroless-iptables:v0.9.6",
   "e2e-test-images/agnhost:2.63.0",
   "e2e-test-images/busybox:1.37.0-1",
   "e2e-test-images/glibc-dns-testing:2.0.0",
   "pause:3.10.2"
 ].map((name) => `registry.k8s.io/${name}`)
 
-const PACKAGES = "bind9-dnsutils ca-certificates curl iperf iproute2 iputils-ping netcat-openbsd wget".split(" ")
+/** With an iperf of 2.2, whose output the tests know. */
+const SUITE = "trixie"
+const PACKAGES = "bind9-dnsutils ca-certificates conntrack curl iperf iproute2 iputils-ping netcat-openbsd wget".split(
+  " "
+)
 
 /** Not needed, and a fifth of it. */
 const WITHOUT = [
@@ -48,7 +53,7 @@ const writeExtra = async (folder: string, bin: string): Promise<ReadonlyArray<st
 /** Writes `directory/agnhost.tar`, a docker-archive; `bin` has the programs agnhost and coredns. */
 export const makeImage = async (directory: string, bin: string): Promise<string> => {
   const script = resolve(import.meta.dirname, "../../scripts/debian.sh")
-  const root = join((await run("sh", script, "bookworm", ...PACKAGES)).trim(), "root")
+  const root = join((await run("sh", script, SUITE, ...PACKAGES)).trim(), "root")
   const build = join(directory, "agnhost")
   rmSync(build, { recursive: true, force: true })
   const extra = join(build, "extra")

@@ -8,6 +8,8 @@ export interface Result {
   readonly detail: string
   /** Why it failed at first: this is the result of its second try. */
   readonly first?: string
+  /** Of which tree, where not of the run's: it was run again by itself. */
+  readonly commit?: string
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: "\"", apos: "'" }
@@ -81,10 +83,18 @@ const row = (...cells: ReadonlyArray<string | number>): string => `| ${cells.joi
 
 const short = (name: string): string => cell(name.replace(/^\[sig-network\] /, ""))
 
-const resultCell = ({ detail, first, outcome }: Result): string =>
-  `${outcome}${detail === "" ? "" : `: ${cell(detail)}`}${
-    first === undefined ? "" : `, tried again alone; at first: ${cell(first)}`
-  }`
+const resultCell = ({ commit, detail, first, outcome }: Result): string =>
+  [
+    `${outcome}${detail === "" ? "" : `: ${cell(detail)}`}`,
+    ...first === undefined ? [] : [`tried again alone; at first: ${cell(first)}`],
+    ...commit === undefined ? [] : [`by itself, of commit ${commit}`]
+  ].join(", ")
+
+/** A run of some tests of a former one takes their place in it. */
+export const merged = (former: Run, some: Run): Run => {
+  const again = new Map(some.results.map((result) => [result.name, { ...result, commit: some.commit }]))
+  return { ...former, results: former.results.map((result) => again.get(result.name) ?? result) }
+}
 
 /** docs/conformance.md; `inCi` are the names of those that CI runs too. */
 export const markdown = (run: Run, inCi: ReadonlyArray<string>): string => {
@@ -92,6 +102,7 @@ export const markdown = (run: Run, inCi: ReadonlyArray<string>): string => {
   const ran = results.filter(({ outcome }) => outcome !== "skipped")
   const skipped = results.filter(({ outcome }) => outcome === "skipped")
   const again = ran.filter(({ first }) => first !== undefined).length
+  const later = ran.filter(({ commit }) => commit !== undefined).length
   const counts = (["passed", "failed", "skipped"] as const).map((outcome) => `${count(results, outcome)} ${outcome}`)
   return [
     "# Conformance",
@@ -101,6 +112,7 @@ export const markdown = (run: Run, inCi: ReadonlyArray<string>): string => {
     `Run on ${run.date} by \`${run.command}\` of commit ${run.commit}, in ${run.minutes} minutes, ${run.processes} tests at once, on one machine`,
     `with ${run.nodes} nodes as namespaces and FRR as the router, images of that tree, installed as the README says: ${run.versions}.`,
     ...again === 0 ? [] : [`Tests that failed were tried once more, alone, and the table says so: ${again}.`],
+    ...later === 0 ? [] : [`Run by themselves later, of the commit that the table names: ${later}.`],
     `This is no certification. The command writes this file, and \`test/conformance/result.json\`, of which it is made. Those marked CI`,
     "are run by `npm run test:cluster` too, each as one test.",
     "",

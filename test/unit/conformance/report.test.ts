@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { markdown, parseJUnit, type Run } from "../../conformance/report.ts"
+import { markdown, merged, parseJUnit, type Run } from "../../conformance/report.ts"
 
 const XML = `<?xml version="1.0" encoding="UTF-8"?>
 <testsuites tests="7000">
@@ -60,5 +60,22 @@ describe("the report of conformance", () => {
     const text = markdown({ ...RUN, results }, [])
     assert.include(text, "\n| last | passed, tried again alone; at first: timed out | 1 |  |\n")
     assert.include(text, "tried once more, alone, and the table says so: 1.")
+  })
+
+  it("takes the result of a later run of some tests, and says of which commit", () => {
+    const results = [{ name: "[sig-network] Services c", outcome: "passed", seconds: 9, detail: "" }] as const
+    const both = merged(RUN, { ...RUN, commit: "def", date: "2026-12-01", results })
+    assert.deepStrictEqual(both.results.map(({ outcome }) => outcome), [
+      "passed",
+      "failed",
+      "passed",
+      "skipped",
+      "passed"
+    ])
+    assert.deepStrictEqual([both.commit, both.date], ["abc", "2026-11-26"])
+    const text = markdown(both, [])
+    assert.include(text, "**3 passed, 1 failed, 1 skipped**")
+    assert.include(text, "\n| Services c | passed, by itself, of commit def | 9 |  |\n")
+    assert.include(text, "of the commit that the table names: 1.")
   })
 })
