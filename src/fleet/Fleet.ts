@@ -12,6 +12,7 @@ import type { FleetApi } from "../kube/fleetApi.ts"
 import { KubeApi, type NodeConfigState } from "../kube/KubeApi.ts"
 import { timeOf } from "../kube/nodeCondition.ts"
 import { Netlink } from "../netlink/Netlink.ts"
+import { monotonicMillis } from "../process/monotonic.ts"
 import { sayChanges } from "../process/sayOnce.ts"
 import { makeCounter } from "./Counter.ts"
 import { currentOf } from "./current.ts"
@@ -30,15 +31,32 @@ const sessionTrouble = (peer: PeerStatus): ReadonlyArray<string> => {
   return peer.state === "Established" || words === "" ? [] : [`${peerText(peer)}: ${words}`]
 }
 
-export const healthOf = ({ current, rejected }: NodeConfigState, bird: BirdStatus): Health => ({
+// A node that an operator drained lost nothing by its NodeConfig.
+const establishedOf = ({ drained, peers }: BirdStatus): number =>
+  peers.filter(({ state }) => drained === true || state === "Established").length
+
+/** Sessions as they were seen last, and when they became fewer, milliseconds of a monotonic clock. */
+interface Sessions {
+  readonly established: number
+  readonly fewerAt: number
+}
+
+const NO_SESSIONS: Sessions = { established: 0, fewerAt: -Infinity }
+
+const seeSessions = ({ established, fewerAt }: Sessions, bird: BirdStatus, now: number): Sessions => {
+  const after = establishedOf(bird)
+  return { established: after, fewerAt: after < established ? now : fewerAt }
+}
+
+export const healthOf = ({ current, rejected }: NodeConfigState, bird: BirdStatus, fewerFor: number): Health => ({
   generation: Math.max(
     Option.match(current, { onNone: () => 0, onSome: ({ generation }) => generation }),
     Option.match(rejected, { onNone: () => 0, onSome: ({ generation }) => generation })
   ),
   rejected: Option.match(rejected, { onNone: () => undefined, onSome: ({ message }) => message }),
   refusedByBird: bird.enabled && bird.up && bird.stale ? bird.configError : undefined,
-  // A node that an operator drained lost nothing by its NodeConfig.
-  established: bird.peers.filter(({ state }) => bird.drained === true || state === "Established").length,
+  established: establishedOf(bird),
+  fewerFor,
   sessions: bird.peers.length,
   trouble: bird.peers.flatMap(sessionTrouble).join("; ")
 })
@@ -147,6 +165,7 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
 
   const known = yield* Ref.make(UNKNOWN)
   const conflict = yield* Ref.make<Conflict | undefined>(undefined)
+  const sessions = yield* Ref.make(NO_SESSIONS)
   const fellBack = yield* Ref.make<FellBack | undefined>(undefined)
   const wake = yield* Queue.sliding<void>(1)
   const decodeAll = makeDecodeAll(sayChanges(Effect.logError))
@@ -161,11 +180,14 @@ const make = Effect.fnUntraced(function*({ nodeName, probationMillis = PROBATION
     const { annotations, labels, podCIDRs } = node ?? NOTHING
     const all = yield* decodeAll(templates.values())
     const gateways = yield* defaultGateways(netlink, all)
+    const status = yield* bird.lastStatus
+    const clock = yield* monotonicMillis
+    const { fewerAt } = yield* Ref.updateAndGet(sessions, (before) => seeSessions(before, status, clock))
     const decision = decide({
       node: { name: nodeName, labels, annotations, podCIDRs, gateways },
       templates: all,
       nodeConfig: own.object,
-      health: healthOf(yield* SubscriptionRef.get(kube.nodeConfig), yield* bird.lastStatus),
+      health: healthOf(yield* SubscriptionRef.get(kube.nodeConfig), status, clock - fewerAt),
       conflict: yield* Ref.get(conflict),
       fellBack: yield* Ref.get(fellBack),
       now: yield* Clock.currentTimeMillis,

@@ -15,6 +15,8 @@ export interface Health {
   readonly established: number
   /** Sessions that are configured. */
   readonly sessions: number
+  /** Milliseconds since there were more of them; infinite: not since the agent runs. */
+  readonly fewerFor: number
   /** What is wrong with those that are not Established, in words; empty: nothing is known. */
   readonly trouble: string
 }

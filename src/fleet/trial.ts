@@ -9,21 +9,29 @@ export const PROBATION_MILLIS = 60_000
 /** BIRD has been asked by then. Before, what it says may be about the former configuration. */
 export const BIRD_MILLIS = 5000
 
+/** Sessions that came back and fell just before the end have so long to come back once more: a router that restarts is no fault of the edit. */
+const FLAP_MILLIS = 20_000
+
 const trialFailure = (
   probation: Probation,
-  { health: { established, refusedByBird, rejected, sessions, trouble }, probationMillis }: World,
+  { health: { established, fewerFor, refusedByBird, rejected, sessions, trouble }, probationMillis }: World,
   passed: number
 ): Failure | undefined => {
   if (rejected !== undefined) return { reason: "Rejected", message: rejected }
   if (refusedByBird !== undefined && passed >= BIRD_MILLIS) return { reason: "RefusedByBIRD", message: refusedByBird }
   const wanted = Math.min(probation.established, sessions)
   if (passed < probationMillis || established >= wanted) return undefined
+  // One whose sessions come and go for ever has failed too.
+  if (mayComeBack(fewerFor, passed, probationMillis)) return undefined
   return {
     reason: "SessionsLost",
     message: `${probation.established} sessions were Established before, and ${established} of ${sessions} ` +
       `${probationMillis / 1000} s later${trouble === "" ? "" : `: ${trouble}`}`
   }
 }
+
+const mayComeBack = (fewerFor: number, passed: number, probationMillis: number): boolean =>
+  fewerFor < Math.min(FLAP_MILLIS, probationMillis / 3) && passed < 2 * probationMillis
 
 /** What failed is taken back; where there was nothing before, it stays. */
 const goBack = (
@@ -75,7 +83,9 @@ const endTrial = (
     ? world.fellBack.failure
     : trialFailure(probation, world, passed)
   if (failure !== undefined) return goBack(world, template, current, probation, failure)
-  if (passed < world.probationMillis) return undefined
+  if (passed < world.probationMillis || health.established < Math.min(probation.established, health.sessions)) {
+    return undefined
+  }
   const own = ownFailure(template, node.name)
   return {
     actions: [

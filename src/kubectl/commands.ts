@@ -133,6 +133,11 @@ const nodesCommand = <Name extends string, A>(name: Name, options: {
           if (cut.length > 0) {
             yield* Console.log(`\nmore than a hundred addresses, of which the first are counted: ${cut.join(", ")}`)
           }
+          if (all.every(({ version }) => version === "")) {
+            yield* Console.log(
+              `\nno agent's pod in namespace ${kubectl.namespace}: is flock in another one (--namespace)?`
+            )
+          }
           if (notes.length > 0) yield* Console.log(["", ...notes.map(oneLine)].join("\n"))
         })
       )

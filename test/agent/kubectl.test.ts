@@ -1,5 +1,6 @@
 /** `kubectl flock` as it is built, with a kubectl that says what a cluster said. */
-import { execFileSync, spawnSync } from "node:child_process"
+import { execFileSync, spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
@@ -97,6 +98,37 @@ esac
     )
   })
 
+  it("status --watch: again and again until it is interrupted", async () => {
+    const env = { ...process.env, PATH: `${folder}:${process.env["PATH"]}` }
+    const child = spawn(process.execPath, [plugin, "status", "--watch"], { env, stdio: ["ignore", "pipe", "inherit"] })
+    const ended = once(child, "exit")
+    const text = { all: "" }
+    await new Promise<void>((done) => {
+      child.stdout.on("data", (chunk) => {
+        text.all += String(chunk)
+        if (text.all.split("NODE ").length > 2) done()
+      })
+      child.on("exit", () => done())
+    })
+    child.kill("SIGINT")
+    assert.deepStrictEqual(await ended, [0, null])
+    assert.isAbove(text.all.split("NODE ").length, 2)
+    assert.notInclude(text.all, "\x1b")
+  })
+
+  it("colours what is wrong on a terminal, where nobody asks for none", () => {
+    const onTerminal = (more: object) => {
+      const env = { ...process.env, ...more, PATH: `${folder}:${process.env["PATH"]}` }
+      const command = `'${process.execPath}' '${plugin}' anycast`
+      return execFileSync("script", ["-qec", command, "/dev/null"], { encoding: "utf8", env })
+    }
+    const lines = onTerminal({ NO_COLOR: undefined }).split(/\r?\n/)
+    const withdrawn = lines.find((line) => line.includes("withdrawn"))
+    assert.isTrue(withdrawn?.startsWith("\x1b[33m") && withdrawn.endsWith("\x1b[0m"), withdrawn)
+    assert.strictEqual(lines.filter((line) => line.includes("\x1b[33m")).length, 1)
+    assert.notInclude(onTerminal({ NO_COLOR: "1" }), "\x1b[33m")
+  })
+
   it("why: one answer of both nodes; exit code 1 where nobody announces it", () => {
     const { code, stdout } = flock("why", ADDRESS)
     assert.deepStrictEqual([code, stdout], [
@@ -140,6 +172,8 @@ esac
     assert.strictEqual(code, 0, stderr)
     assert.isTrue(asked.every((line) => line.startsWith("--context prod get ")))
     assert.isTrue(asked.some((line) => line.includes("-n net")))
+    writeFileSync(join(folder, "pods"), JSON.stringify({ items: [] }))
+    assert.include(flock("status", "-n", "net").stdout, "no agent's pod in namespace net: is flock in another one")
     rmSync(join(folder, "pods"))
     const refused = flock("status")
     assert.strictEqual(refused.code, 1)

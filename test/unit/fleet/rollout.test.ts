@@ -100,6 +100,7 @@ class Fleet {
         established: 1,
         sessions: 1,
         trouble: "",
+        fewerFor: Infinity,
         ...health(spec)
       },
       conflict,
@@ -457,6 +458,35 @@ describe("a roll-out", () => {
     it.settle()
     assert.strictEqual(it.mtu("a"), 1500)
     assert.deepStrictEqual(it.failures("t"), ["a SessionsLost"])
+  })
+
+  it("sessions that fall at the end of a trial may come back once more, but not come and go for ever", () => {
+    for (
+      const [what, after, mtu] of [
+        ["they are back", { established: 1 }, 9000],
+        ["they stay away", { established: 0, fewerFor: 21_000 }, 1500],
+        ["they fell again", { established: 0, fewerFor: 1000 }, 9000]
+      ] as const
+    ) {
+      const it = new Fleet()
+      it.node("a")
+      it.template("t", good(1500), { rollout: { seconds: 0 } })
+      it.pass(100)
+      it.template("t", good(9000))
+      it.settle()
+      it.of("a").health = () => ({ established: 0, fewerFor: 5000 })
+      it.now += PROBATION_MILLIS
+      it.settle()
+      assert.deepStrictEqual([it.mtu("a"), it.failures("t")], [9000, []], what)
+      assert.isAtMost(it.decide("a").lookIn ?? Infinity, 20_000, what)
+      it.of("a").health = () => after
+      it.pass(20)
+      assert.strictEqual(it.mtu("a"), mtu, what)
+      it.of("a").health = () => ({ established: 0, fewerFor: 1000 })
+      it.now += PROBATION_MILLIS
+      it.settle()
+      assert.strictEqual(it.mtu("a"), after.established === 1 ? 9000 : 1500, what)
+    }
   })
 
   it("a node that had no sessions before loses none", () => {
