@@ -58,10 +58,11 @@ export const makeCounter = Effect.fnUntraced(
       yield* Ref.update(state, (before) => counted(before, name, followers.resourceVersion))
     })
 
+    const circumstances = Effect.all({ now: monotonicMillis, chance: Random.next, latency: fleet.latency })
+
     const postpone = Effect.fnUntraced(function*(name: string, millis: number) {
-      const now = yield* monotonicMillis
-      const chance = yield* Random.next
-      yield* Ref.update(state, (before) => postponed(before, name, now, millis, chance))
+      const seen = yield* circumstances
+      yield* Ref.update(state, (before) => postponed(before, name, seen, millis))
     })
 
     const say = sayOnce((message) => Effect.logWarning(`NodeConfigTemplate: not counted: ${message}`))
@@ -85,8 +86,7 @@ export const makeCounter = Effect.fnUntraced(
       const seen = look(yield* Ref.get(state), {
         templates: [...templates].map(([name, it]) => ({ name, generation: generationOf(it), counts: countsOf(it) })),
         nodeConfig: own.object,
-        now: yield* monotonicMillis,
-        chance: yield* Random.next
+        ...(yield* circumstances)
       })
       yield* Ref.set(state, seen.state)
       if (seen.count !== undefined) return yield* tryToCount(seen.count)

@@ -42,6 +42,8 @@ export interface Seen {
   readonly now: number
   /** From 0 (inclusive) to 1. */
   readonly chance: number
+  /** Milliseconds that the API server took to answer lately. */
+  readonly latency: number
 }
 
 /** Counts that nothing has changed since are still made true so often: a node that is gone says nothing. Milliseconds. */
@@ -50,8 +52,12 @@ const REFRESH_SPREAD_MILLIS = 60_000
 /** Nodes that a template has, as long as nobody has counted them. */
 const UNKNOWN_NODES = 1000
 
-/** Within this time somebody has counted: milliseconds for so many nodes. */
-export const spreadOf = (nodes: number): number => Math.min(30_000, 2000 + 10 * nodes)
+/** Whoever counts is heard of only after so long; meanwhile others must not begin, least of all where the server is slow. */
+const LATENCIES = 30
+
+/** Within this time somebody has counted: milliseconds for so many nodes, and a server that takes so long. */
+export const spreadOf = (nodes: number, latency = 0): number =>
+  Math.max(Math.min(30_000, 2000 + 10 * nodes), LATENCIES * latency)
 
 /**
  * Milliseconds to wait, at most `most`, so that of `nodes` that begin to wait at once few count before the first has said
@@ -78,7 +84,7 @@ const covers = (
 ): boolean =>
   observedGeneration >= generation && version !== NEWEST && (version === "" || isNewer(resourceVersion, version))
 
-const entryOf = (before: Entry | undefined, template: Counted, { chance, nodeConfig, now }: Seen): Entry => {
+const entryOf = (before: Entry | undefined, template: Counted, { chance, latency, nodeConfig, now }: Seen): Entry => {
   const { counts, name } = template
   const part = partOf(nodeConfig, name)
   // Not known from before: whether it was counted is not known either.
@@ -92,7 +98,7 @@ const entryOf = (before: Entry | undefined, template: Counted, { chance, nodeCon
     return { ...before, part, version }
   }
   const due = behind
-    ? now + backoff(spreadOf(nodes), nodes, chance)
+    ? now + backoff(spreadOf(nodes, latency), nodes, chance)
     // Nodes that follow it come first; the others count where none of them is left.
     : now + REFRESH_MILLIS * (part === "" ? 2 : 1) + backoff(REFRESH_SPREAD_MILLIS, nodes, chance)
   return { part, version, seen, behind, due }
@@ -130,12 +136,17 @@ export const counted = (state: State, template: string, version: string): State 
 }
 
 /** It could not be counted, or not written: later. `millis`: at the earliest. */
-export const postponed = (state: State, template: string, now: number, millis: number, chance: number): State => {
+export const postponed = (
+  state: State,
+  template: string,
+  { chance, latency, now }: Pick<Seen, "chance" | "latency" | "now">,
+  millis: number
+): State => {
   const entry = state.get(template)
   return entry === undefined
     ? state
     : new Map(state).set(template, {
       ...entry,
-      due: now + millis + backoff(spreadOf(UNKNOWN_NODES), UNKNOWN_NODES, chance)
+      due: now + millis + backoff(spreadOf(UNKNOWN_NODES, latency), UNKNOWN_NODES, chance)
     })
 }

@@ -10,6 +10,7 @@
 import { Clock, Data, Effect, MutableRef, Random, type Scope, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
+import { monotonicMillis } from "../process/monotonic.ts"
 import { type Accesses, ApiError } from "./access.ts"
 import type { ApiHealth } from "./apiHealth.ts"
 import { OpenWatches } from "./openWatches.ts"
@@ -41,6 +42,8 @@ export interface Client {
   readonly watches: Pick<OpenWatches, "follow">
   /** For whoever had no answer. */
   readonly outage: Pick<Outages.Outage, "end">
+  /** Milliseconds that the last request took, lists and watches left out. */
+  readonly latency: Effect.Effect<number>
   readonly health: Effect.Effect<Omit<ApiHealth, "policies">>
 }
 
@@ -98,6 +101,18 @@ const makeClock = () => {
   }
 }
 
+const makeLatency = () => {
+  const last = MutableRef.make(0)
+  return {
+    last: Effect.sync(() => MutableRef.get(last)),
+    of: <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+      Effect.flatMap(
+        monotonicMillis,
+        (began) => Effect.ensuring(effect, Effect.map(monotonicMillis, (now) => void MutableRef.set(last, now - began)))
+      )
+  }
+}
+
 /**
  * What is refused is known until it is answered. A token that was rotated, or a kubeconfig that was replaced, is read again
  * and tried again, once.
@@ -131,15 +146,17 @@ export const make = (
       orElse: () => Effect.andThen(suspect, Effect.fail(noAnswer(request, `none within ${requestMillis} ms`)))
     }).pipe(Effect.tapError((e) => e.status === 0 ? count(request, 0) : Effect.void))
 
+  const latency = makeLatency()
+
   /** Head and body; counted. */
   const exchange = Effect.fnUntraced(function*(request: Request) {
-    const [response, text] = yield* timed(
+    const [response, text] = yield* latency.of(timed(
       request,
       Effect.scoped(Effect.gen(function*() {
         const response = yield* send(accesses, request)
         return [response, yield* textOf(request, response)] as const
       }))
-    )
+    ))
     yield* count(request, response.status)
     return [response, text] as const
   })
@@ -206,9 +223,10 @@ export const make = (
     watch: (request) => Stream.unwrap(watch(request)),
     watches,
     outage,
-    health: Effect.map(Effect.all({ watches: watches.status, refused: refusals.list }), (health) => ({
-      ...health,
-      ...clock.ahead()
-    }))
+    latency: latency.last,
+    health: Effect.map(
+      Effect.all({ watches: watches.status, refused: refusals.list }),
+      (health) => ({ ...health, ...clock.ahead() })
+    )
   }
 }

@@ -78,6 +78,8 @@ export interface FleetApi {
   /** Server-side apply of this agent's part of a template's status. */
   readonly applyTemplateStatus: (name: string, body: unknown) => Effect.Effect<unknown, ApiError>
   readonly followers: ReturnType<typeof makeFollowers>
+  /** Milliseconds that the API server took lately. */
+  readonly latency: Effect.Effect<number>
   /** Server-side apply of what all agents write into a template's status alike. */
   readonly applyCounts: (name: string, body: unknown) => Effect.Effect<unknown, ApiError>
 }
@@ -125,5 +127,6 @@ export const make = (
   applyTemplateStatus: (name, body) =>
     Effect.map(client.request(templateStatus(name, body, `flock-agent-${nodeName}`.slice(0, 128))), slimTemplate),
   followers: makeFollowers(client),
+  latency: client.latency,
   applyCounts: (name, body) => Effect.map(client.request(templateStatus(name, body, COUNTS_MANAGER)), slimTemplate)
 })

@@ -34,6 +34,7 @@ const seen = (own: unknown, its: TemplateCounts | undefined, more: Partial<Seen>
   nodeConfig: own,
   now: 0,
   chance: 1,
+  latency: 0,
   ...more
 })
 
@@ -124,7 +125,10 @@ describe("a node that looks at a template's counts", () => {
   it("waits after a count that failed", () => {
     const behind = look(settled, seen(nodeConfig(8, 2), counts(5), { chance: 0 }))
     assert.isDefined(behind.count)
-    const later = look(postponed(behind.state, "t", 0, 10_000, 0), seen(nodeConfig(8, 2), counts(5)))
+    const later = look(
+      postponed(behind.state, "t", { now: 0, chance: 0, latency: 0 }, 10_000),
+      seen(nodeConfig(8, 2), counts(5))
+    )
     assert.deepStrictEqual([later.count, later.lookIn], [undefined, 10_000])
   })
 
@@ -135,6 +139,7 @@ describe("a node that looks at a template's counts", () => {
     }
     assert.isAbove(backoff(1000, 5000, 0.5), 900)
     assert.deepStrictEqual([spreadOf(3), spreadOf(1000), spreadOf(100_000)], [2030, 12_000, 30_000])
+    assert.deepStrictEqual([spreadOf(3, 10_000), spreadOf(100_000, 20)], [300_000, 30_000])
   })
 })
 
@@ -213,7 +218,8 @@ class Fleet {
       templates: [{ name: "t", generation: this.generation, counts: this.counts }],
       nodeConfig: this.#own[i],
       now: this.now,
-      chance: this.#chance()
+      chance: this.#chance(),
+      latency: this.#listMillis
     })
     this.#states[i] = state
     this.#next[i] = this.now + lookIn
@@ -270,6 +276,19 @@ describe("5,000 nodes", () => {
     fleet.pass(60_000, 500)
     assert.deepInclude(fleet.counts, { nodes: N })
     assert.isAtMost(fleet.lists.length, 30)
+  })
+
+  it("a server that takes ten seconds for a list is not asked by many more", () => {
+    const fleet = new Fleet(N, 10_000, counts(1, { nodes: N, updated: N, ready: N }))
+    fleet.edit()
+    for (let i = 0; i < N; i++) fleet.follow(i)
+    fleet.pass(320_000, 2000)
+    assert.deepInclude(fleet.counts, { updated: N, observedGeneration: 2 })
+    assert.isAtMost(fleet.lists.length, 20)
+    const unknown = new Fleet(N, 10_000, undefined)
+    unknown.pass(320_000, 2000)
+    assert.deepInclude(unknown.counts, { nodes: N })
+    assert.isAtMost(unknown.lists.length, 30)
   })
 
   it("one node's change is counted once", () => {

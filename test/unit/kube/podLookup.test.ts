@@ -13,6 +13,7 @@ const fixture = Effect.gen(function*() {
   const client: Client = {
     watches: new OpenWatches(),
     outage: { end: () => Effect.void },
+    latency: Effect.succeed(0),
     health: Effect.succeed({ watches: [], refused: [] }),
     request: ({ path }) =>
       Effect.suspend(() => {

@@ -40,6 +40,7 @@ const scripted = Effect.fnUntraced(function*(script: ReadonlyArray<Reply>) {
   const client: Client = {
     watches: new OpenWatches(),
     outage: { end: () => Effect.void },
+    latency: Effect.succeed(0),
     health: Effect.succeed({ watches: [], refused: [] }),
     request: () => Effect.die("lists and watches only"),
     list: (request, each) =>

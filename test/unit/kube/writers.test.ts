@@ -20,6 +20,7 @@ const recorded = (answer: (request: Request, nth: number) => unknown = () => ({}
   const client: Client = {
     watches: new OpenWatches(),
     outage: { end: () => Effect.void },
+    latency: Effect.succeed(0),
     health: Effect.succeed({ watches: [], refused: [] }),
     request: (request) =>
       Effect.suspend(() => {
@@ -110,6 +111,7 @@ describe("the status writer", () => {
       const client: Client = {
         watches: new OpenWatches(),
         outage: { end: () => Effect.void },
+        latency: Effect.succeed(0),
         health: Effect.succeed({ watches: [], refused: [] }),
         request: ({ path }) => Effect.as(Effect.suspend(() => (paths.push(path), Deferred.await(answer))), object("u")),
         list: () => Effect.never,
