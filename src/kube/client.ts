@@ -101,6 +101,16 @@ const makeClock = () => {
   }
 }
 
+const healthOf = (
+  watches: OpenWatches,
+  refusals: Refusals,
+  { ahead }: ReturnType<typeof makeClock>
+): Client["health"] =>
+  Effect.map(
+    Effect.all({ watches: watches.status, refused: refusals.list }),
+    (health) => ({ ...health, ...ahead() })
+  )
+
 const makeLatency = () => {
   const last = MutableRef.make(0)
   return {
@@ -224,9 +234,6 @@ export const make = (
     watches,
     outage,
     latency: latency.last,
-    health: Effect.map(
-      Effect.all({ watches: watches.status, refused: refusals.list }),
-      (health) => ({ ...health, ...clock.ahead() })
-    )
+    health: healthOf(watches, refusals, clock)
   }
 }
