@@ -63,12 +63,14 @@ const runAll = async (cluster: Cluster, names: ReadonlyArray<string>, processes:
 const versionsOf = async (cluster: Cluster): Promise<string> => {
   const { items } = await cluster.get("nodes")
   const { containerRuntimeVersion, kernelVersion, kubeletVersion } = items[0].status.nodeInfo
-  const runtime = containerRuntimeVersion.replace("://", " ")
-  return `flock ${version()}, Kubernetes ${
-    kubelet(kubeletVersion)
-  }, ${runtime}, kube-proxy with nftables, Linux ${kernelVersion}`
+  return [
+    `flock ${version()}`,
+    `Kubernetes ${kubeletVersion.replace("v", "")}`,
+    containerRuntimeVersion.replace("://", " ").replace("+unknown", ""),
+    "kube-proxy with nftables",
+    `Linux ${kernelVersion}`
+  ].join(", ")
 }
-const kubelet = (text: string): string => text.replace(/^v/, "")
 
 const commit = async (): Promise<string> => {
   const changed = (await run("git", "status", "--porcelain", "--untracked-files=no")).trim() !== ""
