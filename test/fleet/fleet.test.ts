@@ -175,9 +175,9 @@ describe.runIf(clusterAvailable)("three nodes that follow one template", () => {
     })
   })
 
-  it("are drained and restored one by one: routers go elsewhere, and nothing is lost", async () => {
+  it("are drained and restored one by one: routers go elsewhere, and lose connections that have to move at most", async () => {
     const routes = () => ip(cluster.netns("tor"), "-6", "route", "show", SHARED[0])
-    await lossless([...of(1, 3), ...SHARED], async () => {
+    const { lost } = await during([...of(1, 3), ...SHARED], async () => {
       const drained = await said("drain", "node2", "--cordon")
       assert.match(drained, /node2: no traffic to its pods any more\n$/)
       assert.notMatch(await routes(), /dev dn2/)
@@ -187,6 +187,10 @@ describe.runIf(clusterAvailable)("three nodes that follow one template", () => {
       assert.match(await said("why", SHARED[0]), /announced by node1, node3\.\n\n {2}node2: .*withdraw/)
       assert.match(await said("restore", "node2"), /node2: 2 of 2 sessions Established\nnode\/node2 uncordoned\n$/)
     })
+    // A connection to a shared address that was open when its router chose another node meets a pod that does not know it.
+    const moved = lost.filter((it) => it.endsWith("ECONNRESET") && SHARED.some((address) => it.includes(address)))
+    assert.deepStrictEqual(lost.filter((it) => !moved.includes(it)), [])
+    assert.isAtMost(moved.length, 2 * SHARED.length)
     await until("the router's way to node2", async () => /dev dn2/.test(await routes()), 30)
     assert.notProperty((await cluster.get("node", "node2")).spec, "unschedulable")
   })
