@@ -32,6 +32,7 @@ import { nodeNameOf, type Settings } from "./Settings.ts"
 import * as DelQueue from "./socket/DelQueue.ts"
 import { Introspection } from "./socket/Introspection.ts"
 import { assertUnserved, RpcServer } from "./socket/RpcServer.ts"
+import { warmUp } from "./socket/warmUp.ts"
 import { Allocations } from "./state/Allocations.ts"
 import { countUnreadable, takeOver } from "./state/takeOver.ts"
 
@@ -72,6 +73,7 @@ const start = Effect.fn("start")(function*(settings: Settings, bootId: string) {
   yield* antiSpoofing.enforce
   const rebuilt = yield* takeOver({ bootId })
   yield* (yield* Attachments).restore
+  yield* warmUp(settings.stateDir)
   // No ADD may be served while an address that a queued DEL frees is still held.
   const failedDels = yield* doQueuedDels(settings, rpc.listen).pipe(
     // Where the queue cannot be locked or read, plugins cannot write into it either.

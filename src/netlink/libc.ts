@@ -30,6 +30,7 @@ const setFilterCall = libc.func("setsockopt", "int", [
 ])
 const getsockoptCall = libc.func("int getsockopt(int, int, int, void *, void *)")
 const setnsCall = libc.func("int setns(int, int)")
+const unshareCall = libc.func("int unshare(int)")
 const sendCall = libc.func("long send(int, void *, size_t, int)")
 const recvCall = libc.func("long recv(int, void *, size_t, int)")
 
@@ -123,6 +124,11 @@ export const attachFilter = (fd: number, program: Uint8Array): void => {
 /** Moves the calling thread, and only it, into a network namespace. EINVAL: `fd` is something else. */
 export const enterNetns = (fd: number): void => {
   check("setns", setnsCall(fd, CLONE_NEWNET))
+}
+
+/** Moves the calling thread, and only it, into a new network namespace. */
+export const enterNewNetns = (): void => {
+  check("unshare", unshareCall(CLONE_NEWNET))
 }
 
 /** Buffers that a thread of the pool works with: koffi keeps the callback of an asynchronous call, not its arguments. */

@@ -4,7 +4,7 @@
  */
 import { closeSync, constants as flags, fstatSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs"
 import { constants } from "node:os"
-import { enterNetns, SystemCallError } from "./libc.ts"
+import { enterNetns, enterNewNetns, SystemCallError } from "./libc.ts"
 
 /** An open network namespace. */
 export interface Netns {
@@ -48,8 +48,17 @@ export class Namespaces {
    */
   visit<A>(netns: Netns, visit: () => A): A {
     if (this.#closed) throw new SystemCallError("setns", constants.errno.EBADF)
-    if (netns.identity === this.#home.identity) return visit()
-    enterNetns(netns.fd)
+    return netns.identity === this.#home.identity ? visit() : this.#away(() => enterNetns(netns.fd), visit)
+  }
+
+  /** A new one with nothing in it, which goes with its last descriptor, socket and process. */
+  create(): Netns {
+    if (this.#closed) throw new SystemCallError("unshare", constants.errno.EBADF)
+    return this.#away(enterNewNetns, () => openNetns("/proc/thread-self/ns/net"))
+  }
+
+  #away<A>(leave: () => void, visit: () => A): A {
+    leave()
     try {
       return visit()
     } finally {
