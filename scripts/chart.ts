@@ -33,7 +33,7 @@ const daemonset = (): string =>
       "      imagePullSecrets: {{- toYaml . | nindent 8 }}\n      {{- end }}\n"
     ],
     [
-      "resources:\n            requests: { cpu: 50m, memory: 128Mi }\n            limits: { memory: 512Mi }\n",
+      "resources:\n            requests: { cpu: 100m, memory: 128Mi }\n            limits: { memory: 512Mi }\n",
       resources("agent")
     ],
     ["resources:\n            requests: { cpu: 10m, memory: 32Mi }\n", resources("bird")],

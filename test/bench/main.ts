@@ -13,10 +13,11 @@ import { cpu } from "./cpu.ts"
 import { leaves } from "./leaves.ts"
 import { busyWords, othersShare } from "./load.ts"
 import { type Bench, passes, table } from "./report.ts"
+import { requests } from "./requests.ts"
 import { spoofing } from "./spoofing.ts"
 import { withdraw } from "./withdraw.ts"
 
-const benches: ReadonlyArray<Bench> = [cni, cpu, spoofing, anycast, bgp, leaves, withdraw]
+const benches: ReadonlyArray<Bench> = [cni, cpu, requests, spoofing, anycast, bgp, leaves, withdraw]
 
 const USAGE = `usage: npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 NAME: ${benches.map(({ name }) => name).join(", ")}`
