@@ -9,16 +9,7 @@ import { errnoName, type Message } from "./codec.ts"
 import { DEVCONF_DISABLE_IPV6, RTMGRP_IPV6_ROUTE } from "./constants.ts"
 import { differingInet6, writeInet6 } from "./hostEnd.ts"
 import { hostMac } from "./hostLinkItems.ts"
-import {
-  closeNetns,
-  errorCode,
-  type Namespaces,
-  type Netns,
-  openNetns,
-  openSysctl,
-  readSysctl,
-  writeSysctl
-} from "./namespace.ts"
+import { closeNetns, errorCode, type Namespaces, type Netns, openNetns, SysctlFolder } from "./namespace.ts"
 import {
   AddressHeld,
   HOST_MAC,
@@ -38,8 +29,8 @@ import { hostSteps, passSteps, podSteps } from "./steps.ts"
 export interface AttachContext {
   readonly namespaces: Namespaces
   readonly host: RequestSocket
-  /** The kernel has IPv6. */
-  readonly ipv6: boolean
+  /** `ipv6/conf` of the node; undefined: the kernel has no IPv6. */
+  readonly conf: SysctlFolder | undefined
   /** Limits how many pods' sends are under way at once. */
   readonly podLane: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
   readonly remove: (hostIfName: string) => Effect.Effect<void, NetlinkError>
@@ -152,47 +143,45 @@ const sysctls = (netns: string, visit: () => void): Effect.Effect<void, NetlinkE
   })
 
 /** The host end as it has to be before anything can be heard on it, whatever families the pod has. */
-const guardHostEnd = (context: AttachContext, link: NewLink): Effect.Effect<void, NetlinkError> =>
-  link.differing.length === 0
-    ? Effect.void
-    : sysctls(
-      "the host",
-      () => context.namespaces.visit(context.namespaces.host, () => writeInet6(link.ifName, link.differing))
-    )
+const guardHostEnd = (conf: SysctlFolder, link: NewLink): Effect.Effect<void, NetlinkError> =>
+  sysctls("the host", () => writeInet6(conf, link.ifName, link.differing))
 
 /** `accept_ra=0` on the pod's interface; `disable_ipv6=0` where it is not, on both ends and on the pod's `lo`. */
 const prepareIpv6 = (
-  context: AttachContext,
+  namespaces: Namespaces,
+  host: SysctlFolder,
   plan: PodLinkPlan,
   netns: Netns,
   link: NewLink
 ): Effect.Effect<void, NetlinkError> =>
   Effect.suspend(() => {
-    const { namespaces } = context
     const disabled: Array<{ readonly op: string; readonly fd: number }> = []
-    const enable = (name: string, where: string) =>
-      disabled.push({ op: `set disable_ipv6=0 on ${name} ${where}`, fd: openSysctl(`ipv6/conf/${name}/disable_ipv6`) })
-    const find = (name: string) => {
-      if (readSysctl(`ipv6/conf/${name}/disable_ipv6`) === "1") enable(name, "in the pod")
-    }
-    return sysctls("the pod", () =>
-      namespaces.visit(netns, () => {
-        writeSysctl(`ipv6/conf/${plan.ifName}/accept_ra`, "0")
+    const enable = (conf: SysctlFolder, name: string, where: string) =>
+      disabled.push({ op: `set disable_ipv6=0 on ${name} ${where}`, fd: conf.open(`${name}/disable_ipv6`) })
+    const visit = () => {
+      const conf = new SysctlFolder("ipv6/conf")
+      try {
+        conf.write(`${plan.ifName}/accept_ra`, "0")
         if (plan.addresses.ipv6 === undefined) return
-        find(plan.ifName)
-        find("lo")
-      })).pipe(
-        Effect.andThen(
-          plan.addresses.ipv6 !== undefined && link.ipv6Disabled
-            ? sysctls("the host", () => namespaces.visit(namespaces.host, () => enable(link.ifName, "")))
-            : Effect.void
-        ),
-        Effect.andThen(
-          Effect.suspend(() =>
-            Effect.forEach(disabled, ({ fd, op }) => writeAndClose(op, fd, "0"), { concurrency: 2, discard: true })
-          )
+        for (const name of [plan.ifName, "lo"]) {
+          if (conf.read(`${name}/disable_ipv6`) === "1") enable(conf, name, "in the pod")
+        }
+      } finally {
+        conf.close()
+      }
+    }
+    return sysctls("the pod", () => namespaces.visit(netns, visit)).pipe(
+      Effect.andThen(
+        plan.addresses.ipv6 !== undefined && link.ipv6Disabled
+          ? sysctls("the host", () => void enable(host, link.ifName, ""))
+          : Effect.void
+      ),
+      Effect.andThen(
+        Effect.suspend(() =>
+          Effect.forEach(disabled, ({ fd, op }) => writeAndClose(op, fd, "0"), { concurrency: 2, discard: true })
         )
       )
+    )
   })
 
 const configure = <E>(
@@ -206,13 +195,14 @@ const configure = <E>(
   beforeRoutes: Effect.Effect<void, E>
 ) =>
   Effect.gen(function*() {
-    if (context.ipv6) {
+    const { conf } = context
+    if (conf !== undefined) {
       // A pod without IPv6 works with a read-only /proc/sys of its own too.
-      const prepared = prepareIpv6(context, plan, netns, link)
+      const prepared = prepareIpv6(context.namespaces, conf, plan, netns, link)
       yield* plan.addresses.ipv6 === undefined ? Effect.ignore(prepared) : prepared
     }
     // Before the host's end is up, and while the kernel works on the pod's: 0.1 ms of writes that nobody waits for.
-    const guarded = context.ipv6 ? guardHostEnd(context, link) : Effect.void
+    const guarded = conf === undefined ? Effect.void : guardHostEnd(conf, link)
     // Neither is cut short by the other's failure: what a side has done must be known before it is undone.
     const sides = yield* Effect.all([
       Effect.result(context.podLane(run(pod, podSteps(plan, link.peerIndex ?? 0), done))),
@@ -220,7 +210,7 @@ const configure = <E>(
         guarded.pipe(
           Effect.andThen(beforeRoutes),
           Effect.andThen(
-            run(context.host, [...hostSteps(plan, link, podMac, context.ipv6), ...passSteps(plan, link)], done)
+            run(context.host, [...hostSteps(plan, link, podMac, conf !== undefined), ...passSteps(plan, link)], done)
           )
         )
       )

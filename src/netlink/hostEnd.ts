@@ -3,7 +3,7 @@ import { readAddressGeneration, readInet6Conf, readInetConf } from "./answers.ts
 import type { Received } from "./codec.ts"
 import { IN6_ADDR_GEN_MODE_NONE } from "./constants.ts"
 import { HOST_IPV4, HOST_IPV6, type Inet6Setting } from "./hostSettings.ts"
-import { listSysctls, writeSysctl } from "./namespace.ts"
+import type { SysctlFolder } from "./namespace.ts"
 
 /**
  * What differs on a link, from its RTM_NEWLINK message. What the message does not carry is a setting that this kernel
@@ -29,16 +29,16 @@ export const isSettled = (link: Received, up: boolean): boolean =>
   !up || (differingInet6(link).length === 0 && !differsInLinkSettings(link))
 
 /**
- * Writes what differs, in the calling thread's namespace; throws what open(2) or write(2) gives. A setting whose file
- * is missing was built out of the kernel.
+ * Writes what differs; throws what open(2) or write(2) gives. `conf`: `ipv6/conf` of the link's namespace. A setting whose
+ * file is missing was built out of the kernel.
  */
-export const writeInet6 = (ifName: string, settings: ReadonlyArray<Inet6Setting>): void => {
+export const writeInet6 = (conf: SysctlFolder, ifName: string, settings: ReadonlyArray<Inet6Setting>): void => {
   let known: ReadonlySet<string> | undefined
   for (const { name, value } of settings) {
     try {
-      writeSysctl(`ipv6/conf/${ifName}/${name}`, String(value))
+      conf.write(`${ifName}/${name}`, String(value))
     } catch (error) {
-      known ??= new Set(listSysctls(`ipv6/conf/${ifName}`))
+      known ??= new Set(conf.list(ifName))
       if (known.size === 0 || known.has(name)) throw error
     }
   }

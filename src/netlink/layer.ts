@@ -7,7 +7,7 @@ import { Detacher } from "./detach.ts"
 import { Gate } from "./Gate.ts"
 import { type HostContext, lookAtHostEnds, repairHostEnds } from "./hostLook.ts"
 import { lookInside } from "./lookInside.ts"
-import { Namespaces, readSysctl } from "./namespace.ts"
+import { Namespaces, readSysctl, SysctlFolder } from "./namespace.ts"
 import { type HostLink, LINK_NAME, Netlink } from "./Netlink.ts"
 import { prepareHost } from "./prepare.ts"
 import { dumpLinks } from "./requests.ts"
@@ -52,10 +52,11 @@ const make = (options: Options) =>
     const checks = yield* Semaphore.make(1)
     const lane = yield* Semaphore.make(POD_SENDS)
     const ipv6 = namespaces.visit(namespaces.host, () => readSysctl("ipv6/conf/all/forwarding") !== undefined)
+    const conf = ipv6 ? yield* inHost(() => new SysctlFolder("ipv6/conf")) : undefined
     // Closed before all that is above: an attachment is not interruptible, and goes into its pod's namespace in its middle.
     const { pass } = yield* Effect.acquireRelease(Effect.sync(() => new Gate()), (gate) => gate.close)
     const ends: HostContext = { namespaces, dumps, requests: looks, ipv6 }
-    const attachTo = attach({ namespaces, host, ipv6, podLane: lane.withPermit, remove: detacher.detach })
+    const attachTo = attach({ namespaces, host, conf, podLane: lane.withPermit, remove: detacher.detach })
     return Netlink.of({
       attach: (plan, beforeRoutes) => pass(`create veth ${plan.hostIfName}`, attachTo(plan, beforeRoutes)),
       detach: detacher.detach,
@@ -77,7 +78,7 @@ const make = (options: Options) =>
       probeRouters: (routers) => Routes.probeRouters(host, routers),
       routerChanges: routerChanges(namespaces),
       answerFor: (gateways) => Routes.answerFor(host, dumps, gateways),
-      prepareHost: pass("prepare the host", prepareHost({ namespaces, host, dumps, ipv6 })),
+      prepareHost: pass("prepare the host", prepareHost({ namespaces, host, dumps, conf })),
       lookAtHostEnds: (plans) =>
         pass("look at links", lookAtHostEnds(ends, plans.filter((plan) => !detacher.isLeaving(plan.hostIfName)))),
       lookInside: lookInside(namespaces),

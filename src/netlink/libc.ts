@@ -29,6 +29,7 @@ const setFilterCall = libc.func("setsockopt", "int", [
   "unsigned int"
 ])
 const getsockoptCall = libc.func("int getsockopt(int, int, int, void *, void *)")
+const openatCall = libc.func("int openat(int, str, int)")
 const setnsCall = libc.func("int setns(int, int)")
 const unshareCall = libc.func("int unshare(int)")
 const sendCall = libc.func("long send(int, void *, size_t, int)")
@@ -49,6 +50,7 @@ const NETLINK_DROP_MEMBERSHIP = 2
 const NETLINK_CAP_ACK = 10
 const NETLINK_EXT_ACK = 11
 const NETLINK_GET_STRICT_CHK = 12
+const O_CLOEXEC = 0x80000
 const CLONE_NEWNET = 0x40000000
 const MSG_TRUNC = 0x20
 const MSG_DONTWAIT = 0x40
@@ -120,6 +122,10 @@ export const attachFilter = (fd: number, program: Uint8Array): void => {
   const length = program.length / 8
   check("setsockopt", setFilterCall(fd, SOL_SOCKET, SO_ATTACH_FILTER, { length, filter: program }, 16))
 }
+
+/** openat(2) of what exists; `flags`: `O_RDONLY`, `O_WRONLY`. */
+export const openAt = (folder: number, path: string, flags: number): number =>
+  check("openat", openatCall(folder, path, flags | O_CLOEXEC))
 
 /** Moves the calling thread, and only it, into a network namespace. EINVAL: `fd` is something else. */
 export const enterNetns = (fd: number): void => {

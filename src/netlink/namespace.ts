@@ -2,9 +2,18 @@
  * Short visits to other network namespaces. setns(2) moves only the calling thread, which is JavaScript's; a visit is
  * synchronous from entry to return, so no other code ever runs in the wrong namespace.
  */
-import { closeSync, constants as flags, fstatSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs"
+import {
+  closeSync,
+  constants as flags,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeSync
+} from "node:fs"
 import { constants } from "node:os"
-import { enterNetns, enterNewNetns, SystemCallError } from "./libc.ts"
+import { enterNetns, enterNewNetns, openAt, SystemCallError } from "./libc.ts"
 
 /** An open network namespace. */
 export interface Netns {
@@ -109,13 +118,59 @@ export const readSysctl = (name: string): string | undefined => {
  */
 export const openSysctl = (name: string): number => openSync(`${root}/${name}`, flags.O_WRONLY)
 
-/** Writes a sysctl that takes no lock. */
-export const writeSysctl = (name: string, value: string): void => {
-  const fd = openSysctl(name)
-  try {
-    writeSync(fd, value)
-  } finally {
-    closeSync(fd)
+/**
+ * A folder below `/proc/sys/net` (`ipv6/conf`) of the namespace that it was opened in, whoever uses it. On the way from the
+ * root the kernel passes the entries of all namespaces, which have the same names: with 300 pods seven writes took 0.35 ms by
+ * their paths, and take 0.04 from here.
+ */
+export class SysctlFolder {
+  readonly #fd: number
+
+  constructor(name: string) {
+    this.#fd = openSync(`${root}/${name}`, flags.O_RDONLY | flags.O_DIRECTORY)
+  }
+
+  /** For writing, by somebody else: see {@link openSysctl}. */
+  open(path: string): number {
+    return openAt(this.#fd, path, flags.O_WRONLY)
+  }
+
+  /** Writes a sysctl that takes no lock. */
+  write(path: string, value: string): void {
+    const fd = this.open(path)
+    try {
+      writeSync(fd, value)
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  /** undefined where there is none. */
+  read(path: string): string | undefined {
+    try {
+      const fd = openAt(this.#fd, path, flags.O_RDONLY)
+      try {
+        const bytes = Buffer.alloc(32)
+        return bytes.toString("latin1", 0, readSync(fd, bytes)).trim()
+      } finally {
+        closeSync(fd)
+      }
+    } catch {
+      return undefined
+    }
+  }
+
+  /** Entries of a folder in it. */
+  list(path: string): ReadonlyArray<string> {
+    try {
+      return readdirSync(`/proc/self/fd/${this.#fd}/${path}`)
+    } catch {
+      return []
+    }
+  }
+
+  close(): void {
+    closeSync(this.#fd)
   }
 }
 

@@ -8,7 +8,7 @@ import { collect, readAddress, readKind, readLink, readRoute } from "./answers.t
 import { errnoName, type Received } from "./codec.ts"
 import * as C from "./constants.ts"
 import { differingInet6, differsInLinkSettings, writeInet6 } from "./hostEnd.ts"
-import { errorCode, listSysctls, type Namespaces, openSysctl, readSysctl } from "./namespace.ts"
+import { errorCode, listSysctls, type Namespaces, openSysctl, readSysctl, type SysctlFolder } from "./namespace.ts"
 import { LINK_NAME, type NetlinkError, type Prepared } from "./Netlink.ts"
 import * as R from "./requests.ts"
 import type { DumpSocket, RequestSocket } from "./socket.ts"
@@ -106,8 +106,8 @@ export interface PrepareContext {
   readonly namespaces: Namespaces
   readonly host: RequestSocket
   readonly dumps: DumpSocket
-  /** The kernel has IPv6. */
-  readonly ipv6: boolean
+  /** `ipv6/conf` of the node; undefined: the kernel has no IPv6. */
+  readonly conf: SysctlFolder | undefined
 }
 
 const routesOf = (dumps: DumpSocket, protocol: number) =>
@@ -164,20 +164,19 @@ const guardHostEnds = (context: PrepareContext, links: ReadonlyArray<Received>) 
     })
     const problems: Array<string> = []
     for (let at = 0; at < ends.length; at += LINKS_PER_TURN) {
-      context.namespaces.visit(context.namespaces.host, () => {
-        for (const { ifName, inet6 } of ends.slice(at, at + LINKS_PER_TURN)) {
-          try {
-            writeInet6(ifName, inet6)
-          } catch (error) {
-            if (!GONE.has(errorCode(error))) problems.push(`cannot set ipv6/conf/${ifName}: ${errorCode(error)}`)
-          }
+      for (const { ifName, inet6 } of ends.slice(at, at + LINKS_PER_TURN)) {
+        if (inet6.length === 0 || context.conf === undefined) continue
+        try {
+          writeInet6(context.conf, ifName, inet6)
+        } catch (error) {
+          if (!GONE.has(errorCode(error))) problems.push(`cannot set ipv6/conf/${ifName}: ${errorCode(error)}`)
         }
-      })
+      }
       yield* Effect.yieldNow
     }
     const ipv4 = ends.filter((end) => end.settings)
     const replies = yield* context.host.request(
-      ipv4.map(({ ifIndex }) => R.hostLinkSettings(ifIndex, undefined, context.ipv6))
+      ipv4.map(({ ifIndex }) => R.hostLinkSettings(ifIndex, undefined, context.conf !== undefined))
     )
     for (const [i, { ack }] of replies.entries()) {
       if (ack.code !== 0 && ack.code !== ENODEV) {
@@ -198,7 +197,7 @@ export const prepareHost = (context: PrepareContext): Effect.Effect<Prepared, Ne
   Effect.gen(function*() {
     const { dumps, namespaces } = context
     const links = yield* dumps.dump("list links", R.dumpLinks)
-    const learned = context.ipv6 ? yield* routesOf(dumps, C.RTPROT_RA) : []
+    const learned = context.conf !== undefined ? yield* routesOf(dumps, C.RTPROT_RA) : []
     const uplinks = uplinksOf(links, new Set(learned.flatMap((route) => route.nextHops.map((hop) => hop.ifIndex))))
     const settings = namespaces.visit(
       namespaces.host,

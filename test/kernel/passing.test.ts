@@ -3,7 +3,7 @@ import { describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { attach } from "../../src/netlink/attach.ts"
 import { Detacher } from "../../src/netlink/detach.ts"
-import { Namespaces } from "../../src/netlink/namespace.ts"
+import { Namespaces, SysctlFolder } from "../../src/netlink/namespace.ts"
 import { RequestSocket } from "../../src/netlink/socket.ts"
 import { linkName, makeLab, ping, planOf } from "./lab.ts"
 
@@ -28,7 +28,7 @@ describe("packets right after attach", () => {
         const attachLate = attach({
           namespaces,
           host: yield* inHost(() => new RequestSocket()),
-          ipv6: true,
+          conf: yield* inHost(() => new SysctlFolder("ipv6/conf")),
           podLane: (effect) => Effect.andThen(beforePod, effect),
           remove: detacher.detach
         })
