@@ -111,6 +111,11 @@ export const install = async (
   await cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", ...crds)
   await cluster.kubectl("apply", "-k", join(site, "nodes"))
   for (const i of numbers(cluster)) await cluster.kubectl("label", "node", `node${i}`, "flock.fritzlab.net/agent=")
+  await establishedEverywhere(cluster)
+}
+
+/** Waits until the DaemonSet is rolled out, every node is Ready and its sessions are Established. */
+export const establishedEverywhere = async (cluster: Cluster): Promise<void> => {
   await cluster.kubectl("-n", "flock-system", "rollout", "status", "daemonset/flock-agent", "--timeout=90s")
   for (const i of numbers(cluster)) {
     await cluster.ready(i)
