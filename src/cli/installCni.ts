@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { oneLine } from "../domain/quote.ts"
 import { Firewall } from "../firewall/Firewall.ts"
 import { makeConflist, PLUGIN_NAME } from "../install/conflist.ts"
-import { installConflist, installPlugin, uninstallAll } from "../install/install.ts"
+import { installConflist, installPlugin, uninstallAll, uninstallConflist } from "../install/install.ts"
 import type { Change } from "../install/keptFiles.ts"
 import { callCni } from "../socket/exchange.ts"
 import { socketFlag, text } from "./flags.ts"
@@ -49,7 +49,9 @@ export const installCni = Command.make(
     plugin: text("plugin", "the plugin to copy", join(import.meta.dirname, "cni", PLUGIN_NAME)),
     socket: socketFlag,
     only: Flag.Literals("only", ["plugin", "conflist"]).pipe(
-      Flag.withDescription("do one half: an init container copies the plugin, the agent writes the conflist"),
+      Flag.withDescription(
+        "do one half: an init container copies the plugin, the agent writes the conflist; with --uninstall: conflist"
+      ),
       Flag.optional
     ),
     wait: Flag.Int("wait").pipe(
@@ -72,6 +74,8 @@ export const installCni = Command.make(
     )
   },
   Effect.fn(function*(flags) {
+    const only = Option.getOrUndefined(flags.only)
+    if (flags.uninstall && only === "conflist") return yield* print(yield* uninstallConflist(flags))
     if (flags.uninstall) {
       const { changes, stillUsed } = yield* uninstallAll(flags, { force: flags.force, sysClassNet: "/sys/class/net" })
       yield* print(changes)
@@ -80,7 +84,6 @@ export const installCni = Command.make(
       yield* removeTables
       return
     }
-    const only = Option.getOrUndefined(flags.only)
     if (only !== "conflist") yield* print(yield* installPlugin(flags, flags.plugin))
     if (only !== "plugin") {
       yield* agentReady(flags.socket, flags.wait)

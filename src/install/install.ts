@@ -140,11 +140,15 @@ export const conflistWhenReady = Effect.fnUntraced(
   }
 )
 
+/** Takes the node's new pods from flock: its conflist goes, and what had been moved aside is back. */
+export const uninstallConflist = Effect.fn("uninstallConflist")(function*({ confDir }: Pick<CniPaths, "confDir">) {
+  return [...yield* uninstall(join(confDir, CONFLIST_NAME)), ...yield* restoreAll(confDir)] as ReadonlyArray<Change>
+})
+
 /** The conflist first, so that no new pod comes; then what had been moved aside; the plugin only when unused. */
 export const uninstallAll = Effect.fn("uninstallAll")(
   function*(paths: CniPaths, options: { readonly force: boolean; readonly sysClassNet: string }) {
-    const changes: Array<Change> = [...yield* uninstall(join(paths.confDir, CONFLIST_NAME))]
-    changes.push(...yield* restoreAll(paths.confDir))
+    const changes: Array<Change> = [...yield* uninstallConflist(paths)]
     const links = (yield* namesIn(options.sysClassNet)).filter((name) => LINK_NAME.test(name))
     if (links.length > 0 && !options.force) return { changes, stillUsed: new StillUsed({ links }) }
     changes.push(...yield* uninstall(join(paths.binDir, PLUGIN_NAME)))

@@ -112,6 +112,20 @@ describe("install-cni", () => {
       })
     })))
 
+  it.live("gives new pods back to another CNI by the conflist alone, where the plugins' folder is read-only or pods are left", () =>
+    scoped(Effect.gen(function*() {
+      const node = yield* makeNode
+      Fs.writeFileSync(join(node.paths.confDir, "10-old.conflist"), "old")
+      yield* installPlugin(node.paths, node.source)
+      yield* installConflist(node.paths, { takeover: true })
+      const { binDir, confDir } = node.paths
+      for (const _ of ["once", "twice"]) {
+        const flags = ["--uninstall", "--only", "conflist", "--cni-bin-dir", binDir, "--cni-conf-dir", confDir]
+        yield* Effect.provide(run(flags), NodeServices.layer)
+        assert.deepStrictEqual(Object.keys(node.tree()), ["opt/cni/bin/flock", "etc/cni/net.d/10-old.conflist"])
+      }
+    })))
+
   it.live(
     "asks the plugins to chain for their versions; one that hangs, floods or dies holds nothing up",
     () =>
