@@ -12,7 +12,7 @@ import { type Current, currentOf, type Probation, proven } from "./current.ts"
 import type { Action, Decision, Failure, Wanted, World } from "./decision.ts"
 import { failedHere, failedOnTrial, haltedBy, report, sayFailure, waitFor } from "./failures.ts"
 import { type NodeFacts, resolve, specHash } from "./resolve.ts"
-import { BIRD_MILLIS, onTrial, trialLookIn } from "./trial.ts"
+import { BIRD_MILLIS, onTrial, onTrialAlone, trialLookIn } from "./trial.ts"
 
 const problemsInWords = (problems: ReadonlyArray<Problem>): string =>
   problems.slice(0, 5).map(({ field, message }) => `${field}: ${message}`).join("; ") +
@@ -156,6 +156,8 @@ const decideOn = (world: World, current: Current | undefined): Decision => {
           ...(templates.length > 0 ? { trouble: { reason: "NoTemplate", message: words } } : {})
         }
       }
+      const trial = current.orphaned ? undefined : onTrialAlone(world, current)
+      if (trial !== undefined) return { ...trial, actions: [...actions, ...trial.actions] }
       const gone = !templates.some(({ name }) => name === current.template)
       const why = `NodeConfigTemplate ${current.template} ${gone ? "is gone" : "fits this node no longer"}`
       return {

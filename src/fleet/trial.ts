@@ -1,7 +1,7 @@
 /** A NodeConfig on trial: how long, what ends it, and the way back. Pure. */
 import type { NodeConfigTemplate } from "../domain/NodeConfigTemplate.ts"
 import type { Current, Probation } from "./current.ts"
-import type { Decision, Failure, Wanted, World } from "./decision.ts"
+import type { Action, Decision, Failure, Health, Wanted, World } from "./decision.ts"
 import { ownFailure, report } from "./failures.ts"
 
 /** By default a NodeConfig is on trial so long: sessions must be back then, and BIRD run what is wanted. */
@@ -12,6 +12,10 @@ export const BIRD_MILLIS = 5000
 /** Sessions that came back and fell just before the end have so long to come back once more: a router that restarts is no fault of the edit. */
 const FLAP_MILLIS = 20_000
 
+/** Than before the trial, of those that are configured. */
+const hasFewer = ({ established, sessions }: Pick<Health, "established" | "sessions">, probation: Probation): boolean =>
+  established < Math.min(probation.established, sessions)
+
 const trialFailure = (
   probation: Probation,
   { health: { established, fewerFor, refusedByBird, rejected, sessions, trouble }, probationMillis }: World,
@@ -19,8 +23,7 @@ const trialFailure = (
 ): Failure | undefined => {
   if (rejected !== undefined) return { reason: "Rejected", message: rejected }
   if (refusedByBird !== undefined && passed >= BIRD_MILLIS) return { reason: "RefusedByBIRD", message: refusedByBird }
-  const wanted = Math.min(probation.established, sessions)
-  if (passed < probationMillis || established >= wanted) return undefined
+  if (passed < probationMillis || !hasFewer({ established, sessions }, probation)) return undefined
   // One whose sessions come and go for ever has failed too.
   if (mayComeBack(fewerFor, passed, probationMillis)) return undefined
   return {
@@ -33,29 +36,24 @@ const trialFailure = (
 const mayComeBack = (fewerFor: number, passed: number, probationMillis: number): boolean =>
   fewerFor < Math.min(FLAP_MILLIS, probationMillis / 3) && passed < 2 * probationMillis
 
-/** What failed is taken back; where there was nothing before, it stays. */
+/** What failed is taken back; where there was nothing before, it stays. `told`: what comes first. */
 const goBack = (
-  world: World,
-  template: NodeConfigTemplate,
   current: Current,
-  { alone, former }: Probation,
-  found: Failure
+  { former }: Probation,
+  failure: Failure,
+  told: ReadonlyArray<Action>
 ): Decision => {
-  const { generation, hash } = current
-  const failure = { ...found, hash, ...(alone ? { alone } : {}) }
-  const wanted = former === undefined
-    ? following(current)
-    : { template: current.template, ...former, probation: undefined }
+  const { generation, template } = current
+  const wanted = former === undefined ? following(current) : { template, ...former, probation: undefined }
   return {
     actions: [
-      // The entry first: whoever has not begun must not begin meanwhile.
-      ...report(template, world.node.name, failure, generation),
-      { _tag: "Apply", wanted, why: `generation ${generation} of ${template.name} failed: ${failure.message}` }
+      ...told,
+      { _tag: "Apply", wanted, why: `generation ${generation} of ${template} failed: ${failure.message}` }
     ],
-    ...(former === undefined ? {} : { fallBack: { observed: current.observed, failure: found, spec: former.spec } }),
+    ...(former === undefined ? {} : { fallBack: { observed: current.observed, failure, spec: former.spec } }),
     words: former === undefined
-      ? `generation ${generation} of ${template.name} failed, and there was none before it: ${failure.message}`
-      : `went back to generation ${former.generation} of ${template.name}: ${failure.message}`
+      ? `generation ${generation} of ${template} failed, and there was none before it: ${failure.message}`
+      : `went back to generation ${former.generation} of ${template}: ${failure.message}`
   }
 }
 
@@ -82,10 +80,13 @@ const endTrial = (
   const failure = world.fellBack?.observed === current.observed
     ? world.fellBack.failure
     : trialFailure(probation, world, passed)
-  if (failure !== undefined) return goBack(world, template, current, probation, failure)
-  if (passed < world.probationMillis || health.established < Math.min(probation.established, health.sessions)) {
-    return undefined
+  if (failure !== undefined) {
+    const { alone } = probation
+    const entry = { ...failure, hash: current.hash, ...(alone ? { alone } : {}) }
+    // The entry first: whoever has not begun must not begin meanwhile.
+    return goBack(current, probation, failure, report(template, node.name, entry, current.generation))
   }
+  if (passed < world.probationMillis || hasFewer(health, probation)) return undefined
   const own = ownFailure(template, node.name)
   return {
     actions: [
@@ -117,3 +118,22 @@ export const onTrial = (
   current?.probation === undefined || current.template !== template.name
     ? undefined
     : endTrial(world, template, current, current.probation)
+
+/**
+ * The template is gone, or fits no longer, while what came of it is on trial and does no good: that goes on to its end, for
+ * whoever deletes a template whose edit was bad wants the nodes back. Undefined: the NodeConfig stays as it is.
+ */
+export const onTrialAlone = (world: World, current: Current): Decision | undefined => {
+  const { probation } = current
+  if (probation?.former === undefined || !hasFewer(world.health, probation)) return undefined
+  const failure = world.fellBack?.observed === current.observed
+    ? world.fellBack.failure
+    : trialFailure(probation, world, trialAge(world, probation))
+  return failure === undefined
+    ? {
+      actions: [],
+      words: `generation ${current.generation} of ${current.template}, which is gone, is on trial`,
+      lookIn: 1000
+    }
+    : goBack(current, probation, failure, [])
+}

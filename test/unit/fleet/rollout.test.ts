@@ -535,6 +535,25 @@ describe("a NodeConfig", () => {
     }
   })
 
+  it("goes back though its template was deleted, where the edit had ended its sessions", () => {
+    const it = new Fleet()
+    it.node("a", {}, ({ mtu }) => mtu === 9000 ? { established: 0 } : {})
+    it.template("t", good(1500), { rollout: { seconds: 0 } })
+    it.pass(100)
+    it.template("t", good(9000))
+    it.settle()
+    it.templates.delete("t")
+    it.pass(30)
+    assert.strictEqual(it.mtu("a"), 9000)
+    it.pass(40)
+    assert.strictEqual(it.mtu("a"), 1500)
+    const metadata = it.of("a").nodeConfig?.["metadata"] as { readonly labels: Record<string, string> }
+    assert.strictEqual(metadata.labels[ORPHANED_LABEL], "true")
+    const quiet = it.log.length
+    it.pass(100)
+    assert.strictEqual(it.log.length, quiet)
+  })
+
   it("two templates of one priority: neither is followed, and both say so", () => {
     const it = new Fleet()
     it.node("a")
