@@ -60,9 +60,9 @@ const phase = async (
   const mine = process.cpuUsage(own)
   say(`${name}: ${took.toFixed(1)} s, ${[...all].map(([key, n]) => `${key}: ${n}`).join(", ")}`)
   const row = (what: string, value: number): Row => [`${name}: ${what}`, value]
-  return [
+  const found = [
     ...rows.map(([what, value]) => row(what, value)),
-    row("API server CPU s", after.cpu > before.cpu ? after.cpu - before.cpu : after.cpu),
+    row("API server CPU s", after.pid === before.pid ? after.cpu - before.cpu : after.cpu),
     row("API server MB", after.rss),
     row("answers", total(all, ANSWERED)),
     row("answers, most in a second", peak(ANSWERED)),
@@ -76,6 +76,9 @@ const phase = async (
     row("writes of templates' status", total(all, /^patch nodeconfigtemplates/)),
     row("CPU s of all agents", (mine.user + mine.system) / 1e6)
   ]
+  // Whatever becomes of the next phase.
+  for (const [what, value] of found) console.error(`  ${what.padEnd(56)}${value.toFixed(2).padStart(12)}`)
+  return found
 }
 
 const at = (times: ReadonlyArray<number>, share: number): number =>

@@ -4,6 +4,7 @@ import { join } from "node:path"
 import type { ApiServer } from "../../lab/ApiServer.ts"
 
 export interface Usage {
+  readonly pid: string
   /** Seconds. */
   readonly cpu: number
   /** MB. */
@@ -16,7 +17,7 @@ export const usage = (api: ApiServer): Usage => {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8")
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
   const rss = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
-  return { cpu: (Number(fields[11]) + Number(fields[12])) / 100, rss: Number(rss) / 1000 }
+  return { pid, cpu: (Number(fields[11]) + Number(fields[12])) / 100, rss: Number(rss) / 1000 }
 }
 
 export interface Sample {
