@@ -26,11 +26,20 @@ onCluster("the release before", (ground) => {
       const sites = { back: await prepare(cluster, before), forth: join(directory, "site") }
       const addresses = await standing(ground)
       for (const [name, site] of Object.entries(sites)) {
-        const { fetches, kept, made, pings, problems, seconds } = await rollTo(ground, site, name, addresses)
+        const { fetches, kept, lost, made, pings, problems, sameConfiguration, seconds } = await rollTo(
+          ground,
+          site,
+          name,
+          addresses
+        )
         console.log(
           `${name}: ${seconds.toFixed(0)} s, ${pings} pings, ${fetches} requests, ${kept} pods kept, ${made} made`
         )
         assert.deepStrictEqual(problems, [])
+        if (sameConfiguration) assert.deepStrictEqual(lost, [])
+        else {console.log(
+            `bird.conf is another: what restarted for it lost ${lost.length === 0 ? "nothing" : lost.join("; ")}`
+          )}
         assert.isAbove(pings, 100)
         assert.isAbove(fetches, 100)
         assert.strictEqual(made, 8)

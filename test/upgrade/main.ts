@@ -48,8 +48,10 @@ const some = (problems: ReadonlyArray<string>): string =>
     ? "0"
     : problems.slice(0, 5).join("; ") + (problems.length > 5 ? `; and ${problems.length - 5} more` : "")
 
-const row = (what: string, { fetches, kept, made, pings, problems, seconds }: Stage): string =>
-  `| ${what} | ${seconds.toFixed(0)} s | ${pings} | ${fetches} | ${kept} | ${made} | ${some(problems)} |`
+const row = (what: string, { fetches, kept, lost, made, pings, problems, sameConfiguration, seconds }: Stage): string =>
+  `| ${what} | ${seconds.toFixed(0)} s | ${pings} | ${fetches} | ${kept} | ${made} | ${
+    sameConfiguration ? "same" : "other"
+  } | ${some([...lost, ...problems])} |`
 
 const say = (what: string): void => console.error(`${new Date().toISOString().slice(11, 19)} ${what}`)
 
@@ -96,12 +98,12 @@ try {
   console.log(`
 from ${commit.slice(0, 7)} to this tree
 
-| roll-out | took | pings | requests | pods that stayed | new pods | lost or wrong |
-|---|---|---|---|---|---|---|`)
+| roll-out | took | pings | requests | pods that stayed | new pods | bird.conf | lost or wrong |
+|---|---|---|---|---|---|---|---|`)
   for (const [what, stage] of rows) console.log(row(what, stage))
   console.log(`
 a pod by the older plugin with the newer agent, and the other way round: ${mixed.join("; ") || "as any other"}`)
-  if (mixed.length + rows.flatMap(([, { problems }]) => problems).length > 0) process.exitCode = 1
+  if (mixed.length + rows.flatMap(([, { lost, problems }]) => [...lost, ...problems]).length > 0) process.exitCode = 1
 } catch (error) {
   console.error(await describe(cluster))
   throw error

@@ -1,4 +1,6 @@
 /** One roll-out, forwards or back, under pings and HTTP: what it lost, and whether every pod kept what it had. */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import type { Cluster, KubeObject } from "../../lab/Cluster.ts"
 import { settled } from "../../lab/clusterAudit.ts"
 import { agentPod, established, execIn } from "../../lab/site.ts"
@@ -40,6 +42,15 @@ const given = async (cluster: Cluster): Promise<ReadonlyMap<string, string>> => 
   return new Map(all.flat())
 }
 
+/** What BIRD has on each node, without remarks. */
+const configurations = (cluster: Cluster): ReadonlyArray<string> =>
+  numbers.map((i) =>
+    readFileSync(join(cluster.stateOf(i), "bird/bird.conf"), "utf8").split("\n").filter((line) =>
+      !/^\s*#|^$/.test(line)
+    )
+      .filter((line) => !line.includes("revision")).join("\n")
+  )
+
 export interface Stage {
   readonly seconds: number
   readonly pings: number
@@ -47,6 +58,13 @@ export interface Stage {
   /** Pods with a network of their own: those of before, and those that were made while it went on and after. */
   readonly kept: number
   readonly made: number
+  /**
+   * What was lost. BIRD starts on the file of the agent before: where the new one's is another, it is reconfigured at once, and
+   * an option of a session or of the kernel's protocol that differs restarts that.
+   */
+  readonly lost: ReadonlyArray<string>
+  /** Both have the same `bird.conf`: nothing may be lost. */
+  readonly sameConfiguration: boolean
   /** Empty: nothing is wrong. */
   readonly problems: ReadonlyArray<string>
 }
@@ -59,6 +77,7 @@ export const rollTo = async (
   addresses: ReadonlyArray<string>
 ): Promise<Stage> => {
   const before = await given(cluster)
+  const configured = configurations(cluster)
   const agents = await Promise.all(numbers.map((i) => agentPod(cluster, i)))
   const from = performance.now()
   const made = { replicas: 4 }
@@ -90,8 +109,9 @@ export const rollTo = async (
     fetches,
     kept: before.size,
     made: now.size - before.size,
+    lost,
+    sameConfiguration: configurations(cluster).every((text, i) => text === configured[i]),
     problems: [
-      ...lost,
       ...same.map((agent) => `${agent} was not replaced`),
       ...other.map(([container, addresses]) => `${container} had ${addresses}, has ${now.get(container) ?? "nothing"}`),
       ...twice.map((address) => `${address} was given twice`),
