@@ -13,6 +13,7 @@ const STAMPS = [
   "bird/rounds.ts",
   "cni/add.ts",
   // stamps in objects' status, by which another leader goes on
+  "fleet/Counter.ts",
   "fleet/Fleet.ts",
   "fleet/rollout.ts",
   // compared with the API server's
