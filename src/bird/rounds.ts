@@ -17,6 +17,8 @@ export const makeRounds = (deps: {
   readonly facts: Parameters<typeof readWanted>[0]
   readonly control: Control
   readonly apply: ReturnType<typeof makeApply>
+  /** `bird.conf` is as this agent wants it, or as BIRD accepts it. */
+  readonly written: Effect.Effect<void>
   readonly state: SubscriptionRef.SubscriptionRef<State>
   /** Of BIRD's routes in the kernel, by the configuration that BIRD runs. */
   readonly runsWith: (metric: number) => Effect.Effect<void>
@@ -24,7 +26,7 @@ export const makeRounds = (deps: {
   readonly came: Queue.Enqueue<void>
   readonly dispatch: (event: Event) => Effect.Effect<void>
 }) => {
-  const { apply, came, control, dispatch, facts, runsWith, state } = deps
+  const { apply, came, control, dispatch, facts, runsWith, state, written } = deps
 
   const status = Effect.gen(function*() {
     const known = yield* SubscriptionRef.get(state)
@@ -43,7 +45,9 @@ export const makeRounds = (deps: {
     const wanted = yield* readWanted(facts, known)
     const { problems, rendered } = wanted
     yield* dispatch({ _tag: "WantedRead", ...wanted })
-    const outcome: Outcome = rendered === undefined ? { _tag: "Unchanged" } : yield* apply(rendered)
+    const outcome: Outcome = rendered === undefined
+      ? { _tag: "Unchanged" }
+      : yield* Effect.tap(apply(rendered), written)
     if (rendered !== undefined && (outcome._tag === "Applied" || outcome._tag === "Unchanged")) {
       yield* runsWith(rendered.metric)
     }

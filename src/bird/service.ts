@@ -13,6 +13,7 @@ import { initial, type PeerStatus, peerText, sameForSubscribers } from "./birdSt
 import { type Coalescer, makeCoalescer } from "./coalescer.ts"
 import { makeControl } from "./control.ts"
 import { exportedTo, exportsTo, mayExport } from "./exports.ts"
+import { makeHandover } from "./handover.ts"
 import { loadKept } from "./keptFile.ts"
 import { makeKeep } from "./keptRoutes.ts"
 import { makeRetire } from "./kernelMetric.ts"
@@ -120,6 +121,28 @@ const watch = (status: Effect.Effect<unknown>, state: SubscriptionRef.Subscripti
     yield* Effect.sleep((yield* monotonicMillis) - changedAt < SOON_FOR ? WATCH_SOON : WATCH)
   }))
 
+/** Whether the sessions are to be shut now: somebody may have taken it back meanwhile. */
+const leaving = (
+  state: SubscriptionRef.SubscriptionRef<State>,
+  dispatch: (event: Event) => Effect.Effect<void>,
+  request: Effect.Effect<void>
+) =>
+  Effect.gen(function*() {
+    const { config, drained, status: { peers } } = yield* SubscriptionRef.get(state)
+    const seconds = config?.spec.bgp?.withdraw.gracefulShutdownSeconds ?? 0
+    if (drained || seconds === 0 || !peers.some(({ state }) => state === "Established")) return true
+    yield* dispatch({ _tag: "LeaveAsked" })
+    yield* request
+    yield* Effect.logInfo(`everything is announced with GRACEFUL_SHUTDOWN for ${seconds} s, then the sessions are shut`)
+    const decided = SubscriptionRef.changes(state).pipe(
+      Stream.filter(({ drained, leaving }) => drained || !leaving),
+      Stream.runHead
+    )
+    yield* Effect.raceFirst(Effect.sleep(Duration.seconds(seconds)), decided)
+    const after = yield* SubscriptionRef.get(state)
+    return after.leaving || after.drained
+  })
+
 export const make = Effect.fn("Bird.make")(function*(options: Options) {
   yield* started
   const fs = yield* FileSystem.FileSystem
@@ -130,6 +153,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   const confPath = path.resolve(options.confPath)
   const control = yield* makeControl({ socketPath: options.socketPath, timeout: TIMEOUT })
   const apply = makeApply({ fs, path, control, confPath })
+  const handover = makeHandover(fs, path, confPath)
   const metric = yield* makeRetire(netlink)
   const state = yield* SubscriptionRef.make({ ...initialState, kept: yield* loadKept(fs, options.keptFile) })
   const keptRoutes = yield* makeKeep(netlink, state)
@@ -144,7 +168,16 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
   })
 
   const facts = { nodeName: options.nodeName, confPath, fs, kube, netlink }
-  const { round, status } = makeRounds({ facts, control, apply, state, runsWith: metric.runsWith, came, dispatch })
+  const { round, status } = makeRounds({
+    facts,
+    control,
+    apply,
+    written: handover.take,
+    state,
+    runsWith: metric.runsWith,
+    came,
+    dispatch
+  })
   // What the kernel or the file system refuses now is tried again by the tick; a cut connection to BIRD much sooner.
   const failed = ({ message }: { readonly message: string }) =>
     dispatch({ _tag: "Failed", message }).pipe(Effect.andThen(status), Effect.as(false))
@@ -174,22 +207,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
       Effect.tap(() => status)
     )
 
-  /** Whether the sessions are to be shut now: somebody may have taken it back meanwhile. */
-  const leave = Effect.gen(function*() {
-    const { config, drained, status: { peers } } = yield* SubscriptionRef.get(state)
-    const seconds = config?.spec.bgp?.withdraw.gracefulShutdownSeconds ?? 0
-    if (drained || seconds === 0 || !peers.some(({ state }) => state === "Established")) return true
-    yield* dispatch({ _tag: "LeaveAsked" })
-    yield* request
-    yield* Effect.logInfo(`everything is announced with GRACEFUL_SHUTDOWN for ${seconds} s, then the sessions are shut`)
-    const decided = SubscriptionRef.changes(state).pipe(
-      Stream.filter(({ drained, leaving }) => drained || !leaving),
-      Stream.runHead
-    )
-    yield* Effect.raceFirst(Effect.sleep(Duration.seconds(seconds)), decided)
-    const after = yield* SubscriptionRef.get(state)
-    return after.leaving || after.drained
-  })
+  const leave = leaving(state, dispatch, request)
 
   const withdrawAll = Effect.fnUntraced(function*(now: boolean) {
     return now || (yield* leave) ? yield* drain(true) : []
@@ -213,6 +231,6 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     run: Effect.all<ReadonlyArray<Effect.Effect<unknown>>, { concurrency: "unbounded"; discard: true }>(
       [...follow(kube, netlink, state, coalescer, linkChanged), ...loops],
       { concurrency: "unbounded", discard: true }
-    ).pipe(Effect.andThen(Effect.never))
+    ).pipe(Effect.andThen(Effect.never), Effect.onInterrupt(() => handover.leave))
   }
 })

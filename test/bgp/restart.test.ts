@@ -1,5 +1,5 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { renameSync, unlinkSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Attached } from "../../lab/AgentNode.ts"
 import { end, exec, run } from "../../lab/exec.ts"
@@ -104,6 +104,44 @@ describe("restarts, with pings from the client all along", () => {
       await settled()
     })
     assert.strictEqual(lostOf(loss), 0, loss.v6.text + loss.v4.text)
+  })
+
+  it("loses nothing in a roll-out to an agent that writes the sessions otherwise: BIRD starts on the new file", async () => {
+    await node().stopBird("SIGKILL")
+    const directory = node().birdDirectory
+    const log = join(directory, "roll-out.log")
+    const container = () => world.spawn(sidecar(directory), { netns: node().netns, log })
+    const mark = join(directory, "agent-ended")
+    const before = container()
+    let after = before
+    await settled()
+    await routed(true)
+    assert.isFalse(existsSync(mark))
+    const loss = await during(async () => {
+      await Promise.all([node().stop(), end(before, "SIGTERM")])
+      assert.isTrue(existsSync(mark))
+      node().writeNodeConfig(nodeSpec(0, { peers: peers({ holdTimeSeconds: 45 }) }))
+      after = container()
+      await sleep(500)
+      await node().start()
+      await until("both sessions Established with the new option", async () => {
+        assert.isNull(after.exitCode)
+        return /hold time 45;/.test(node().readConf()) && await settled()
+      })
+    })
+    assert.strictEqual(lostOf(loss), 0, loss.v6.text + loss.v4.text)
+    assert.isFalse(existsSync(mark))
+    assert.notMatch(readFileSync(log, "utf8"), /Restarting protocol peer/)
+    await node().stop("SIGKILL")
+    assert.isFalse(existsSync(mark), "a killed agent has not ended in order: BIRD is not kept waiting for the next")
+    await node().start()
+    await end(after, "SIGTERM")
+    await node().startBird()
+    node().writeNodeConfig(nodeSpec(0))
+    await until("the edit is in force", async () => !/hold time 45;/.test(node().readConf()))
+    await sleep(1000)
+    await settled()
+    await routed(true)
   })
 
   it("loses routes with graceful restart off (negative control)", async () => {
