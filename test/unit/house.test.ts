@@ -112,7 +112,9 @@ describe("Where to look", () => {
 
 it.each(DOCUMENTS)("%s names only files that are there", (file) => {
   const named = [...read(file).matchAll(/`((?:src|cni|lab|test|scripts|manifests|docs|tools|\.ci)\/[^`\s*{}]*)`/g)]
-  for (const [, path = ""] of named) assert.isTrue(existsSync(join(ROOT, path)), `${path} is not there`)
+  // Packages are there for whoever needs them: those of the tools for lint alone.
+  const own = named.map(([, path = ""]) => path).filter((path) => !path.includes("node_modules"))
+  for (const path of own) assert.isTrue(existsSync(join(ROOT, path)), `${path} is not there`)
 })
 
 describe("docs/decisions", () => {
