@@ -3,7 +3,7 @@
  * own JSON report has no errors that belong to no test, so it cannot say why a file did not finish.
  *
  * `files`: path, state (`pending`: its process ended in the middle), errors outside of its tests, and tests. `errors`: the
- * run's, among them how a process ended. An error is its stack, those that caused it below it.
+ * run's, among them how a process ended. `flaky`: passed at its second try; `errors` are of the first. An error is its stack, those that caused it below it.
  */
 import { writeFileSync } from "node:fs"
 import { relative } from "node:path"
@@ -24,7 +24,7 @@ export default class {
       errors: textsOf([...module.errors(), ...[...module.children.allSuites()].flatMap((suite) => suite.errors())]),
       tests: [...module.children.allTests()].map((test) => {
         const { errors = [], state } = test.result()
-        return { name: test.fullName, state, errors: textsOf(errors) }
+        return { name: test.fullName, state, flaky: test.diagnostic()?.flaky === true, errors: textsOf(errors) }
       })
     }))
     writeFileSync(process.env.FLOCK_TEST_REPORT, JSON.stringify({ files, errors: textsOf(unhandled) }))

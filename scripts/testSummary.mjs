@@ -1,6 +1,6 @@
 /**
  * `testSummary.mjs DIR`: adds up testReport.mjs's reports of several runs (DIR/NAME.json, DIR/NAME.exit). Prints what
- * failed and why, last `N passed, N failed`. A run that left no report, a file that did not load or did not finish and an
+ * failed and why, and what passed at its second try only, last `N passed, N failed`. A run that left no report, a file that did not load or did not finish and an
  * exit code that no failed test explains count as one failed test each. Exit code 1 if anything failed or nothing passed.
  */
 import { readdirSync, readFileSync } from "node:fs"
@@ -51,6 +51,10 @@ for (const exitFile of readdirSync(directory).filter((name) => name.endsWith(".e
   const tests = files.flatMap(({ path, tests }) => tests.map((test) => ({ ...test, path })))
   const failures = tests.filter(isFailed)
   const broken = files.filter(isBroken)
+  const flaky = tests.filter((test) => test.flaky)
+  for (const test of flaky.slice(0, FAILURES)) {
+    print(`passed at its second try: ${test.path} > ${test.name}`, test.errors)
+  }
   for (const test of failures.slice(0, FAILURES)) print(`failed: ${test.path} > ${test.name}`, test.errors)
   for (const file of files.filter((file) => isBroken(file) || file.errors.length > 0).slice(0, FAILURES)) explain(file)
   for (const error of errors.slice(0, FAILURES)) print("error outside of the tests:", [error])

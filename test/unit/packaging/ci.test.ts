@@ -47,6 +47,15 @@ const summary = (runs: Readonly<Record<string, Left>>) =>
   })
 
 describe("testSummary", () => {
+  it("lists what passed at its second try only, with the first one's error, and counts it as passed", () => {
+    const [passed, ...others] = result("passed", "passed").tests
+    const flaky = { ...passed, name: "sometimes", flaky: true, errors: ["Error: not within 10 s"] }
+    const { last, lines, status } = summary({ a: [0, report({ ...result(), tests: [flaky, ...others] })] })
+    assert.deepStrictEqual([status, last], [0, "2 passed, 0 failed"])
+    assert.match(lines[0] ?? "", /^passed at its second try: .* > sometimes$/)
+    assert.include(lines[1], "not within 10 s")
+  })
+
   it.each<readonly [string, Readonly<Record<string, Left>>, number, string]>([
     ["two good runs", { a: good, b: good }, 0, "4 passed, 0 failed"],
     [
