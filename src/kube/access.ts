@@ -7,10 +7,11 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { KubeConfig } from "@kubernetes/client-node/dist/config.js"
 import { Data, Effect } from "effect"
 import type { HttpClient } from "effect/http/HttpClient"
-import * as http from "node:http"
-import * as https from "node:https"
+import type * as http from "node:http"
+import type * as https from "node:https"
 import { isDeepStrictEqual } from "node:util"
 import { monotonicMillis } from "../process/monotonic.ts"
+import { listening, poolAgent } from "./poolAgent.ts"
 
 /** No answer of the API server (`status` 0), or one that is not a success. */
 export class ApiError extends Data.TaggedError("ApiError")<{
@@ -42,9 +43,6 @@ export interface Accesses {
 
 /** The token and certificate files are read again after this time, as client-go does: kubelet rotates them. */
 const FRESH_MILLIS = 60_000
-
-/** TCP keepalive too: a connection whose other end is gone without a word is noticed (25 s with Linux's Node). */
-const POOL = { keepAlive: true, keepAliveMsecs: 15_000 }
 
 /** As client-go has it. */
 export const inCluster = (): boolean => process.env["KUBERNETES_SERVICE_HOST"] !== undefined
@@ -82,7 +80,7 @@ class Pool {
     if (this.#agent === undefined || !isDeepStrictEqual(tls, this.#tls)) {
       this.dropIdle()
       this.#tls = tls as https.AgentOptions
-      this.#agent = server.startsWith("https:") ? new https.Agent({ ...this.#tls, ...POOL }) : new http.Agent(POOL)
+      this.#agent = poolAgent(server.startsWith("https:") ? this.#tls : undefined)
     }
     return this.#agent
   }
@@ -105,7 +103,7 @@ export const make = (kubeconfig: string | undefined): Accesses => {
     const options: https.RequestOptions = {}
     await config.applyToHTTPSOptions(options)
     const proxied = cluster?.proxyUrl !== undefined && typeof options.agent === "object"
-    const agent = proxied ? options.agent as http.Agent : pool.agent(server, options)
+    const agent = proxied ? listening(options.agent as http.Agent) : pool.agent(server, options)
     return { server, headers: headersOf(options), http: clientOver(agent) }
   }
 
