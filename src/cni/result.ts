@@ -2,11 +2,10 @@
 import type { Allocation } from "../domain/Allocation.ts"
 import { bitsOf, formatAddress, type IpAddress } from "../domain/Ip.ts"
 import { gatewayOf, primariesOf } from "../domain/PodAddresses.ts"
-import { record } from "../domain/record.ts"
+import { items, records } from "../domain/record.ts"
 import type { PodLink } from "../netlink/Netlink.ts"
 import { type CniVersion, SUPPORTED_VERSIONS } from "./spec.ts"
 
-const list = (u: unknown): ReadonlyArray<unknown> => Array.isArray(u) ? u : []
 
 const atLeast = (version: CniVersion, than: CniVersion): boolean =>
   SUPPORTED_VERSIONS.indexOf(version) >= SUPPORTED_VERSIONS.indexOf(than)
@@ -21,7 +20,7 @@ export const addResult = (
   link: PodLink,
   prevResult?: Readonly<Record<string, unknown>>
 ): Readonly<Record<string, unknown>> => {
-  const before = list(prevResult?.["interfaces"])
+  const before = items(prevResult?.["interfaces"])
   const mtu = atLeast(version, "1.1.0") ? { mtu: allocation.mtu } : {}
   const interfaces = [
     ...before,
@@ -43,9 +42,9 @@ export const addResult = (
   return {
     cniVersion: version,
     interfaces,
-    ips: [...list(prevResult?.["ips"]), ...primaries.map(ip)],
+    ips: [...items(prevResult?.["ips"]), ...primaries.map(ip)],
     routes: [
-      ...list(prevResult?.["routes"]),
+      ...items(prevResult?.["routes"]),
       ...primaries.map((address) => ({ dst: address.family === 6 ? "::/0" : "0.0.0.0/0", gw: gateway(address) }))
     ],
     dns: prevResult?.["dns"] ?? {}
@@ -57,12 +56,12 @@ export const prevResultProblems = (
   allocation: Allocation,
   prevResult: Readonly<Record<string, unknown>>
 ): ReadonlyArray<string> => {
-  const ours = list(prevResult["interfaces"]).map(record).findIndex((i) =>
+  const ours = records(prevResult["interfaces"]).findIndex((i) =>
     i["name"] === allocation.ifName && Boolean(i["sandbox"])
   )
   if (ours < 0) return [`prevResult lists no interface ${allocation.ifName} in a sandbox`]
   const listed = new Set(
-    list(prevResult["ips"]).map(record).filter((ip) => ip["interface"] === ours).map((ip) => String(ip["address"]))
+    records(prevResult["ips"]).filter((ip) => ip["interface"] === ours).map((ip) => String(ip["address"]))
   )
   return primariesOf(allocation.addresses)
     .map((address) => `${formatAddress(address)}/${bitsOf(address.family)}`)

@@ -5,7 +5,7 @@
 import { Data, Effect, Result, Schema } from "effect"
 import { API_VERSION } from "./NodeConfig.ts"
 import { quote } from "./quote.ts"
-import { isRecord, record } from "./record.ts"
+import { isRecord, record, records } from "./record.ts"
 import { type Problem, problemsOf } from "./schemaProblems.ts"
 
 export const TEMPLATE_KIND = "NodeConfigTemplate"
@@ -135,7 +135,7 @@ const selectorProblems = ({ matchExpressions }: LabelSelector): ReadonlyArray<Pr
 
 /** Of all managers of the spec the newest; a write of the status is none (meta/v1 ManagedFieldsEntry). */
 const editedAt = (metadata: Readonly<Record<string, unknown>>): number | undefined => {
-  const entries = Array.isArray(metadata["managedFields"]) ? metadata["managedFields"].map(record) : []
+  const entries = records(metadata["managedFields"])
   const times = entries
     .filter((entry) => entry["subresource"] === undefined || entry["subresource"] === "")
     .map((entry) => Date.parse(String(entry["time"])))
@@ -147,8 +147,7 @@ const wholeNumber = (text: unknown): number | undefined =>
   typeof text === "string" && /^\d{1,15}$/.test(text) ? Number(text) : undefined
 
 const failuresOf = (status: unknown): ReadonlyArray<TemplateFailure> => {
-  const { failures } = record(status)
-  return (Array.isArray(failures) ? failures : []).map(record).map((failure) => ({
+  return records(record(status)["failures"]).map((failure) => ({
     node: String(failure["node"] ?? ""),
     generation: Number(failure["generation"] ?? 0),
     reason: String(failure["reason"] ?? ""),

@@ -1,7 +1,7 @@
 /**
  * The little that flock needs of a Pod, taken from the API's object or from a standalone YAML file of the same shape.
  */
-import { record } from "./record.ts"
+import { record, records } from "./record.ts"
 
 /** Characters of an annotation that are looked at, and one more: so that what is too long is seen to be. */
 export const MAX_ANNOTATION = 4096
@@ -36,7 +36,6 @@ const annotationText = (u: unknown): string => typeof u === "boolean" || typeof 
 const bounded = (value: string): string =>
   value.length > MAX_ANNOTATION ? Buffer.from(value.slice(0, MAX_ANNOTATION + 1), "utf16le").toString("utf16le") : value
 
-const list = (u: unknown): ReadonlyArray<unknown> => Array.isArray(u) ? u : []
 
 const DIGEST = /sha256:([0-9a-f]{64})\b/
 
@@ -45,10 +44,10 @@ export const fromObject = (pod: unknown): PodInfo | undefined => {
   const { metadata, spec, status } = record(pod)
   const { annotations, deletionTimestamp, name, namespace, uid } = record(metadata)
   if (text(name) === "") return undefined
-  const conditions = list(record(status)["conditions"]).map(record)
+  const conditions = records(record(status)["conditions"])
   const images = [
-    ...list(record(spec)["containers"]).slice(0, 1).map((c) => text(record(c)["image"])),
-    ...list(record(status)["containerStatuses"]).slice(0, 1).map((c) => text(record(c)["imageID"]))
+    ...records(record(spec)["containers"]).slice(0, 1).map(({ image }) => text(image)),
+    ...records(record(status)["containerStatuses"]).slice(0, 1).map(({ imageID }) => text(imageID))
   ]
   const imageDigest = images.map((image) => DIGEST.exec(image)?.[1]).find((digest) => digest !== undefined)
   const { phase } = record(status)

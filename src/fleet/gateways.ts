@@ -2,17 +2,16 @@
 import { Effect } from "effect"
 import { formatAddress } from "../domain/Ip.ts"
 import type { NodeConfigTemplate } from "../domain/NodeConfigTemplate.ts"
-import { record } from "../domain/record.ts"
-import type { HostInterface, HostRoute, Netlink } from "../netlink/Netlink.ts"
+import { isLinkLocal } from "../domain/peerAddress.ts"
+import { record, records } from "../domain/record.ts"
+import { type HostInterface, type HostRoute, type Netlink, PROTOCOL_BIRD, PROTOCOL_KEPT } from "../netlink/Netlink.ts"
 import type { NodeFacts } from "./resolve.ts"
 
-/** `RTPROT_BIRD` (linux/rtnetlink.h): what was learned from a peer does not say who the peer is to be. */
-const RTPROT_BIRD = 12
+/** What was learned from a peer does not say who the peer is to be, nor does the copy that is kept over BIRD's restart. */
+const LEARNED: ReadonlySet<number> = new Set([PROTOCOL_BIRD, PROTOCOL_KEPT])
 
-export const asksForGateway = ({ spec }: NodeConfigTemplate): boolean => {
-  const { peers } = record(spec.template["bgp"])
-  return Array.isArray(peers) && peers.some((peer) => "gateway" in record(peer))
-}
+export const asksForGateway = ({ spec }: NodeConfigTemplate): boolean =>
+  records(record(spec.template["bgp"])["peers"]).some((peer) => "gateway" in peer)
 
 /** Of the main table's routes; a link-local gateway is given with its interface. */
 export const gatewaysOf = (
@@ -22,13 +21,13 @@ export const gatewaysOf = (
   const of = (family: 4 | 6): string | undefined => {
     // The kernel lists the one with the lowest metric, which it uses, first.
     const route = routes.find(({ destination, protocol }) =>
-      destination.family === family && destination.prefix === 0 && protocol !== RTPROT_BIRD
+      destination.family === family && destination.prefix === 0 && !LEARNED.has(protocol)
     )
     const hop = route?.nextHops.find(({ via }) => via?.family === family)
     if (hop?.via === undefined) return undefined
     const text = formatAddress(hop.via)
     const link = interfaces.find(({ ifIndex }) => ifIndex === hop.ifIndex)
-    return /^fe[89ab]/.test(text) && link !== undefined ? `${text}%${link.ifName}` : text
+    return isLinkLocal(hop.via) && link !== undefined ? `${text}%${link.ifName}` : text
   }
   return { ipv6: of(6), ipv4: of(4) }
 }

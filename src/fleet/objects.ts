@@ -9,7 +9,7 @@ import {
 } from "../domain/NodeConfig.ts"
 import { TEMPLATE_KIND, type TemplateFailure } from "../domain/NodeConfigTemplate.ts"
 import { oneLine } from "../domain/quote.ts"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 import { FIELD_MANAGER } from "../kube/fleetApi.ts"
 import type { Wanted } from "./decision.ts"
 import { halts } from "./failures.ts"
@@ -76,7 +76,7 @@ export const releaseBody = (node: string): unknown => ({
 /** A NodeConfig that came between the look and the write: somebody else has written of its spec too. */
 export const isSomebodyElses = (nodeConfig: unknown): boolean => {
   const { managedFields } = record(record(nodeConfig)["metadata"])
-  return (Array.isArray(managedFields) ? managedFields : []).map(record).some((entry) =>
+  return records(managedFields).some((entry) =>
     entry["manager"] !== FIELD_MANAGER && "f:spec" in record(entry["fieldsV1"])
   )
 }

@@ -3,7 +3,7 @@
  * a word. Asked at the start and about once a day, one object of one page.
  */
 import { Effect, Random, Ref } from "effect"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 import type { ApiError } from "./access.ts"
 import type { Policies } from "./apiHealth.ts"
 import type { Client } from "./client.ts"
@@ -13,9 +13,9 @@ const AGAIN = { known: 86_400_000, refused: 300_000 }
 /** Of a list with limit 1; undefined: there is none. */
 export const policiesOf = (list: unknown): Policies | undefined => {
   const { items, metadata } = record(list)
-  const first = Array.isArray(items) ? items[0] : undefined
+  const [first] = records(items)
   if (first === undefined) return undefined
-  const { name, namespace } = record(record(first)["metadata"])
+  const { name, namespace } = record(first["metadata"])
   const more = Number(record(metadata)["remainingItemCount"] ?? 0)
   return { example: `${String(namespace)}/${String(name)}`, count: 1 + more }
 }

@@ -11,7 +11,7 @@
  */
 import { Clock, Effect, Option, Random, Ref, Semaphore } from "effect"
 import { oneLine } from "../domain/quote.ts"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 import { monotonicMillis } from "../process/monotonic.ts"
 import type { ApiError } from "./access.ts"
 import type { Client } from "./client.ts"
@@ -37,7 +37,7 @@ export interface Known {
 export const knownOf = (node: unknown): Known => {
   const { metadata, status } = record(node)
   const { conditions } = record(status)
-  const condition = record((Array.isArray(conditions) ? conditions : []).find((c) => record(c)["type"] === TYPE))
+  const condition = record(records(conditions).find(({ type }) => type === TYPE))
   return {
     status: String(condition["status"] ?? ""),
     reason: String(condition["reason"] ?? ""),

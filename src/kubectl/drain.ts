@@ -1,5 +1,5 @@
 /** When the routers' traffic has left a node, from what it forwards; and when its sessions are back. Pure. */
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 
 /** Forwarded packets a second below which nothing of a client is left: pods still try to reach somebody. */
 export const QUIET_PACKETS = 20
@@ -21,6 +21,6 @@ export interface Sessions {
 /** Of `flock-agent status --json`. */
 export const sessionsIn = (answer: unknown): Sessions => {
   const { peers } = record(record(answer)["bird"])
-  const states = (Array.isArray(peers) ? peers : []).map((peer) => record(peer)["state"])
+  const states = records(peers).map(({ state }) => state)
   return { established: states.filter((state) => state === "Established").length, all: states.length }
 }

@@ -5,7 +5,7 @@
 import { Data, Effect } from "effect"
 import { execFile } from "node:child_process"
 import { oneLine } from "../domain/quote.ts"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 
 /** A list of 5,000 NodeConfigs with their status is some 20 MB. */
 const MAX_BYTES = 256 << 20
@@ -65,10 +65,7 @@ export const list = (
 ): Effect.Effect<ReadonlyArray<Readonly<Record<string, unknown>>>, KubectlFailed> => {
   const all = ["get", ...args, "-o", "json"]
   return Effect.flatMap(kubectl.text(all), (text) => parsed(all, text)).pipe(
-    Effect.map((object) => {
-      const { items } = record(object)
-      return (Array.isArray(items) ? items : []).map(record)
-    })
+    Effect.map((object) => records(record(object)["items"]))
   )
 }
 
@@ -89,7 +86,7 @@ export const agentPods = (kubectl: Kubectl): Effect.Effect<ReadonlyArray<AgentPo
         const { deletionTimestamp, name } = record(metadata)
         const { containers, nodeName } = record(spec)
         if (deletionTimestamp !== undefined || typeof nodeName !== "string") return []
-        const agent = (Array.isArray(containers) ? containers : []).map(record).find((it) => it["name"] === "agent")
+        const agent = records(containers).find((it) => it["name"] === "agent")
         const image = String(agent?.["image"] ?? "")
         return [{
           node: nodeName,

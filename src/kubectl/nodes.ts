@@ -1,6 +1,6 @@
 /** What NodeConfigs and agents' pods say of the nodes, as rows. Pure. */
 import { TEMPLATE_LABEL } from "../domain/NodeConfig.ts"
-import { record, records } from "../domain/record.ts"
+import { items, record, records } from "../domain/record.ts"
 import type { AgentPod } from "./kubectl.ts"
 
 export interface AnycastOfNode {
@@ -62,7 +62,7 @@ const rowOf = (nodeConfig: Object, agent: AgentPod | undefined): NodeRow => {
       address: String(address),
       state: String(state),
       since: String(since ?? ""),
-      pods: (Array.isArray(pods) ? pods : []).map(String)
+      pods: items(pods).map(String)
     })),
     truncated: status["truncated"] === true
   }

@@ -1,7 +1,7 @@
 /** `kubectl flock why ADDRESS`: one answer of many nodes'. Pure; asking is `commands.ts`'. */
 import { Result } from "effect"
 import { contains, type IpAddress, parseAddress, parseCidr } from "../domain/Ip.ts"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 import type { Answer } from "./ask.ts"
 import { namesOf, type NodeRow } from "./nodes.ts"
 
@@ -30,7 +30,7 @@ export interface NodeAnswer {
 export const nodeAnswer = ({ answer, node }: Answer<unknown>): NodeAnswer => {
   if (Result.isFailure(answer)) return { node, announced: false, answer: answer.failure.message, step: undefined }
   const report = record(answer.success)
-  const steps = (Array.isArray(report["steps"]) ? report["steps"] : []).map(record)
+  const steps = records(report["steps"])
   const stopped = steps.find(({ ok }) => ok === false)
   return {
     node,
