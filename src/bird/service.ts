@@ -213,7 +213,7 @@ export const make = Effect.fn("Bird.make")(function*(options: Options) {
     return now || (yield* leave) ? yield* drain(true) : []
   })
 
-  const loops = [coalescer.run, watch(status, state), listening, metric.run, keptRoutes.run]
+  const loops = [coalescer.run, watch(status, state), listening, metric.run, keptRoutes.run, handover.run]
   return {
     requestReload: request,
     setExportSet: (addresses: ReadonlyArray<IpAddress>) => dispatch({ _tag: "ExportSetGiven", addresses }),

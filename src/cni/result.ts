@@ -6,7 +6,6 @@ import { items, records } from "../domain/record.ts"
 import type { PodLink } from "../netlink/Netlink.ts"
 import { type CniVersion, SUPPORTED_VERSIONS } from "./spec.ts"
 
-
 const atLeast = (version: CniVersion, than: CniVersion): boolean =>
   SUPPORTED_VERSIONS.indexOf(version) >= SUPPORTED_VERSIONS.indexOf(than)
 

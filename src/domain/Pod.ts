@@ -36,7 +36,6 @@ const annotationText = (u: unknown): string => typeof u === "boolean" || typeof 
 const bounded = (value: string): string =>
   value.length > MAX_ANNOTATION ? Buffer.from(value.slice(0, MAX_ANNOTATION + 1), "utf16le").toString("utf16le") : value
 
-
 const DIGEST = /sha256:([0-9a-f]{64})\b/
 
 /** Reads a Pod object. Missing parts become empty; a Pod without a name gives `undefined`. */

@@ -127,13 +127,14 @@ const create = (context: AttachContext, plan: PodLinkPlan, pod: RequestSocket, n
 
 type NewLink = Effect.Success<ReturnType<typeof create>>
 
-/** Writes a value through a descriptor, on the thread pool, and closes it. */
-const writeAndClose = (op: string, fd: number, value: string): Effect.Effect<void, NetlinkError> =>
+/** Writes a value through a descriptor, on the thread pool. */
+const writeTo = (op: string, fd: number, value: string): Effect.Effect<void, NetlinkError> =>
   Effect.callback<void, NetlinkError>((resume) =>
-    write(fd, value, (error) => {
-      closeSync(fd)
-      resume(error ? Effect.fail(new NetlinkError({ op, errno: errorCode(error) })) : Effect.void)
-    })
+    write(
+      fd,
+      value,
+      (error) => resume(error ? Effect.fail(new NetlinkError({ op, errno: errorCode(error) })) : Effect.void)
+    )
   )
 
 const sysctls = (netns: string, visit: () => void): Effect.Effect<void, NetlinkError> =>
@@ -177,10 +178,14 @@ const prepareIpv6 = (
           : Effect.void
       ),
       Effect.andThen(
+        // None is left behind in the thread pool for another's failure: its descriptor would be closed, or another's.
         Effect.suspend(() =>
-          Effect.forEach(disabled, ({ fd, op }) => writeAndClose(op, fd, "0"), { concurrency: 2, discard: true })
+          Effect.forEach(disabled, ({ fd, op }) => Effect.result(writeTo(op, fd, "0")), { concurrency: 2 })
         )
-      )
+      ),
+      Effect.flatMap((written) => Effect.forEach(written, Effect.fromResult, { discard: true })),
+      // Of all that were opened, whatever came after.
+      Effect.ensuring(Effect.sync(() => disabled.forEach(({ fd }) => closeSync(fd))))
     )
   })
 
