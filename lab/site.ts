@@ -100,15 +100,20 @@ export const writeSite = (cluster: Cluster, objects: ReadonlyArray<object>): str
   return folder
 }
 
+/** A folder's manifests; then the API server knows flock's kinds. */
+export const applySite = async (cluster: Cluster, site: string): Promise<void> => {
+  await cluster.kubectl("apply", "-k", site)
+  const crds = ["crd", "-l", "app.kubernetes.io/name=flock"]
+  await cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", ...crds)
+}
+
 /** The README's commands, in its order, `objects` as its NodeConfigs; then every node is Ready and its sessions are Established. */
 export const install = async (
   cluster: Cluster,
   objects: ReadonlyArray<object> = numbers(cluster).map((i) => nodeConfig(i))
 ): Promise<void> => {
   const site = writeSite(cluster, objects)
-  await cluster.kubectl("apply", "-k", site)
-  const crds = ["crd", "-l", "app.kubernetes.io/name=flock"]
-  await cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", ...crds)
+  await applySite(cluster, site)
   await cluster.kubectl("apply", "-k", join(site, "nodes"))
   for (const i of numbers(cluster)) await cluster.kubectl("label", "node", `node${i}`, "flock.fritzlab.net/agent=")
   await establishedEverywhere(cluster)

@@ -1,69 +1,21 @@
 /** `kubectl flock`: the fleet's nodes and addresses from one place. What the agents write into NodeConfigs is read; the rest is asked by exec. */
-import { Clock, Config, Console, Data, Effect, Option, Result } from "effect"
+import { Clock, Console, Data, Effect, Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { jsonFlag } from "../cli/flags.ts"
 import { table } from "../cli/table.ts"
 import { toJson } from "../cli/toJson.ts"
 import { AddressFromString, formatAddress } from "../domain/Ip.ts"
 import { oneLine } from "../domain/quote.ts"
-import { record } from "../domain/record.ts"
+import { record, records } from "../domain/record.ts"
 import { askAll } from "./ask.ts"
-import { isQuiet, packetsIn, sessionsIn } from "./drain.ts"
-import { type AgentPod, agentPods, jsonOnNode, type Kubectl, list, make, onNode } from "./kubectl.ts"
+import { drain, restore } from "./drainCommands.ts"
+import { agentPods, jsonOnNode, type Kubectl, list } from "./kubectl.ts"
 import { addressRows, anycastTable, type NodeRow, nodeRows, statusTable, templateLines } from "./nodes.ts"
+import { agentOn, kubectlOf, NoAgent, nodeArgument, shared } from "./shared.ts"
 import { candidates, nodeAnswer, whyLines } from "./why.ts"
 
 /** Said already. */
 export class NotWell extends Data.TaggedError("NotWell")<{ readonly silent: true }> {}
-
-export class NoAgent extends Data.TaggedError("NoAgent")<{ readonly node: string }> {
-  override get message(): string {
-    return `no agent runs on ${this.node}: kubectl get pods -n flock-system -o wide; is the node labelled flock.fritzlab.net/agent?`
-  }
-}
-
-export class SessionsStayDown extends Data.TaggedError("SessionsStayDown")<{
-  readonly node: string
-  readonly sessions: string
-  readonly seconds: number
-}> {
-  override get message(): string {
-    return `${this.node} is restored, and ${this.seconds} s later ${this.sessions} sessions are Established: kubectl flock doctor ${this.node}`
-  }
-}
-
-export class TrafficStays
-  extends Data.TaggedError("TrafficStays")<{ readonly node: string; readonly seconds: number }>
-{
-  override get message(): string {
-    return `${this.node} is withdrawn, and traffic to its pods went on for ${this.seconds} s: from pods of the node itself, or by a router that ` +
-      "still has a route. Look at the router's table"
-  }
-}
-
-const shared = {
-  namespace: Flag.String("namespace").pipe(
-    Flag.withAlias("n"),
-    Flag.withDescription("flock's own (default: flock-system)"),
-    Flag.withFallbackConfig(Config.String("FLOCK_NAMESPACE")),
-    Flag.withDefault("flock-system")
-  ),
-  context: Flag.String("context").pipe(Flag.withDescription("of the kubeconfig"), Flag.optional),
-  kubeconfig: Flag.String("kubeconfig").pipe(Flag.withDescription("a file"), Flag.optional)
-}
-
-const kubectlOf = (
-  flags: {
-    readonly namespace: string
-    readonly context: Option.Option<string>
-    readonly kubeconfig: Option.Option<string>
-  }
-): Kubectl =>
-  make({
-    namespace: flags.namespace,
-    context: Option.getOrUndefined(flags.context),
-    kubeconfig: Option.getOrUndefined(flags.kubeconfig)
-  })
 
 const watchFlag = Flag.Boolean("watch").pipe(
   Flag.withAlias("w"),
@@ -193,78 +145,6 @@ const why = Command.make(
   })
 ).pipe(Command.withDescription("who announces an address, and what stops the others (exit code 1: nobody does)"))
 
-const nodeArgument = Argument.String("node").pipe(Argument.withDescription("a node's name"))
-
-const agentOn = Effect.fnUntraced(function*(kubectl: Kubectl, node: string) {
-  const pod = (yield* agentPods(kubectl)).find((it) => it.node === node)
-  return pod ?? (yield* new NoAgent({ node }))
-})
-
-/** Looks once a second until the node forwards nothing more. */
-const waitForQuiet = Effect.fnUntraced(function*(kubectl: Kubectl, pod: AgentPod, seconds: number) {
-  const seen: Array<number> = []
-  for (let i = 0; i < seconds; i++) {
-    seen.push(packetsIn(yield* jsonOnNode(kubectl, pod, ["traffic"])))
-    if (isQuiet(seen)) return
-    yield* Effect.sleep("1 second")
-  }
-  return yield* new TrafficStays({ node: pod.node, seconds })
-})
-
-/** Looks once a second until all sessions are Established; gives them in words. */
-const waitForSessions = Effect.fnUntraced(function*(kubectl: Kubectl, pod: AgentPod, seconds: number) {
-  for (let i = 0;; i++) {
-    const { all, established } = sessionsIn(yield* jsonOnNode(kubectl, pod, ["status"]))
-    const sessions = `${established} of ${all}`
-    if (established === all) return sessions
-    if (i >= seconds) return yield* new SessionsStayDown({ node: pod.node, sessions, seconds })
-    yield* Effect.sleep("1 second")
-  }
-})
-
-const waitFlag = (what: string) =>
-  Flag.Int("wait").pipe(
-    Flag.withDescription(`seconds to wait ${what} (default: 60); 0: do not wait`),
-    Flag.withDefault(60)
-  )
-
-const drain = Command.make(
-  "drain",
-  {
-    ...shared,
-    node: nodeArgument,
-    cordon: Flag.Boolean("cordon").pipe(
-      Flag.withDescription("no new pods either (kubectl cordon)"),
-      Flag.withDefault(false)
-    ),
-    wait: waitFlag("for traffic to go")
-  },
-  Effect.fn(function*({ cordon, node, wait, ...flags }) {
-    const kubectl = kubectlOf(flags)
-    const pod = yield* agentOn(kubectl, node)
-    if (cordon) yield* Console.log((yield* kubectl.text(["cordon", node])).trim())
-    yield* Console.log((yield* onNode(kubectl, pod, ["withdraw"])).trim())
-    if (wait <= 0) return
-    yield* waitForQuiet(kubectl, pod, wait)
-    yield* Console.log(`${node}: no traffic to its pods any more`)
-  })
-).pipe(Command.withDescription("take a node's announcements back, and wait until traffic has gone elsewhere"))
-
-const restore = Command.make(
-  "restore",
-  { ...shared, node: nodeArgument, wait: waitFlag("for sessions to come back") },
-  Effect.fn(function*({ node, wait, ...flags }) {
-    const kubectl = kubectlOf(flags)
-    const pod = yield* agentOn(kubectl, node)
-    yield* Console.log((yield* onNode(kubectl, pod, ["restore"])).trim())
-    if (wait > 0) yield* Console.log(`${node}: ${yield* waitForSessions(kubectl, pod, wait)} sessions Established`)
-    const nodes = yield* list(kubectl, ["nodes", "--field-selector", `metadata.name=${node}`])
-    if (record(nodes[0]?.["spec"])["unschedulable"] === true) {
-      yield* Console.log((yield* kubectl.text(["uncordon", node])).trim())
-    }
-  })
-).pipe(Command.withDescription("take `drain` back: announcements, and cordon"))
-
 /** In place of a check's name: the node's agent did not answer. */
 const NOT_ASKED = "not-asked"
 
@@ -276,16 +156,14 @@ interface Found {
   readonly remedy: string
 }
 
-const findingsOf = (node: string, answer: unknown): ReadonlyArray<Found> => {
-  const { findings } = record(answer)
-  return (Array.isArray(findings) ? findings : []).map(record).map((it) => ({
+const findingsOf = (node: string, answer: unknown): ReadonlyArray<Found> =>
+  records(record(answer)["findings"]).map((it) => ({
     node,
     severity: String(it["severity"]),
     check: String(it["check"]),
     problem: String(it["problem"]),
     remedy: String(it["remedy"] ?? "")
   }))
-}
 
 const doctor = Command.make(
   "doctor",

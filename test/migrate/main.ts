@@ -6,7 +6,7 @@
 import { Cluster, type KubeObject } from "../../lab/Cluster.ts"
 import { exec, ip } from "../../lab/exec.ts"
 import { prepare, thisRelease } from "../../lab/release.ts"
-import { agentPod, describe, established, execIn, nodeConfig, startRouter } from "../../lab/site.ts"
+import { agentPod, applySite, describe, established, execIn, nodeConfig, startRouter } from "../../lab/site.ts"
 import { sleep, until } from "../../lab/until.ts"
 import { World } from "../../lab/World.ts"
 import { addressesOf, fetchFrom, onNode, pod, podsOf, readyPods, workload } from "../cluster/fixture.ts"
@@ -112,15 +112,7 @@ try {
   for (const i of NUMBERS) await installOldCni(cluster, i)
   for (const i of NUMBERS) await cluster.ready(i)
   const site = await prepare(cluster, own)
-  await cluster.kubectl("apply", "-k", site)
-  await cluster.kubectl(
-    "wait",
-    "--for=condition=Established",
-    "--timeout=30s",
-    "crd",
-    "-l",
-    "app.kubernetes.io/name=flock"
-  )
+  await applySite(cluster, site)
 
   const labels = { stays: "yes" }
   await cluster.apply(...NUMBERS.map((i) => pod(`stays${i}`, { spec: onNode(i), labels })))

@@ -6,7 +6,7 @@
 import { join } from "node:path"
 import { Cluster } from "../../lab/Cluster.ts"
 import { commitOf, prepare, releaseOf, thisRelease } from "../../lab/release.ts"
-import { describe, establishedEverywhere, nodeConfig, startRouter } from "../../lab/site.ts"
+import { applySite, describe, establishedEverywhere, nodeConfig, startRouter } from "../../lab/site.ts"
 import { World } from "../../lab/World.ts"
 import { addressesOf, fetchFrom, type Ground, onNode, pod, readyPods } from "../cluster/fixture.ts"
 import { rollTo, type Stage, standing } from "./stage.ts"
@@ -64,15 +64,7 @@ await using cluster = await Cluster.open()
 try {
   const router = await startRouter(cluster, world)
   const sites = { from: await prepare(cluster, older), to: await prepare(cluster, own) }
-  await cluster.kubectl("apply", "-k", sites.from)
-  await cluster.kubectl(
-    "wait",
-    "--for=condition=Established",
-    "--timeout=30s",
-    "crd",
-    "-l",
-    "app.kubernetes.io/name=flock"
-  )
+  await applySite(cluster, sites.from)
   await cluster.apply(nodeConfig(1), nodeConfig(2))
   await cluster.kubectl("label", "node", "--all", "flock.fritzlab.net/agent=")
   await establishedEverywhere(cluster)
